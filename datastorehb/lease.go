@@ -1,0 +1,62 @@
+package datastorehb
+
+import "time"
+
+// Lease is the time for which one host may run its machines on one datastore
+// under one term (R4). It is created at the issue of the claim that won the
+// term and renewed from the issue of each proof of life. Once it has run out it
+// stays run out, whatever proof arrives later: only another term has another
+// lease. The zero Lease has run out.
+//
+// Agent and guard use the same type and reach the same verdict, because both
+// compare the old deadline with the time at which they handle the renewal.
+type Lease struct {
+	term     uint64
+	length   time.Duration
+	deadline Instant
+	running  bool
+}
+
+// NewLease returns the lease of a term whose claim was issued at issued.
+func NewLease(term uint64, issued Instant, length time.Duration) Lease {
+	return Lease{term: term, length: length, deadline: issued.Add(length), running: true}
+}
+
+// InheritedLease returns the lease of a term with a deadline that somebody else
+// kept: the guard for a restarted agent, the agent for its guard.
+func InheritedLease(term uint64, deadline Instant, length time.Duration) Lease {
+	return Lease{term: term, length: length, deadline: deadline, running: true}
+}
+
+// Term returns the term that the lease belongs to, 0 for the zero lease.
+func (l *Lease) Term() uint64 { return l.term }
+
+// Deadline returns the instant at which the lease runs out, or ran out.
+func (l *Lease) Deadline() Instant { return l.deadline }
+
+// Length returns L, as it stands in the term's record.
+func (l *Lease) Length() time.Duration { return l.length }
+
+// Valid reports whether the lease is running at now, and latches its end.
+func (l *Lease) Valid(now Instant) bool {
+	if l.running && now >= l.deadline {
+		l.running = false
+	}
+	return l.running
+}
+
+// Renew carries the lease on to issued + L, where issued is when the proof of
+// life was sent on its way. It reports whether the lease is running.
+func (l *Lease) Renew(now, issued Instant) bool {
+	return l.Extend(now, issued.Add(l.length))
+}
+
+// Extend moves the deadline to a later one. An earlier deadline changes nothing.
+// It reports whether the lease is running.
+func (l *Lease) Extend(now, deadline Instant) bool {
+	if !l.Valid(now) {
+		return false
+	}
+	l.deadline = max(l.deadline, deadline)
+	return true
+}

@@ -1,0 +1,49 @@
+package datastorehb
+
+import "github.com/google/uuid"
+
+// SlotSize is the size of one host's slot in the heartbeat region, in bytes.
+const SlotSize = 4096
+
+// MaxVouches is how many vouches one slot holds.
+const MaxVouches = 64
+
+// SlotFlags are facts about the writer that others must see on disk when the
+// network is gone.
+type SlotFlags uint32
+
+const (
+	// SlotMaster is set while the writer is a master.
+	SlotMaster SlotFlags = 1 << iota
+	// SlotIsolated is set while the writer holds itself for isolated.
+	SlotIsolated
+	// SlotMaintenance is set while the writer is in maintenance.
+	SlotMaintenance
+)
+
+// Slot is what a host writes to a heartbeat region at every interval.
+type Slot struct {
+	Writer
+	Sequence uint64    // grows by one with every write to this datastore
+	Term     uint64    // the writer's newest open term on this datastore, 0 while it has none
+	Master   HostID    // the master the writer follows, 0 while there is none
+	Flags    SlotFlags //
+	Vouches  []Vouch   // at most MaxVouches, sorted by host
+}
+
+// Vouch is the writer's record that it heard another host on the network (R4b).
+// It names the newest heartbeat that it heard.
+type Vouch struct {
+	Host        HostID
+	Boot        uuid.UUID
+	Incarnation uint64
+	Sequence    uint64 // of the network heartbeat
+}
+
+// SlotReading is one slot as a reader found it.
+type SlotReading struct {
+	Host  HostID // whose slot it is: its index in the region
+	State ReadState
+	Slot  Slot   // meaningful only when State is Valid
+	Sum   uint64 // of the raw bytes; lets a corrupt slot be compared with itself
+}

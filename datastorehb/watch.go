@@ -1,0 +1,146 @@
+package datastorehb
+
+import (
+	"fmt"
+	"time"
+)
+
+// Watch measures the silence of one host on one datastore, as R7 asks before a
+// term may be closed: after the record of the host's newest term was read,
+// during one interval, from the return of the first read to the issue of the
+// last, in reads that all succeeded, the host's slot and every vouch for it
+// stayed unchanged.
+//
+// The zero Watch knows no term and has seen nothing.
+type Watch struct {
+	term      Term
+	termKnown bool
+	termRead  Instant // when the read of the term's record had returned
+	seen      bool
+	proof     Proof
+	first     Instant // return of the first read of the unchanged row
+	last      Instant // issue of the last one
+	why       string  // why the interval began anew, for explanations
+}
+
+// Proof is everything on one datastore that counts as a sign of life of one
+// host: its own slot and the vouches for it. Two equal proofs mean silence.
+type Proof struct {
+	state    ReadState
+	boot     [16]byte
+	machine  [16]byte
+	agent    uint64
+	sequence uint64
+	sum      uint64 // of the own slot while corrupt
+	vouches  uint64 // a digest over all vouches for the host, and over corrupt slots, which may hide one
+}
+
+// ProofOf extracts the proof of life of a host from one complete read of a
+// heartbeat region. ok is false when a slot could not be read: then nothing
+// follows from the read.
+func ProofOf(host HostID, slots []SlotReading) (p Proof, ok bool) {
+	d := newDigest()
+	for i := range slots {
+		r := &slots[i]
+		switch {
+		case r.State == Unreadable:
+			return Proof{}, false
+		case r.Host == host:
+			p.state = r.State
+			if r.State == Valid {
+				p.machine, p.boot, p.agent, p.sequence = r.Slot.Machine, r.Slot.Boot, r.Slot.Incarnation, r.Slot.Sequence
+			} else {
+				p.sum = r.Sum
+			}
+		case r.State == Corrupt:
+			d.add(uint64(r.Host), r.Sum)
+		case r.State == Valid:
+			for _, v := range r.Slot.Vouches {
+				if v.Host == host {
+					d.add(uint64(r.Host), v.Incarnation, v.Sequence)
+				}
+			}
+		}
+	}
+	p.vouches = uint64(d)
+	return p, true
+}
+
+// LearnTerm takes in the newest record of the host's terms, from a read that
+// returned at returned. A newer term starts the interval anew.
+func (w *Watch) LearnTerm(t Term, returned Instant) {
+	if w.termKnown && t.Number <= w.term.Number {
+		return
+	}
+	w.term, w.termKnown, w.termRead = t, true, returned
+	w.restart(fmt.Sprintf("term %d was read", t.Number))
+}
+
+// Term returns the newest term known of the host.
+func (w *Watch) Term() (Term, bool) { return w.term, w.termKnown }
+
+// Observe takes in one complete successful read. It reports whether the host
+// gave a sign of life since the read before.
+func (w *Watch) Observe(issued, returned Instant, p Proof) (alive bool) {
+	if w.termKnown && issued < w.termRead {
+		return false
+	}
+	if w.seen && p == w.proof {
+		w.last = max(w.last, issued)
+		return false
+	}
+	alive = w.seen
+	w.seen, w.proof, w.first, w.last = true, p, returned, issued
+	w.why = "slot or vouch changed"
+	return alive
+}
+
+// Fail takes in a read that did not succeed: the interval starts anew.
+func (w *Watch) Fail(why string) { w.restart("read failed: " + why) }
+
+func (w *Watch) restart(why string) {
+	w.seen, w.proof, w.first, w.last, w.why = false, Proof{}, 0, 0, why
+}
+
+// Silence returns how long the host is known to have been silent.
+func (w *Watch) Silence() time.Duration {
+	if !w.seen || w.last < w.first {
+		return 0
+	}
+	return w.last.Sub(w.first)
+}
+
+// Required returns the silence after which the host's term may be closed: the
+// closer's own takeover time, or more if the term's record grants a longer lease.
+func (w *Watch) Required(takeover time.Duration) time.Duration {
+	return max(takeover, w.term.Timing.LeastTakeover())
+}
+
+// Closable reports whether R7a holds: exactly term Term().Number+1 may be
+// claimed as closed. If not, why says what is missing.
+func (w *Watch) Closable(takeover time.Duration) (ok bool, why string) {
+	switch {
+	case !w.termKnown:
+		return false, "no term of the host has been read"
+	case w.term.Closed:
+		return false, fmt.Sprintf("term %d is closed already", w.term.Number)
+	case w.Silence() < w.Required(takeover):
+		return false, fmt.Sprintf("silent for %v of %v (%s)", w.Silence(), w.Required(takeover), w.why)
+	}
+	return true, ""
+}
+
+// digest is FNV-1a over 64-bit words.
+type digest uint64
+
+func newDigest() digest { return 14695981039346656037 }
+
+func (d *digest) add(words ...uint64) {
+	for _, w := range words {
+		for range 8 {
+			*d ^= digest(w & 0xff)
+			*d *= 1099511628211
+			w >>= 8
+		}
+	}
+}

@@ -1,0 +1,151 @@
+package poweron
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"storebeat/datastorehb"
+)
+
+// GenerationKind says whether a generation's holder runs the machine or gave it up.
+type GenerationKind uint8
+
+const (
+	// Run means that the holder claimed the generation to run the machine.
+	Run GenerationKind = 1
+	// Released means that the holder of the generation before this one has
+	// stopped or frozen the machine for good and runs it no more (R8).
+	Released GenerationKind = 2
+)
+
+// String returns the kind's name.
+func (k GenerationKind) String() string {
+	switch k {
+	case Run:
+		return "run"
+	case Released:
+		return "released"
+	}
+	return fmt.Sprintf("GenerationKind(%d)", uint8(k))
+}
+
+// ReleaseReason says why an owner gave a machine up.
+type ReleaseReason uint8
+
+const (
+	// NotReleased stands in generations that are held to run.
+	NotReleased ReleaseReason = 0
+	// StoppedByUser means that a user asked for it.
+	StoppedByUser ReleaseReason = 1
+	// GuestShutDown means that the guest switched itself off.
+	GuestShutDown ReleaseReason = 2
+	// Crashed means that the machine ended unasked and shall start elsewhere.
+	Crashed ReleaseReason = 3
+	// HostShutdown means that the host was shut down.
+	HostShutdown ReleaseReason = 4
+	// HandedOver means that another host shall run the machine.
+	HandedOver ReleaseReason = 5
+	// StartFailed means that the machine could not be started under the generation.
+	StartFailed ReleaseReason = 6
+	// Isolation means that the holder was isolated and its policy is to give its machines up.
+	Isolation ReleaseReason = 7
+	// Held means that the machine crashed too often (flap limit) and waits for a user.
+	Held ReleaseReason = 8
+	// Abandoned means that the holder found the generation in its own name and does not run the machine.
+	Abandoned ReleaseReason = 9
+)
+
+// String returns the reason's name.
+func (r ReleaseReason) String() string {
+	names := [...]string{"none", "stopped by user", "guest shut down", "crashed", "host shutdown", "handed over", "start failed", "isolation", "held", "abandoned"}
+	if int(r) < len(names) {
+		return names[r]
+	}
+	return fmt.Sprintf("ReleaseReason(%d)", uint8(r))
+}
+
+// Generation is the payload of a generation's record.
+type Generation struct {
+	VM       uuid.UUID
+	Number   uint64
+	Kind     GenerationKind
+	Owner    datastorehb.HostID // the holder
+	Term     uint64             // the holder's newest open term on the home datastore when it claimed; what R8 speaks of
+	Reason   ReleaseReason
+	Failures uint32 // crashes and failed starts in a row that led here; a long good run sets it back
+	Detail   string // for people, at most datastorehb.MaxReason bytes
+}
+
+// Entry is the payload of an entry's record: one machine of the protected list.
+type Entry struct {
+	VM         uuid.UUID `json:"vm"`
+	Name       string    `json:"name"`
+	Protected  bool      `json:"protected"` // false: the user took the machine off the list
+	Desired    Desired   `json:"desired"`
+	Policy     Policy    `json:"policy"`
+	Driver     string    `json:"driver"`     // name of the hypervisor driver
+	Definition []byte    `json:"definition"` // in the driver's own form
+	Memory     uint64    `json:"memory"`     // bytes the machine needs on its host
+}
+
+// Desired is the user's will about a machine.
+type Desired string
+
+const (
+	// Running means that the machine shall run.
+	Running Desired = "running"
+	// Stopped means that the machine shall not run; it is never started (I5).
+	Stopped Desired = "stopped"
+)
+
+// IsolationResponse says what an isolated host does with a machine.
+type IsolationResponse string
+
+const (
+	// Leave keeps the machine running.
+	Leave IsolationResponse = "leave"
+	// ShutDown stops the machine gracefully, then releases it.
+	ShutDown IsolationResponse = "shut down"
+	// PowerOff stops the machine at once, then releases it.
+	PowerOff IsolationResponse = "power off"
+)
+
+// Policy is how a machine wants to be treated.
+type Policy struct {
+	Priority        int                   `json:"priority"` // 1 starts first … 5 last; 3 is the default
+	Restart         bool                  `json:"restart"`  // false: never started again on its own
+	Isolation       IsolationResponse     `json:"isolation"`
+	Attempts        int                   `json:"attempts"`  // restarts on the spot before the machine moves
+	Limit           int                   `json:"limit"`     // failures in a row after which it is held
+	Window          time.Duration         `json:"window"`    // a run longer than this sets the failures back, in nanoseconds
+	StopTime        time.Duration         `json:"stop_time"` // for a graceful stop, in nanoseconds
+	OnGuestShutDown GuestShutDownResponse `json:"on_guest_shut_down"`
+}
+
+// GuestShutDownResponse says what happens when the guest switches itself off.
+type GuestShutDownResponse string
+
+const (
+	// StayOff takes it for the user's will.
+	StayOff GuestShutDownResponse = "stay off"
+	// StartAgain treats it like a crash.
+	StartAgain GuestShutDownResponse = "start again"
+)
+
+// List is one host's power-on list on one datastore.
+type List struct {
+	Writer   datastorehb.Writer
+	Revision uint64 // grows with every write
+	Term     uint64 // the writer's newest open term on the datastore
+	Isolated bool
+	Machines []Listed // sorted by VM
+}
+
+// Listed is one machine of a power-on list.
+type Listed struct {
+	VM         uuid.UUID
+	Generation uint64
+	Frozen     bool
+}
