@@ -1,0 +1,42 @@
+// Package hypervisor is the contract between the agent and whatever executes
+// virtual machines: how they are started, found again, adopted and ended.
+//
+// Guarantees every driver gives (package hypervisortest checks them against
+// the real thing):
+//
+//   - Born frozen. When Start returns a machine, nothing of the guest has
+//     executed, its leading process is stopped by SIGSTOP, and everything that
+//     could refuse the start (a locked image, a missing file) has been asked.
+//     From then on the guest executes exactly when the process does: whoever
+//     may let the process go (the guard) needs no monitor to do it.
+//   - When Start fails, no process is left, or the error is a *LeftoverError
+//     that names the one that would not die.
+//   - Survival. A machine outlives the agent: own session and process group, no
+//     pipe or terminal shared with the agent. A frozen machine stays frozen
+//     when the agent dies.
+//   - Findability. Every process of a machine carries a marker in its
+//     environment, and its leading process is recorded in the run directory
+//     before it may execute. Scan and Find read both, so a program that
+//     overwrites its environment is found too, and so is a process whose
+//     leading thread is dead while another thread hangs in the kernel.
+//   - Truth about the end. Done is closed, and Kill returns nil, only once no
+//     process of the machine exists any more: what holds an image lock holds it
+//     until then. A machine whose leading process ended is over; what that
+//     process left behind is killed before Done is closed.
+//   - Deadlines. Every call ends with its context, and within the driver's own
+//     limit if the context has none. A monitor that does not answer is a
+//     Condition, and holds up no other machine and no other call. Nothing waits
+//     for the monitor of a frozen machine.
+//
+// Non-guarantees: a driver does not know who may run a machine (R3), takes no
+// lease into account and never lets a machine go. A command of the process
+// driver that leaves its environment, session and cgroup behind at once is out
+// of reach. A forerunner of this agent that was killed between fork and exec
+// leaves a process that is found only a moment later; it stops itself before
+// it executes anything of the machine.
+//
+// Duties of callers: call Find, or Scan for all drivers at once, before
+// publishing a list of what runs, and account for each machine found. Kill a
+// machine only when its path to the datastore works or its writes have been
+// aborted (R12); freeze it otherwise.
+package hypervisor

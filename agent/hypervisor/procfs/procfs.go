@@ -1,0 +1,182 @@
+package procfs
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// ErrGone means that there is no such process, or thread, any more.
+var ErrGone = errors.New("process is gone")
+
+// maxEnviron bounds what is read of one environment. The kernel's own limit is
+// higher, but the marker is put first and nobody needs megabytes.
+const maxEnviron = 1 << 20
+
+// Stat is the part of /proc/PID/stat that the drivers need.
+type Stat struct {
+	PID     int
+	State   byte // R, S, D, T (stopped), t (traced), Z (zombie), X (dead), I (idle)
+	Parent  int
+	Group   int
+	Session int
+	Threads int
+	Start   uint64 // in clock ticks since boot
+}
+
+// Dead tells whether nothing of the process executes or holds files any more.
+// A zombie that still has threads is not dead: one of them may hang in the
+// kernel and holds every file and lock of the process.
+func (s Stat) Dead() bool { return (s.State == 'Z' || s.State == 'X') && s.Threads <= 1 }
+
+// Pids lists the ids of all processes.
+func Pids() ([]int, error) { return numbers("/proc") }
+
+// Tasks lists the thread ids of a process.
+func Tasks(pid int) ([]int, error) { return numbers(fmt.Sprintf("/proc/%d/task", pid)) }
+
+// ReadStat reads the state of a process, or rather of its leading thread.
+func ReadStat(pid int) (Stat, error) { return readStat(fmt.Sprintf("/proc/%d/stat", pid)) }
+
+// ReadTaskStat reads the state of one thread.
+func ReadTaskStat(pid, tid int) (Stat, error) {
+	return readStat(fmt.Sprintf("/proc/%d/task/%d/stat", pid, tid))
+}
+
+// Environ returns the environment of a process as it was when it was started.
+// A zombie has none of its own, so its other threads are asked.
+func Environ(pid int) ([]string, error) {
+	env, err := readEnviron(fmt.Sprintf("/proc/%d/environ", pid))
+	if err != nil || len(env) > 0 {
+		return env, err
+	}
+	stat, err := ReadStat(pid)
+	if err != nil || stat.State != 'Z' || stat.Threads <= 1 {
+		return nil, err
+	}
+	tasks, err := Tasks(pid)
+	if err != nil {
+		return nil, err
+	}
+	for _, tid := range tasks {
+		env, err := readEnviron(fmt.Sprintf("/proc/%d/task/%d/environ", pid, tid))
+		if err == nil && len(env) > 0 {
+			return env, nil
+		}
+	}
+	return nil, nil
+}
+
+// Stopped tells whether every thread of the process is stopped by a signal.
+func Stopped(pid int) (bool, error) {
+	tasks, err := Tasks(pid)
+	if err != nil {
+		return false, err
+	}
+	for _, tid := range tasks {
+		stat, err := ReadTaskStat(pid, tid)
+		if errors.Is(err, ErrGone) {
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		if stat.State != 'T' && stat.State != 't' {
+			return false, nil
+		}
+	}
+	return len(tasks) > 0, nil
+}
+
+func readEnviron(path string) ([]string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, gone(err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxEnviron))
+	if err != nil {
+		return nil, gone(err)
+	}
+	data = bytes.TrimRight(data, "\x00")
+	if len(data) == 0 {
+		return nil, nil
+	}
+	return strings.Split(string(data), "\x00"), nil
+}
+
+func readStat(path string) (Stat, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return Stat{}, gone(err)
+	}
+	stat, err := parseStat(data)
+	if err != nil {
+		return Stat{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return stat, nil
+}
+
+// parseStat reads the fields by their numbers in proc_pid_stat(5). The name, in
+// parentheses, may itself hold blanks and parentheses, so counting begins after
+// the last one.
+func parseStat(data []byte) (Stat, error) {
+	open, end := bytes.IndexByte(data, '('), bytes.LastIndexByte(data, ')')
+	if open < 0 || end < open {
+		return Stat{}, fmt.Errorf("no process name in %.80q", data)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(data[:open])))
+	if err != nil {
+		return Stat{}, fmt.Errorf("process id: %w", err)
+	}
+	const first = 3 // number of the first field after the name
+	fields := strings.Fields(string(data[end+1:]))
+	if len(fields) <= 22-first || len(fields[0]) != 1 {
+		return Stat{}, fmt.Errorf("%d fields after the name in %.80q", len(fields), data)
+	}
+	stat := Stat{PID: pid, State: fields[0][0]}
+	for _, f := range []struct {
+		number int
+		into   *int
+	}{{4, &stat.Parent}, {5, &stat.Group}, {6, &stat.Session}, {20, &stat.Threads}} {
+		if *f.into, err = strconv.Atoi(fields[f.number-first]); err != nil {
+			return Stat{}, fmt.Errorf("field %d: %w", f.number, err)
+		}
+	}
+	if stat.Start, err = strconv.ParseUint(fields[22-first], 10, 64); err != nil {
+		return Stat{}, fmt.Errorf("start time: %w", err)
+	}
+	return stat, nil
+}
+
+func numbers(dir string) ([]int, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, gone(err)
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	if err != nil {
+		return nil, gone(err)
+	}
+	var out []int
+	for _, name := range names {
+		if n, err := strconv.Atoi(name); err == nil {
+			out = append(out, n)
+		}
+	}
+	return out, nil
+}
+
+func gone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+		return fmt.Errorf("%w: %w", ErrGone, err)
+	}
+	return err
+}
