@@ -74,7 +74,8 @@ type Generation struct {
 	Owner    datastorehb.HostID // the holder
 	Term     uint64             // the holder's newest open term on the home datastore when it claimed; what R8 speaks of
 	Reason   ReleaseReason
-	Failures uint32 // crashes and failed starts in a row that led here; a long good run sets it back
+	Entry    uint64             // revision of the protected entry that the holder acted on, 0 while it knew none
+	Failures uint32             // crashes and failed starts in a row that led here; a long good run sets it back
 	Detail   string // for people, at most datastorehb.MaxReason bytes
 }
 
@@ -84,6 +85,7 @@ type Entry struct {
 	Name       string    `json:"name"`
 	Protected  bool      `json:"protected"` // false: the user took the machine off the list
 	Desired    Desired   `json:"desired"`
+	Asked      uint64    `json:"asked"` // the revision in which the user last asked for a start; see AskStart
 	Policy     Policy    `json:"policy"`
 	Driver     string    `json:"driver"`     // name of the hypervisor driver
 	Definition []byte    `json:"definition"` // in the driver's own form

@@ -1,0 +1,64 @@
+package poweron
+
+import "fmt"
+
+// AskStart returns the entry that makes a machine run at its user's request,
+// for the claim of the given revision. Other changes of an entry carry Asked
+// over: a new policy alone lets no held machine go, and starts none whose policy
+// forbids restarts.
+func AskStart(e Entry, revision uint64) Entry {
+	e.Desired, e.Asked = Running, revision
+	return e
+}
+
+// Wants reports whether a machine should be running somewhere, by the will of
+// its user, its policy and its past. revision is that of the entry; newest is nil
+// while the machine never had a generation; over is what Over says about it.
+//
+// It is no right: MayClaim and the claim come after it. Who starts a machine
+// asks again with an entry read after the claim was won (R8).
+func Wants(e Entry, revision uint64, newest *Generation, over bool) (wants bool, why string) {
+	switch {
+	case !e.Protected:
+		return false, "the machine is not protected: protect it with `storebeat vm protect`"
+	case e.Desired != Running:
+		return false, fmt.Sprintf("the user wants it %s: start it with `storebeat vm start %s`", e.Desired, e.Name)
+	case newest == nil:
+		return true, "the user wants it running, and it never ran"
+	case revision < newest.Entry:
+		return false, fmt.Sprintf("revision %d of its entry was read, and generation %d was made knowing %d: read the entry again", revision, newest.Number, newest.Entry)
+	case newest.Kind == Run && !over:
+		return true, fmt.Sprintf("host %d holds it under generation %d", newest.Owner, newest.Number)
+	case e.Asked > newest.Entry:
+		return true, fmt.Sprintf("the user asked for a start in revision %d of the entry, and generation %d was made knowing %d", e.Asked, newest.Number, newest.Entry)
+	}
+	return wantsAfter(e, *newest)
+}
+
+// wantsAfter is Wants for a generation that is over, when no user asked for a
+// start since.
+func wantsAfter(e Entry, g Generation) (wants bool, why string) {
+	if g.Kind == Run {
+		return wantsRestart(e, fmt.Sprintf("host %d was lost", g.Owner))
+	}
+	switch g.Reason {
+	case StoppedByUser:
+		return true, "it was stopped by a user, who wants it running again"
+	case HandedOver:
+		return true, fmt.Sprintf("host %d handed it over", g.Owner)
+	case Held:
+		return false, fmt.Sprintf("held after %d failures in a row (%s): let it go with `storebeat vm start %s`", g.Failures, g.Detail, e.Name)
+	case GuestShutDown:
+		if e.Policy.OnGuestShutDown != StartAgain {
+			return false, fmt.Sprintf("the guest shut itself down, and its policy says %q: start it with `storebeat vm start %s`", e.Policy.OnGuestShutDown, e.Name)
+		}
+	}
+	return wantsRestart(e, g.Reason.String())
+}
+
+func wantsRestart(e Entry, cause string) (wants bool, why string) {
+	if !e.Policy.Restart {
+		return false, fmt.Sprintf("%s, and its policy says restart = false: start it with `storebeat vm start %s`", cause, e.Name)
+	}
+	return true, cause + ", and its policy says restart = true"
+}
