@@ -220,7 +220,7 @@ func listen(a netip.AddrPort) (*socket, error) {
 		return nil, nil
 	}
 	a = unmapped(a)
-	lc := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error { return freebind(raw, a.Addr()) }}
+	lc := net.ListenConfig{Control: Freebind(a.Addr())}
 	pc, err := lc.ListenPacket(context.Background(), family(a.Addr()), a.String())
 	if err != nil {
 		return nil, fmt.Errorf("listening for network heartbeats on udp %v: %w; is another agent running here, or does the address belong to another host?", a, err)
@@ -234,17 +234,19 @@ func listen(a netip.AddrPort) (*socket, error) {
 	return &socket{address: a, conn: conn, raw: raw}, nil
 }
 
-// freebind lets a socket be bound to an address that is not there, as when the
-// link is down at boot. Such a host must still start, and find itself isolated.
-func freebind(raw syscall.RawConn, a netip.Addr) (err error) {
-	controlled := raw.Control(func(fd uintptr) {
-		if a.Is4() {
-			err = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_FREEBIND, 1)
-		} else {
-			err = unix.SetsockoptInt(int(fd), unix.SOL_IPV6, unix.IPV6_FREEBIND, 1)
-		}
-	})
-	return errors.Join(controlled, err)
+// Freebind is for net.ListenConfig.Control. It lets a socket be bound to an
+// address that is not there, as when the link is down at boot: such a host must
+// still start, and find itself isolated.
+func Freebind(a netip.Addr) func(network, address string, raw syscall.RawConn) error {
+	level, option := unix.SOL_IPV6, unix.IPV6_FREEBIND
+	if a.Unmap().Is4() {
+		level, option = unix.SOL_IP, unix.IP_FREEBIND
+	}
+	return func(_, _ string, raw syscall.RawConn) error {
+		var err error
+		controlled := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), level, option, 1) })
+		return errors.Join(controlled, err)
+	}
 }
 
 func family(a netip.Addr) string {
