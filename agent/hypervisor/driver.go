@@ -146,7 +146,7 @@ type Found struct {
 	Driver     string
 	RunDir     string
 	Handle     Handle   // the leading process, or the oldest one left if that is gone
-	Leaderless bool            // the leading process is gone; Handle is a process it left behind
+	Leaderless bool     // the leading process is gone; Handle is a process it left behind
 	Others     []Handle // further processes of the machine, oldest first
 }
 

@@ -1,8 +1,6 @@
 package hypervisor
 
-// Handle names a machine's leading process to whoever freezes it.
-type Handle = struct {
-	PID       int
-	StartTime uint64
-	Cgroup    string
-}
+import "storebeat/agent/freeze"
+
+// Handle names a machine's processes to whoever freezes them.
+type Handle = freeze.Handle

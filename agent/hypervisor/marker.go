@@ -71,3 +71,9 @@ func Environ(driver string, spec Spec, cgroup string) []string {
 	}
 	return env
 }
+
+// IsMarker tells whether an environment entry is one of those that mark a process.
+func IsMarker(entry string) bool {
+	name, _, _ := strings.Cut(entry, "=")
+	return name == EnvMachine || name == EnvRun || name == EnvDriver || name == EnvCgroup
+}

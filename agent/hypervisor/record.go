@@ -12,7 +12,6 @@ import (
 
 	"github.com/google/renameio/v2"
 	"github.com/google/uuid"
-
 )
 
 const (
@@ -24,9 +23,9 @@ const (
 // Record is what the run directory holds about a machine's leading process. It
 // finds machines whose program has overwritten its environment.
 type Record struct {
-	Marker string        `json:"marker"`
-	Driver string        `json:"driver"`
-	Boot   string        `json:"boot"` // the boot that process id and start time belong to
+	Marker string `json:"marker"`
+	Driver string `json:"driver"`
+	Boot   string `json:"boot"` // the boot that process id and start time belong to
 	Handle Handle `json:"handle"`
 }
 

@@ -20,61 +20,89 @@ type sighted struct {
 	driver, runDir string
 	handle         Handle
 	sessionLeader  bool
-	recorded       bool
 }
 
 // Scan lists every machine of the host and cluster that has a process on this
-// computer, whatever its driver, by the marker in the processes' environment
-// and by the records in the run directory ("" for none). When the error is not
-// nil the list holds what could be found, and may be incomplete.
+// computer, whatever its driver. Three things tell that a process belongs to a
+// machine: the marker in its environment, the record in the run directory (""
+// for none), and being in the session that a machine's leading process began.
+// When the error is not nil the list holds what could be found, and may be
+// incomplete.
 func Scan(ctx context.Context, cluster uuid.UUID, host datastorehb.HostID, runDir string) ([]Found, error) {
+	stats, err := processes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	records, recordErr := recordsOf(cluster, host, runDir)
+	sessions := map[int]sighted{}
+	for _, r := range records {
+		if stat, ok := stats[r.handle.PID]; ok && stat.Start == r.handle.StartTime {
+			sessions[r.handle.PID] = r
+		}
+	}
+	members := map[int]sighted{}
+	for pid, stat := range stats {
+		if s, ok := sight(stat); ok && s.Cluster == cluster && s.Host == host {
+			members[pid] = s
+			if _, known := sessions[pid]; s.sessionLeader && !known {
+				sessions[pid] = s
+			}
+		}
+	}
+	for pid, stat := range stats {
+		leader, ok := sessions[stat.Session]
+		if _, known := members[pid]; ok && !known && !stat.Dead() {
+			leader.handle = Handle{PID: pid, StartTime: stat.Start, Cgroup: leader.handle.Cgroup}
+			leader.sessionLeader = pid == stat.Session
+			members[pid] = leader
+		}
+	}
+	return group(members, records), recordErr
+}
+
+// processes reads the state of every process.
+func processes(ctx context.Context) (map[int]procfs.Stat, error) {
 	pids, err := procfs.Pids()
 	if err != nil {
 		return nil, fmt.Errorf("list processes: %w", err)
 	}
-	var all []sighted
+	stats := make(map[int]procfs.Stat, len(pids))
 	for _, pid := range pids {
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("scan /proc for machines: %w", err)
 		}
-		if s, ok := sight(pid); ok && s.Cluster == cluster && s.Host == host {
-			all = append(all, s)
+		if stat, err := procfs.ReadStat(pid); err == nil {
+			stats[pid] = stat
 		}
 	}
-	records, recordErr := recordsOf(cluster, host, runDir)
-	return group(all, records), recordErr
+	return stats, nil
 }
 
-// sight reads one process. Processes of other users, and those that end
-// meanwhile, are no machines of ours.
-func sight(pid int) (sighted, bool) {
-	env, err := procfs.Environ(pid)
+// sight looks for the marker in one process. Processes of other users, and
+// those that end meanwhile, are no machines of ours.
+func sight(stat procfs.Stat) (sighted, bool) {
+	if stat.Dead() {
+		return sighted{}, false
+	}
+	env, err := procfs.Environ(stat.PID)
 	if err != nil {
 		return sighted{}, false
 	}
-	value := lookup(env, EnvMachine)
-	if value == "" {
-		return sighted{}, false
-	}
-	marker, err := ParseMarker(value)
+	marker, err := ParseMarker(lookup(env, EnvMachine))
 	if err != nil {
-		return sighted{}, false
-	}
-	stat, err := procfs.ReadStat(pid)
-	if err != nil || stat.Dead() {
 		return sighted{}, false
 	}
 	return sighted{
 		Marker:        marker,
 		driver:        lookup(env, EnvDriver),
 		runDir:        lookup(env, EnvRun),
-		handle:        Handle{PID: pid, StartTime: stat.Start, Cgroup: lookup(env, EnvCgroup)},
-		sessionLeader: stat.Session == pid,
+		handle:        Handle{PID: stat.PID, StartTime: stat.Start, Cgroup: lookup(env, EnvCgroup)},
+		sessionLeader: stat.Session == stat.PID,
 	}, true
 }
 
-// recordsOf returns the recorded leading processes that are still alive, and,
-// with a zero process id, those that are gone: their machines are leaderless.
+// recordsOf returns what the run directory says of the cluster's machines on
+// the host. The recorded processes may be gone.
 func recordsOf(cluster uuid.UUID, host datastorehb.HostID, runDir string) ([]sighted, error) {
 	if runDir == "" {
 		return nil, nil
@@ -83,14 +111,9 @@ func recordsOf(cluster uuid.UUID, host datastorehb.HostID, runDir string) ([]sig
 	var out []sighted
 	for _, r := range records {
 		marker, parseErr := ParseMarker(r.Marker)
-		if parseErr != nil || marker.Cluster != cluster || marker.Host != host {
-			continue
+		if parseErr == nil && marker.Cluster == cluster && marker.Host == host {
+			out = append(out, sighted{Marker: marker, driver: r.Driver, runDir: runDir, handle: r.Handle})
 		}
-		s := sighted{Marker: marker, driver: r.Driver, runDir: runDir, handle: r.Handle, recorded: true}
-		if !Alive(r.Handle) {
-			s.handle = Handle{}
-		}
-		out = append(out, s)
 	}
 	return out, err
 }
@@ -107,22 +130,19 @@ func Alive(h Handle) bool {
 }
 
 // group makes one Found of all processes with the same marker.
-func group(all, records []sighted) []Found {
+func group(members map[int]sighted, records []sighted) []Found {
 	byMarker := map[Marker][]sighted{}
-	for _, s := range all {
+	for _, s := range members {
 		byMarker[s.Marker] = append(byMarker[s.Marker], s)
 	}
-	recorded := map[Marker]sighted{}
+	recorded := map[Marker]Handle{}
 	for _, r := range records {
-		recorded[r.Marker] = r
-		if r.handle.PID != 0 && !slices.ContainsFunc(byMarker[r.Marker], func(s sighted) bool { return s.handle.PID == r.handle.PID }) {
-			byMarker[r.Marker] = append(byMarker[r.Marker], r)
-		}
+		recorded[r.Marker] = r.handle
 	}
-	var found []Found
+	found := []Found{} // not nil: an empty list is an answer
 	for marker, members := range byMarker {
 		leader, known := recorded[marker]
-		found = append(found, assemble(members, leader.handle.PID, known))
+		found = append(found, assemble(members, leader, known))
 	}
 	slices.SortFunc(found, func(a, b Found) int { return strings.Compare(a.Marker.String(), b.Marker.String()) })
 	return found
@@ -130,13 +150,13 @@ func group(all, records []sighted) []Found {
 
 // assemble picks the leading process: the recorded one; without a record (the
 // agent died before it could write it) the oldest one that leads a session.
-func assemble(members []sighted, leaderPID int, recorded bool) Found {
+func assemble(members []sighted, leader Handle, recorded bool) Found {
 	slices.SortFunc(members, func(a, b sighted) int {
 		return cmp.Or(cmp.Compare(a.handle.StartTime, b.handle.StartTime), cmp.Compare(a.handle.PID, b.handle.PID))
 	})
 	at := slices.IndexFunc(members, func(s sighted) bool {
 		if recorded {
-			return s.handle.PID == leaderPID
+			return s.handle.PID == leader.PID && s.handle.StartTime == leader.StartTime
 		}
 		return s.sessionLeader
 	})
@@ -161,4 +181,10 @@ func lookup(env []string, name string) string {
 		}
 	}
 	return ""
+}
+
+// FindDriver is Scan for the machines of one driver.
+func FindDriver(ctx context.Context, driver string, cluster uuid.UUID, host datastorehb.HostID, runDir string) ([]Found, error) {
+	found, err := Scan(ctx, cluster, host, runDir)
+	return slices.DeleteFunc(found, func(f Found) bool { return f.Driver != driver }), err
 }
