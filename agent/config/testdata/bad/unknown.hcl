@@ -1,0 +1,14 @@
+cluster {
+  name = "lab"
+  uuid = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
+}
+
+host "alpha" {
+  id        = 1
+  heartbaet = "192.0.2.1"
+}
+
+datastor "only" {
+  path = "/mnt/only"
+  uuid = "11111111-2222-4333-8444-555555555555"
+}
