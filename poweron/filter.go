@@ -101,7 +101,7 @@ func notInMaintenance(_ *Machine, h *Host) bool { return !h.Maintenance }
 
 func accessesHome(m *Machine, h *Host) bool { return slices.Contains(h.Datastores, m.Home) }
 
-func hasMemory(m *Machine, h *Host) bool { return m.Memory <= free(h) }
+func hasMemory(m *Machine, h *Host) bool { return h.Used <= h.Memory && m.Memory <= free(h) }
 
 // free returns the memory left, 0 for a host that uses more than it has.
 func free(h *Host) uint64 { return h.Memory - min(h.Used, h.Memory) }

@@ -74,8 +74,8 @@ type Generation struct {
 	Owner    datastorehb.HostID // the holder
 	Term     uint64             // the holder's newest open term on the home datastore when it claimed; what R8 speaks of
 	Reason   ReleaseReason
-	Entry    uint64             // revision of the protected entry that the holder acted on, 0 while it knew none
-	Failures uint32             // crashes and failed starts in a row that led here; a long good run sets it back
+	Entry    uint64 // revision of the protected entry that the holder acted on, 0 while it knew none
+	Failures uint32 // crashes and failed starts in a row that led here; a long good run sets it back
 	Detail   string // for people, at most datastorehb.MaxReason bytes
 }
 
