@@ -23,6 +23,8 @@ const (
 	PacketStanding
 	// PacketLeaving is set while the sender stops in good order.
 	PacketLeaving
+	// PacketFollowed is set by a master that hears at least one host follow it.
+	PacketFollowed
 )
 
 // Packet is one network heartbeat, made for one recipient.
@@ -42,11 +44,12 @@ type Packet struct {
 	MemoryTotal uint64 // bytes that machines may use on the sender
 	MemoryUsed  uint64 // bytes that its machines use
 
-	// Datastores are those the sender has configured, in the order of their UUIDs.
+	// Datastores are those the sender has configured, in the order of their UUIDs,
+	// each once.
 	Datastores []DatastoreReport
 
 	// Acks tell the recipient which of its heartbeats the sender has recorded as
-	// vouches in a completed write of its own slot (R4b).
+	// vouches in a completed write of its own slot (R4b). Each names one of Datastores.
 	Acks []Ack
 }
 
