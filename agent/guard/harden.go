@@ -1,0 +1,75 @@
+package guard
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
+)
+
+// realtimePriority is the lowest: above every ordinary process, below whatever
+// the operator has given a real-time priority on purpose.
+const realtimePriority = 1
+
+// harden makes it less likely that the guard is held up when the computer is
+// short of memory or processors. A guard without these rights is still a guard,
+// so a refusal is only logged.
+func harden(log *quietLog) {
+	steps := []struct {
+		what string
+		do   func() error
+	}{
+		{"lock memory", lockMemory},
+		{"take real-time priority", takeRealtimePriority},
+		{"be spared when memory runs out", spareFromOOM},
+	}
+	for _, step := range steps {
+		if err := step.do(); err != nil {
+			log.say(hclog.Warn, "guard could not "+step.what, "error", err)
+		}
+	}
+}
+
+// lockMemory brings in and locks what is mapped now, the program itself above
+// all: its file may be on a disk that hangs. Later mappings are locked page by
+// page as they are used, because the runtime maps far more than it uses.
+func lockMemory() error {
+	if err := unix.Mlockall(unix.MCL_CURRENT); err != nil {
+		return fmt.Errorf("lock memory: %w", err)
+	}
+	if err := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE | unix.MCL_ONFAULT); err != nil {
+		return fmt.Errorf("lock memory to come: %w", err)
+	}
+	return nil
+}
+
+// takeRealtimePriority sets every thread; later threads inherit it from the one
+// that starts them. Listed twice, because a thread may be born meanwhile.
+func takeRealtimePriority() error {
+	attr := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: realtimePriority}
+	for range 2 {
+		threads, err := os.ReadDir("/proc/self/task")
+		if err != nil {
+			return fmt.Errorf("list threads: %w", err)
+		}
+		for _, thread := range threads {
+			tid, err := strconv.Atoi(thread.Name())
+			if err != nil {
+				continue
+			}
+			if err := unix.SchedSetAttr(tid, attr, 0); err != nil {
+				return fmt.Errorf("set scheduling of thread %d: %w", tid, err)
+			}
+		}
+	}
+	return nil
+}
+
+func spareFromOOM() error {
+	if err := os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0); err != nil {
+		return fmt.Errorf("set oom_score_adj: %w", err)
+	}
+	return nil
+}

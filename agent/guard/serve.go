@@ -1,0 +1,265 @@
+package guard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
+
+	"storebeat/agent/clock"
+	"storebeat/agent/freeze"
+	"storebeat/datastorehb"
+)
+
+// DefaultFreeze is F where the options don't say otherwise.
+const DefaultFreeze = 500 * time.Millisecond
+
+// Options say how a guard works.
+type Options struct {
+	Socket   string        // path of the unix socket; a lock file is put beside it
+	Watchdog string        // device to feed, such as /dev/watchdog; "" for none
+	Freeze   time.Duration // F: within which everything is to be frozen; 0 for DefaultFreeze
+	Log      hclog.Logger  // nil for none; may block, lines are dropped then
+
+	// Ordinary leaves memory unlocked and priority as it is: for a guard that
+	// shares its process with something else, as in a test.
+	Ordinary bool
+}
+
+// server is the running guard. One goroutine, in loop, owns everything here.
+type server struct {
+	options  Options
+	self     freeze.Handle
+	now      func() datastorehb.Instant
+	log      *quietLog
+	keeper   *Keeper
+	watchdog *watchdog
+	agent    *connection // the newest one that said hello, nil for none
+	agentRun uint64      // its incarnation
+	clients  map[*connection]bool
+	calls    chan call
+	accepted chan *net.UnixConn
+	stopped  chan struct{}
+	troubled map[string]datastorehb.Instant // complaint → when it was last made
+}
+
+// Serve runs a guard until the context ends or the process gets SIGTERM or
+// SIGINT; then it freezes every machine and returns. It returns nil only if all
+// were seen frozen.
+func Serve(ctx context.Context, options Options) error {
+	ctx, release := signal.NotifyContext(ctx, unix.SIGTERM, unix.SIGINT)
+	defer release()
+	// Neither a closed terminal nor a log nobody reads may end the guard.
+	signal.Ignore(unix.SIGHUP, unix.SIGPIPE)
+	s, err := newServer(options)
+	if err != nil {
+		return err
+	}
+	defer s.log.close()
+	listener, lock, err := listen(options.Socket)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	defer listener.Close()
+	if s.watchdog, err = openWatchdog(options.Watchdog); err != nil {
+		return err
+	}
+	if !options.Ordinary {
+		harden(s.log)
+	}
+	go s.accept(listener)
+	s.log.say(hclog.Info, "guard is ready", "socket", options.Socket, "watchdog", options.Watchdog, "freeze", s.options.Freeze)
+	s.loop(ctx)
+	return s.stop()
+}
+
+func newServer(options Options) (*server, error) {
+	if options.Freeze == 0 {
+		options.Freeze = DefaultFreeze
+	}
+	if options.Freeze < 10*time.Millisecond {
+		return nil, fmt.Errorf("freeze time %v is too short for any guard; at least 10ms", options.Freeze)
+	}
+	self, err := freeze.Of(os.Getpid(), "")
+	if err != nil {
+		return nil, err
+	}
+	return &server{
+		options: options, self: self, now: clock.Now, log: newQuietLog(options.Log), keeper: NewKeeper(options.Freeze),
+		clients: map[*connection]bool{}, calls: make(chan call), accepted: make(chan *net.UnixConn),
+		stopped: make(chan struct{}), troubled: map[string]datastorehb.Instant{},
+	}, nil
+}
+
+// accept hands new connections to the loop.
+func (s *server) accept(listener *net.UnixListener) {
+	for {
+		conn, err := listener.AcceptUnix()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			// Out of descriptors, most likely; try again when some may be free.
+			time.Sleep(10 * time.Millisecond)
+			continue
+		}
+		select {
+		case s.accepted <- conn:
+		case <-s.stopped:
+			conn.Close()
+			return
+		}
+	}
+}
+
+// loop does what is due before anything else, each time round.
+func (s *server) loop(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		s.turn()
+		timer.Reset(s.idle())
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case one := <-s.calls:
+			s.receive(one)
+		case conn := <-s.accepted:
+			s.admit(conn)
+		}
+	}
+}
+
+// idle returns how long the loop may wait. The runtime's timers stand still
+// while the computer is suspended and leases don't, so while there is something
+// to guard the boot-time clock is asked a few times within F.
+func (s *server) idle() time.Duration {
+	period := s.options.Freeze / 5
+	next, any := s.keeper.Next()
+	if !any && s.watchdog == nil {
+		return time.Hour
+	}
+	if !any {
+		return period
+	}
+	return max(0, min(next.Sub(s.now()), period))
+}
+
+// turn carries out what the Keeper orders: it issues all freezes, and only then
+// looks what has come of them.
+func (s *server) turn() {
+	orders := s.keeper.Tick(s.now())
+	handles := make([]freeze.Handle, len(orders))
+	for i, order := range orders {
+		handles[i] = order.Handle
+		if !order.Freeze {
+			continue
+		}
+		if err := order.Handle.Freeze(); err != nil && !errors.Is(err, freeze.ErrGone) {
+			s.complain("machine can't be frozen", "vm", order.VM, "error", err)
+		}
+	}
+	for i, sight := range freeze.States(handles) {
+		if sight.Err != nil {
+			s.complain("machine can't be looked at", "vm", orders[i].VM, "error", sight.Err)
+			continue
+		}
+		s.keeper.Confirm(s.now(), orders[i].VM, sight.State)
+	}
+	s.publish()
+	s.feed()
+}
+
+// publish sends the agent what has happened, and logs it.
+func (s *server) publish() {
+	for _, event := range s.keeper.Events() {
+		if s.agent != nil {
+			s.agent.send(answer{Event: &event})
+		}
+		level := hclog.Info
+		if event.Kind == Expired || event.Kind == MachineEscaped {
+			level = hclog.Warn
+		}
+		s.log.say(level, string(event.Kind), event.pairs()...)
+	}
+}
+
+// pairs returns the fields that the event has, for the log.
+func (e Event) pairs() []any {
+	pairs := []any{"datastore", e.Datastore, "term", e.Term}
+	switch e.Kind {
+	case Expired:
+		return append(pairs, "machines", e.Machines)
+	case Frozen:
+		return append(pairs, "took", e.Took)
+	case MachineFrozen:
+		return append(pairs, "vm", e.VM, "took", e.Took)
+	}
+	return append(pairs, "vm", e.VM)
+}
+
+// feed feeds the watchdog while everything is proven or frozen. Whatever keeps
+// the loop from coming here is a reason not to feed it.
+func (s *server) feed() {
+	if s.watchdog == nil {
+		return
+	}
+	now := s.now()
+	if !s.keeper.Safe(now) {
+		return
+	}
+	if err := s.watchdog.feed(now, s.options.Freeze/5); err != nil {
+		s.complain("watchdog can't be fed", "device", s.options.Watchdog, "error", err)
+	}
+}
+
+// complain logs a trouble, the same one at most once a second.
+func (s *server) complain(message string, args ...any) {
+	key := fmt.Sprint(message, args)
+	now := s.now()
+	if last, ok := s.troubled[key]; ok && now.Sub(last) < time.Second {
+		return
+	}
+	if len(s.troubled) > 1000 {
+		clear(s.troubled)
+	}
+	s.troubled[key] = now
+	s.log.say(hclog.Error, message, args...)
+}
+
+// stop freezes everything and waits until it is seen so, for twice F at most.
+// The watchdog is disarmed only if it is.
+func (s *server) stop() error {
+	close(s.stopped)
+	s.keeper.FreezeAll(s.now())
+	deadline := s.now().Add(2 * s.options.Freeze)
+	for s.turn(); !s.keeper.AllStopped() && s.now() < deadline; s.turn() {
+		time.Sleep(confirmPeriod)
+	}
+	for c := range s.clients {
+		c.leave()
+	}
+	if !s.keeper.AllStopped() {
+		return fmt.Errorf("guard ends while machines are not seen frozen after %v: %v", 2*s.options.Freeze, s.running())
+	}
+	s.log.say(hclog.Info, "guard ends; every machine is frozen", "machines", len(s.keeper.machines))
+	return s.watchdog.disarm()
+}
+
+func (s *server) running() []string {
+	var names []string
+	for _, m := range s.keeper.Inventory(s.now()).Machines {
+		if m.State == freeze.Running || m.State == freeze.Freezing {
+			names = append(names, fmt.Sprintf("%v (%v)", m.VM, m.Handle))
+		}
+	}
+	return names
+}
