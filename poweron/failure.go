@@ -55,7 +55,7 @@ func Crash(p Policy, failures uint32, ranFor time.Duration) Response {
 			Why: fmt.Sprintf("crashed after %v: failure %d in a row, and the limit is %d", ran, failures, p.Limit)}
 	case movesOn(p, failures):
 		return Response{Action: Move, Reason: Crashed, Failures: failures,
-			Why: fmt.Sprintf("crashed after %v: failure %d in a row, and a move follows every %d restarts on the spot", ran, failures, p.Attempts)}
+			Why: fmt.Sprintf("crashed after %v: failure %d in a row, and a move follows %d restarts on the spot", ran, failures, p.Attempts)}
 	}
 	d := RestartDelay(failures)
 	return Response{Action: RestartHere, Failures: failures, Delay: d,

@@ -61,9 +61,9 @@ func (r Refusal) words() string {
 	case NoMemory:
 		return fmt.Sprintf("has %s of memory left, and it needs %s", humanize.IBytes(r.Free), humanize.IBytes(r.Need))
 	case StartsBusy:
-		return fmt.Sprintf("has %d starts under way", r.Count)
+		return fmt.Sprintf("has as many starts under way as it may (%d)", r.Count)
 	case FailedThere:
-		return fmt.Sprintf("is where it failed %d times lately", r.Count)
+		return fmt.Sprintf("is where it failed lately (%d×)", r.Count)
 	}
 	return fmt.Sprintf("refuses it for obstacle %d", uint8(r.Obstacle))
 }

@@ -19,11 +19,10 @@ const oldestVersion, oldestLevel = 1, 1
 
 var noVM uuid.UUID
 
-// header is what power-on list and generation begin with: magic, version, level.
-const headerSize = 8
-
 var order = binary.LittleEndian
 
+// appendHeader appends what power-on list and generation begin with: magic,
+// version and feature level, 8 bytes together.
 func appendHeader(b []byte, magic string) []byte {
 	b = append(b, magic...)
 	b = order.AppendUint16(b, FormatVersion)

@@ -20,7 +20,7 @@ const DefaultStarts = 4
 
 // Input is everything a plan depends on.
 type Input struct {
-	Machines []Machine // those that want to run and may be claimed, in any order
+	Machines []Machine // those that want to run and may be claimed, in any order, each once
 	Hosts    []Host    // all hosts of the cluster, in any order, each once
 	Starts   int       // starts that a host may have under way at a time; DefaultStarts if not positive
 }
@@ -189,7 +189,7 @@ func (p *planner) place(m *Machine, h *Host) Placement {
 	h.Starting++
 	why := fmt.Sprintf("least loaded: %s of %s with it", humanize.IBytes(h.Used), humanize.IBytes(h.Memory))
 	if n := failures(m, h.ID); n > 0 {
-		why += fmt.Sprintf("; it failed here %d times lately, and no other host can take it", n)
+		why += fmt.Sprintf("; it failed here lately (%d×), and no other host can take it", n)
 	}
 	return Placement{VM: m.VM, Host: h.ID, Why: why}
 }

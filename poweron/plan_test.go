@@ -98,8 +98,8 @@ func TestPlanExplainsItself(t *testing.T) {
 		"host 3 is in maintenance",
 		"host 4 does not access its home datastore",
 		"host 5 has 512 MiB of memory left, and it needs 1.0 GiB",
-		"host 6 has 4 starts under way",
-		"host 7 is where it failed 2 times lately",
+		"host 6 has as many starts under way as it may (4)",
+		"host 7 is where it failed lately (2×)",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
@@ -114,7 +114,7 @@ func TestPlanExplainsItself(t *testing.T) {
 		}
 	}
 	r = Plan(Input{Machines: []Machine{machine(1, 3, gib, Failed{4, 2})}, Hosts: []Host{host(4, 8*gib, gib, storeA)}})
-	if want := "least loaded: 2.0 GiB of 8.0 GiB with it; it failed here 2 times lately, and no other host can take it"; r.Placements[0].Why != want {
+	if want := "least loaded: 2.0 GiB of 8.0 GiB with it; it failed here lately (2×), and no other host can take it"; r.Placements[0].Why != want {
 		t.Errorf("placed because %q", r.Placements[0].Why)
 	}
 }

@@ -47,7 +47,7 @@ func wantsAfter(e Entry, g Generation) (wants bool, why string) {
 	case HandedOver:
 		return true, fmt.Sprintf("host %d handed it over", g.Owner)
 	case Held:
-		return false, fmt.Sprintf("held after %d failures in a row (%s): let it go with `storebeat vm start %s`", g.Failures, g.Detail, e.Name)
+		return false, fmt.Sprintf("held since failure %d in a row (%s): let it go with `storebeat vm start %s`", g.Failures, g.Detail, e.Name)
 	case GuestShutDown:
 		if e.Policy.OnGuestShutDown != StartAgain {
 			return false, fmt.Sprintf("the guest shut itself down, and its policy says %q: start it with `storebeat vm start %s`", e.Policy.OnGuestShutDown, e.Name)
