@@ -54,10 +54,11 @@ func (p *pidfd) wait() error {
 func (p *pidfd) signal(s unix.Signal) error {
 	var sendErr error
 	err := p.conn.Control(func(fd uintptr) { sendErr = unix.PidfdSendSignal(int(fd), s, nil, 0) })
-	if errors.Is(err, os.ErrClosed) || errors.Is(sendErr, unix.ESRCH) {
+	// Control fails only on a closed descriptor, and it is closed after the end.
+	if err != nil || errors.Is(sendErr, unix.ESRCH) {
 		return nil
 	}
-	return errors.Join(err, sendErr)
+	return sendErr
 }
 
 func (p *pidfd) close() { _ = p.file.Close() }

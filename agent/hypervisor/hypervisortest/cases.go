@@ -1,0 +1,181 @@
+package hypervisortest
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"storebeat/agent/freeze"
+	"storebeat/agent/hypervisor"
+	"storebeat/agent/hypervisor/procfs"
+)
+
+func bornFrozen(t *testing.T, r *rig) {
+	m := r.start(t)
+	h := m.Handle()
+	if stopped, err := procfs.Stopped(h.PID); err != nil || !stopped {
+		t.Fatalf("process %d is stopped: %v, %v", h.PID, stopped, err)
+	}
+	if s := state(t, h); s != freeze.Frozen {
+		t.Fatalf("a new machine is %v, want %v", s, freeze.Frozen)
+	}
+	r.still(t)
+	if got := r.Count(t, r.spec); got != (Count{}) {
+		t.Fatalf("a frozen machine has executed: %+v", got)
+	}
+	Thaw(t, h)
+	r.ticking(t)
+	if exit := m.Exit(); exit != (hypervisor.Exit{}) {
+		t.Errorf("a running machine has ended: %v", exit)
+	}
+}
+
+func freezeAndThaw(t *testing.T, r *rig) {
+	m := r.run(t)
+	for range 2 {
+		Freeze(t, m.Handle())
+		r.still(t)
+		Thaw(t, m.Handle())
+		r.ticking(t)
+	}
+}
+
+func adoptFrozen(t *testing.T, r *rig) {
+	first := r.start(t)
+	m := r.adopt(t)
+	if m.Handle() != first.Handle() {
+		t.Errorf("adopted %v, want %v", m.Handle(), first.Handle())
+	}
+	r.still(t)
+	if s := state(t, m.Handle()); s != freeze.Frozen {
+		t.Errorf("adoption has made the machine %v", s)
+	}
+	Thaw(t, m.Handle())
+	r.ticking(t)
+}
+
+func adoptRunning(t *testing.T, r *rig) {
+	r.run(t)
+	m := r.adopt(t)
+	r.ticking(t)
+	Freeze(t, m.Handle())
+	r.still(t)
+	Thaw(t, m.Handle())
+	r.ticking(t)
+}
+
+func foundByOwnHost(t *testing.T, r *rig) {
+	r.start(t)
+	d := r.New()
+	if found, err := d.Find(t.Context(), r.spec.Cluster, r.spec.Host+1, r.spec.RunDir); err != nil || len(found) != 0 {
+		t.Errorf("another host found %v, %v", found, err)
+	}
+	if found, err := d.Find(t.Context(), uuid.New(), r.spec.Host, r.spec.RunDir); err != nil || len(found) != 0 {
+		t.Errorf("another cluster found %v, %v", found, err)
+	}
+	if found, err := d.Find(t.Context(), r.spec.Cluster, r.spec.Host, ""); err != nil || len(found) != 1 {
+		t.Errorf("without the run directory found %v, %v", found, err)
+	}
+}
+
+func secondStart(t *testing.T, r *rig) {
+	r.run(t)
+	again := r.spec
+	again.Generation++
+	if m, err := r.New().Start(t.Context(), again); !errors.Is(err, hypervisor.ErrRunning) {
+		t.Errorf("second start: %v, %v, want %v", m, err, hypervisor.ErrRunning)
+	}
+	r.ticking(t)
+}
+
+func killFrozen(t *testing.T, r *rig) {
+	m := r.run(t)
+	Freeze(t, m.Handle())
+	kill(t, m)
+	Ended(t, m, hypervisor.Killed)
+	r.nothingLeft(t)
+}
+
+func killRunning(t *testing.T, r *rig) {
+	m := r.run(t)
+	kill(t, m)
+	Ended(t, m, hypervisor.Killed)
+	kill(t, m)
+	r.nothingLeft(t)
+}
+
+func killedFromOutside(t *testing.T, r *rig) {
+	m, adopted := r.run(t), r.adopt(t)
+	outsideKill(t, m.Handle())
+	Ended(t, m, hypervisor.Crashed)
+	Ended(t, adopted, hypervisor.Crashed)
+	r.nothingLeft(t)
+}
+
+func switchedOff(t *testing.T, r *rig) {
+	m := r.run(t)
+	r.SwitchOff(t, r.spec, m)
+	Ended(t, m, hypervisor.GuestShutDown)
+	r.nothingLeft(t)
+}
+
+func switchedOffAdopted(t *testing.T, r *rig) {
+	lostAgent(t, r)
+	m := r.adopt(t)
+	Thaw(t, m.Handle())
+	r.ticking(t)
+	r.SwitchOff(t, r.spec, m)
+	Ended(t, m, hypervisor.GuestShutDown)
+	r.nothingLeft(t)
+}
+
+func outlivesAgent(t *testing.T, r *rig) {
+	lostAgent(t, r)
+	m := r.adopt(t)
+	if s := state(t, m.Handle()); s != freeze.Frozen {
+		t.Fatalf("the agent's death has made the machine %v", s)
+	}
+	r.still(t)
+	if got := r.Count(t, r.spec); got != (Count{}) {
+		t.Fatalf("a machine that was never let go has executed: %+v", got)
+	}
+	Thaw(t, m.Handle())
+	r.ticking(t)
+	kill(t, m)
+	Ended(t, m, hypervisor.Killed)
+	r.nothingLeft(t)
+}
+
+func brokenStart(t *testing.T, r *rig) {
+	for name, definition := range r.Broken {
+		spec := r.spec
+		spec.Definition = definition
+		m, err := r.New().Start(t.Context(), spec)
+		if err == nil {
+			t.Errorf("%s: started %v", name, m.Handle())
+			continue
+		}
+		t.Logf("%s: %v", name, err)
+		r.nothingLeft(t)
+	}
+}
+
+func endedContext(t *testing.T, r *rig) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if m, err := r.New().Start(ctx, r.spec); !errors.Is(err, context.Canceled) {
+		t.Errorf("start: %v, %v, want %v", m, err, context.Canceled)
+	}
+	r.nothingLeft(t)
+}
+
+// nothingLeft checks that no process of the machine is left.
+func (r *rig) nothingLeft(t *testing.T) {
+	t.Helper()
+	found, err := hypervisor.Scan(t.Context(), r.spec.Cluster, r.spec.Host, r.spec.RunDir)
+	if err != nil || len(found) != 0 {
+		t.Errorf("processes are left: %+v, %v", found, err)
+	}
+}

@@ -1,0 +1,12 @@
+// Package bootsector holds the smallest guest there is: one 512-byte boot
+// sector that prints BOOT and then a growing count on the serial port, about
+// nine times a second. The demo and the tests run it under the qemu driver.
+//
+// Guarantees: the count begins at 1 after each BOOT and has no gaps, so the
+// serial log is an oracle: a second BOOT is a second start, a count that goes on
+// after a pause is a thaw. On a disk made by WriteDisk the count is also written
+// to the disk, where Count reads it.
+//
+// Bytes sent to the serial port are commands: p panics, q switches off, r
+// resets, h halts for good.
+package bootsector

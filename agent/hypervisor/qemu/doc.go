@@ -1,0 +1,35 @@
+// Package qemu is the hypervisor driver for QEMU guests that the agent starts
+// itself and controls over QMP.
+//
+// A definition is JSON; everything but memory_mib has a default:
+//
+//	{
+//	  "memory_mib": 512,
+//	  "cpus":       1,
+//	  "machine":    "pc-i440fx-7.2",
+//	  "disks":      [{"path": "web/disk.qcow2", "format": "qcow2", "interface": "virtio"}],
+//	  "serial_log": "web/console.log",
+//	  "args":       ["-nic", "tap,ifname=tap0,script=no,downscript=no"]
+//	}
+//
+// Paths count from the home datastore and may not leave it. The machine type is
+// pinned, so that every host shows the guest the same hardware. Without
+// serial_log the console goes to the run directory and is gone with the
+// machine. A console log on the datastore is written without a lock, from
+// QEMU's main thread: it is for diagnosis and the demo.
+//
+// Guarantees: those of package hypervisor. Disks are opened with
+// cache=none, aio=threads and the image lock on; a failing write stops the guest
+// (condition "io-error") and never tells it lies. A machine is born with its
+// virtual processors halted (-S) and its process stopped; the order to let the
+// guest run waits in the socket until the process is let go. Had the agent died
+// before that order, the next one that adopts the machine gives it.
+//
+// A guest that switches itself off leaves QEMU in place until the agent has seen
+// it (-action shutdown=pause), so that a shutdown is told from a crash even if
+// the agent was not there at the time. A guest that panics is a crash.
+//
+// Non-guarantees: QEMU may hang in "quit" after a shutdown while storage hangs;
+// the machine then has not ended, and killing it is the agent's decision (R12).
+// A guest that reboots itself goes on; that is not an end.
+package qemu

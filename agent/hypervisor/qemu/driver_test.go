@@ -1,0 +1,269 @@
+package qemu
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"storebeat/agent/hypervisor"
+	"storebeat/agent/hypervisor/hypervisortest"
+	"storebeat/agent/hypervisor/qemu/bootsector"
+)
+
+func TestMain(m *testing.M) {
+	hypervisortest.DieAsAgent(New(""))
+	os.Exit(m.Run())
+}
+
+// needQEMU skips a test that can't have real guests.
+func needQEMU(t *testing.T) {
+	t.Helper()
+	if _, err := New("").Binary(); err != nil {
+		t.Skip(err)
+	}
+}
+
+const guest = `{"memory_mib": 1, "disks": [{"path": "disk.img", "interface": "ide"}], "serial_log": "tick.log"}`
+
+// defineGuest puts the boot-sector guest on the datastore.
+func defineGuest(t testing.TB, spec hypervisor.Spec) []byte {
+	t.Helper()
+	if err := bootsector.WriteDisk(filepath.Join(spec.DatastorePath, "disk.img")); err != nil {
+		t.Fatal(err)
+	}
+	return []byte(guest)
+}
+
+func TestConformance(t *testing.T) {
+	needQEMU(t)
+	hypervisortest.Run(t, hypervisortest.Fixture{
+		New:    func() hypervisor.Driver { return New("") },
+		Define: defineGuest,
+		Count:  count,
+		SwitchOff: func(t testing.TB, spec hypervisor.Spec, _ hypervisor.Machine) {
+			tell(t, spec, "q")
+		},
+		Broken: map[string][]byte{
+			"no such disk":    []byte(`{"memory_mib": 1, "disks": [{"path": "none.img"}]}`),
+			"no such machine": []byte(`{"memory_mib": 1, "machine": "abacus"}`),
+			"wrong format":    []byte(`{"memory_mib": 1, "disks": [{"path": "disk.img", "format": "qcow2"}]}`),
+			"no such option":  []byte(`{"memory_mib": 1, "args": ["-abacus"]}`),
+		},
+	})
+}
+
+func count(t testing.TB, spec hypervisor.Spec) (c hypervisortest.Count) {
+	f, err := os.Open(filepath.Join(spec.DatastorePath, "tick.log"))
+	if os.IsNotExist(err) {
+		return c
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		// The newest line may be there in part.
+		var n uint64
+		if lines.Text() == "BOOT" {
+			c.Boots++
+		} else if _, err := fmt.Sscanf(lines.Text(), "T %8x", &n); err == nil && len(lines.Text()) == 10 {
+			if n != c.Last+1 {
+				t.Fatalf("tick %d follows tick %d", n, c.Last)
+			}
+			c.Last = n
+		}
+	}
+	return c
+}
+
+// tell sends a byte to the guest's serial port.
+func tell(t testing.TB, spec hypervisor.Spec, command string) {
+	t.Helper()
+	conn, err := net.Dial("unix", SerialSocket(spec))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte(command)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func start(t *testing.T, spec hypervisor.Spec) hypervisor.Machine {
+	t.Helper()
+	m, err := New("").Start(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func ticking(t *testing.T, spec hypervisor.Spec) {
+	t.Helper()
+	hypervisortest.Until(t, "the guest ticks", func() bool { return count(t, spec).Last >= 2 })
+}
+
+func TestSecondStartOnLockedDisk(t *testing.T) {
+	needQEMU(t)
+	spec := hypervisortest.NewSpec(t)
+	spec.Definition = defineGuest(t, spec)
+	first := start(t, spec)
+	other := hypervisortest.NewSpec(t)
+	other.DatastorePath, other.Definition = spec.DatastorePath, spec.Definition
+	disk := filepath.Join(spec.DatastorePath, "disk.img")
+	for _, when := range []string{"never let go", "running", "frozen"} {
+		switch when {
+		case "running":
+			hypervisortest.Thaw(t, first.Handle())
+			ticking(t, spec)
+		case "frozen":
+			hypervisortest.Freeze(t, first.Handle())
+		}
+		_, err := New("").Start(t.Context(), other)
+		if !errors.Is(err, hypervisor.ErrLocked) || !strings.Contains(err.Error(), disk) {
+			t.Errorf("%s: second start: %v; want %v naming %s", when, err, hypervisor.ErrLocked, disk)
+		}
+	}
+	if err := first.Kill(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// Kill is true only once the lock is free.
+	start(t, other)
+}
+
+func TestGuestPanicIsCrash(t *testing.T) {
+	needQEMU(t)
+	spec := hypervisortest.NewSpec(t)
+	spec.Definition = defineGuest(t, spec)
+	m := start(t, spec)
+	hypervisortest.Thaw(t, m.Handle())
+	ticking(t, spec)
+	tell(t, spec, "p")
+	hypervisortest.Ended(t, m, hypervisor.Crashed)
+	if !strings.Contains(m.Exit().Detail, "panicked") {
+		t.Errorf("exit %v does not mention the panic", m.Exit())
+	}
+}
+
+func TestGuestSwitchedOffWithoutAgent(t *testing.T) {
+	needQEMU(t)
+	spec := hypervisortest.NewSpec(t)
+	spec.Definition = defineGuest(t, spec)
+	first := start(t, spec).(*machine)
+	hypervisortest.Thaw(t, first.Handle())
+	ticking(t, spec)
+	// The agent is as good as dead once it has let go of the monitor. It must
+	// not come back by itself either, so the socket's name is taken away.
+	hidden := first.at.monitor + ".hidden"
+	if err := os.Rename(first.at.monitor, hidden); err != nil {
+		t.Fatal(err)
+	}
+	first.mu.Lock()
+	_ = first.session.Close()
+	first.mu.Unlock()
+	hypervisortest.Until(t, "session is over", func() bool { return first.Condition().Monitor == hypervisor.Connecting })
+	tell(t, spec, "q")
+	before := count(t, spec)
+	hypervisortest.Until(t, "the guest has stopped", func() bool {
+		now := count(t, spec)
+		same := now == before
+		before = now
+		return same && diskAgrees(t, spec, now)
+	})
+	if err := os.Rename(hidden, first.at.monitor); err != nil {
+		t.Fatal(err)
+	}
+	hypervisortest.Ended(t, first, hypervisor.GuestShutDown)
+}
+
+func diskAgrees(t *testing.T, spec hypervisor.Spec, c hypervisortest.Count) bool {
+	t.Helper()
+	n, err := bootsector.Count(filepath.Join(spec.DatastorePath, "disk.img"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return uint64(n) == c.Last
+}
+
+func TestConditionTellsFrozenFromRunning(t *testing.T) {
+	needQEMU(t)
+	spec := hypervisortest.NewSpec(t)
+	spec.Definition = defineGuest(t, spec)
+	m := start(t, spec)
+	if c := m.Condition(); c.Monitor == hypervisor.Answering {
+		t.Errorf("a frozen QEMU answers: %+v", c)
+	}
+	hypervisortest.Until(t, "the monitor counts as silent", func() bool { return m.Condition().Monitor == hypervisor.Silent })
+	hypervisortest.Thaw(t, m.Handle())
+	hypervisortest.Until(t, "the guest is said to run", func() bool {
+		c := m.Condition()
+		return c.Monitor == hypervisor.Answering && c.Guest == "running"
+	})
+	if err := m.Shutdown(t.Context()); err != nil {
+		t.Errorf("ask a guest that has no ears for power buttons: %v", err)
+	}
+	ticking(t, spec)
+	if exit := m.Exit(); exit.Kind != hypervisor.NotEnded {
+		t.Errorf("the guest has ended: %v", exit)
+	}
+}
+
+func TestRunDirTooLong(t *testing.T) {
+	needQEMU(t)
+	spec := hypervisortest.NewSpec(t)
+	spec.Definition = defineGuest(t, spec)
+	spec.RunDir = filepath.Join(spec.RunDir, strings.Repeat("x", 80))
+	_, err := New("").Start(t.Context(), spec)
+	if err == nil || !strings.Contains(err.Error(), spec.RunDir) || !strings.Contains(err.Error(), "107") {
+		t.Errorf("start: %v; want an error with the path and the limit", err)
+	}
+}
+
+func TestValidate(t *testing.T) {
+	disk := func(d Disk) string {
+		text, err := json.Marshal(Definition{MemoryMiB: 1, Disks: []Disk{d}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	tests := map[string]struct{ definition, want string }{
+		"good":             {guest, ""},
+		"placeholder":      {disk(Disk{Path: "{{datastore}}/{{name}}/{{vm}}-{{generation}}.img", Format: "qcow2"}), ""},
+		"empty":            {``, "JSON"},
+		"no object":        {`[]`, "JSON"},
+		"unknown field":    {`{"memory_mib": 1, "disk": 1}`, "disk"},
+		"two objects":      {`{"memory_mib": 1}{}`, "goes on"},
+		"no memory":        {`{}`, "memory_mib is 0"},
+		"negative cpus":    {`{"memory_mib": 1, "cpus": -1}`, "cpus is -1"},
+		"machine options":  {`{"memory_mib": 1, "machine": "pc,accel=kvm"}`, "machine type"},
+		"outside":          {disk(Disk{Path: "../other/disk.img"}), "outside"},
+		"absolute":         {disk(Disk{Path: "/etc/passwd"}), "outside"},
+		"no path":          {disk(Disk{}), "empty"},
+		"bad format":       {disk(Disk{Path: "a", Format: "vhs"}), "vhs"},
+		"bad interface":    {disk(Disk{Path: "a", Interface: "scart"}), "scart"},
+		"bad placeholder":  {disk(Disk{Path: "{{host}}"}), "{{host}}"},
+		"open placeholder": {disk(Disk{Path: "{{vm"}), "{{vm"},
+		"reserved":         {`{"memory_mib": 1, "args": ["--daemonize"]}`, "decided by the driver"},
+		"log outside":      {`{"memory_mib": 1, "serial_log": "/var/log/x"}`, "serial_log"},
+		"several":          {`{"memory_mib": 0, "cpus": 0, "args": ["-S"]}`, "args[0]"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			err := New("").Validate([]byte(test.definition), "/ds")
+			if test.want == "" {
+				if err != nil {
+					t.Error(err)
+				}
+			} else if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error %v does not mention %q", err, test.want)
+			}
+		})
+	}
+}
