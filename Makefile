@@ -1,0 +1,51 @@
+# Storebeat. "make help" lists what there is.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+GO         ?= go
+PACKAGES   ?= ./...
+# How long each fuzz target runs in "make fuzz".
+FUZZTIME   ?= 10s
+# Given to "storebeat demo", such as DEMO="--hosts 4 --keep".
+DEMO       ?=
+# Given to "go test", such as TESTFLAGS="-run TestDemo -v".
+TESTFLAGS  ?=
+
+.PHONY: help build demo test check race fuzz bench clean install-dependencies
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build bin/storebeat, one static binary
+	@mkdir -p bin
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/storebeat ./cmd/storebeat
+
+demo: install-dependencies build ## three hosts, two datastores, six machines on this computer; one host dies
+	bin/storebeat demo $(DEMO)
+
+test: install-dependencies ## run the whole suite and count the tests
+	$(GO) run ./scripts/testsummary $(TESTFLAGS) $(PACKAGES)
+
+check: ## formatting, vet, staticcheck and the rules of the repository
+	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
+	if [[ -n $$unformatted ]]; then printf 'not formatted, run "gofmt -w":\n%s\n' "$$unformatted" >&2; exit 1; fi
+	$(GO) vet $(PACKAGES)
+	$(GO) tool staticcheck $(PACKAGES)
+	$(GO) test -count=1 ./test/repository
+
+race: install-dependencies ## run the whole suite under the race detector
+	$(GO) run ./scripts/testsummary -race $(TESTFLAGS) $(PACKAGES)
+
+fuzz: ## run each fuzz target for FUZZTIME
+	scripts/fuzz $(FUZZTIME)
+
+bench: ## run the benchmarks, with allocations
+	$(GO) test -run '^$$' -bench . -benchmem $(PACKAGES)
+
+clean: ## remove what the build made
+	rm -rf bin dist
+
+install-dependencies: ## install the Debian packages that tests and demo use, when root
+	@scripts/install-dependencies

@@ -1,0 +1,13 @@
+// Command testsummary runs "go test" with the arguments it is given and counts
+// what happened: it shows each failure with its output, lists what was skipped
+// with the reasons, and ends with one line such as
+//
+//	812 passed, 0 failed, 3 skipped
+//
+// Guarantees: it fails if any test, any build or "go test" itself fails. With
+// -no-skips it fails, too, if a test was skipped for want of privileges,
+// packages or features of the kernel; only tests that skip themselves because
+// of -short are let through.
+//
+// Non-guarantees: it does not decide which tests run; that is "go test"'s.
+package main

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// event is what "go test -json" reports, as far as it matters here.
+type event struct {
+	Action     string
+	Package    string
+	ImportPath string // of a build that failed, in place of Package
+	Test       string
+	// FailedBuild names the build for want of which a package failed.
+	FailedBuild string
+	Elapsed     float64
+	Output      string
+}
+
+// skip is one test that did not run, with its reason.
+type skip struct{ name, reason string }
+
+// summary counts tests. A test with subtests counts like each of these.
+type summary struct {
+	out                     io.Writer
+	passed, failed, skipped int
+	failures                map[string]int         // of each package's tests
+	output                  map[[2]string][]string // of tests and packages that have not ended
+	skips                   []skip
+}
+
+func newSummary(out io.Writer) *summary {
+	return &summary{out: out, failures: map[string]int{}, output: map[[2]string][]string{}}
+}
+
+func (s *summary) take(e event) {
+	id := [2]string{e.Package + e.ImportPath, e.Test}
+	switch e.Action {
+	case "output", "build-output":
+		s.output[id] = append(s.output[id], e.Output)
+		return
+	case "pass", "fail", "skip", "build-fail":
+	default:
+		return
+	}
+	output := s.output[id]
+	delete(s.output, id)
+	if e.Test == "" {
+		s.ended(e, output)
+		return
+	}
+	switch e.Action {
+	case "pass":
+		s.passed++
+	case "skip":
+		s.skipped++
+		s.skips = append(s.skips, skip{e.Package + " " + e.Test, reason(output)})
+	case "fail":
+		s.failed++
+		s.failures[e.Package]++
+		fmt.Fprintf(s.out, "--- %s %s\n%s", e.Package, e.Test, strings.Join(output, ""))
+	}
+}
+
+// ended reports on a whole package. One that failed without a failed test, by a
+// panic or a build error, counts as one failure.
+func (s *summary) ended(e event, output []string) {
+	switch e.Action {
+	case "fail", "build-fail":
+		if s.failures[e.Package] == 0 && e.FailedBuild == "" {
+			s.failed++
+		}
+		fmt.Fprintf(s.out, "--- %s%s failed\n%s", e.Package, e.ImportPath, strings.Join(output, ""))
+	case "pass":
+		fmt.Fprintf(s.out, "ok   %-50s %6.1f s\n", e.Package, e.Elapsed)
+	}
+}
+
+// reason finds what a test said when it skipped itself.
+func reason(output []string) string {
+	for _, line := range slices.Backward(output) {
+		line = strings.TrimSpace(line)
+		if line != "" && !strings.HasPrefix(line, "---") && !strings.HasPrefix(line, "===") {
+			return line
+		}
+	}
+	return "no reason given"
+}
+
+func (s *summary) print(out io.Writer) {
+	for _, skip := range s.skips {
+		fmt.Fprintf(out, "skipped %s: %s\n", skip.name, skip.reason)
+	}
+	fmt.Fprintf(out, "%d passed, %d failed, %d skipped\n", s.passed, s.failed, s.skipped)
+}
+
+// refused reports whether something was skipped that the computer should have
+// been able to do.
+func (s *summary) refused(out io.Writer) bool {
+	wanting := slices.ContainsFunc(s.skips, func(k skip) bool { return !strings.Contains(k.reason, "-short") })
+	if wanting {
+		fmt.Fprintln(out, "failed: with -no-skips, nothing may be skipped; see the reasons above")
+	}
+	return wanting
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const stream = `{"Action":"start","Package":"a"}
+{"Action":"run","Package":"a","Test":"TestGood"}
+{"Action":"output","Package":"a","Test":"TestGood","Output":"=== RUN   TestGood\n"}
+{"Action":"pass","Package":"a","Test":"TestGood","Elapsed":0.1}
+{"Action":"output","Package":"a","Test":"TestLate","Output":"=== RUN   TestLate\n"}
+{"Action":"output","Package":"a","Test":"TestLate","Output":"    a_test.go:7: needs root\n"}
+{"Action":"output","Package":"a","Test":"TestLate","Output":"--- SKIP: TestLate (0.00s)\n"}
+{"Action":"skip","Package":"a","Test":"TestLate","Elapsed":0}
+{"Action":"pass","Package":"a","Elapsed":1.5}
+{"Action":"output","Package":"b","Test":"TestBad/sub","Output":"    b_test.go:9: wrong\n"}
+{"Action":"fail","Package":"b","Test":"TestBad/sub","Elapsed":0}
+{"Action":"fail","Package":"b","Test":"TestBad","Elapsed":0}
+{"Action":"output","Package":"b","Output":"FAIL\n"}
+{"Action":"fail","Package":"b","Elapsed":0.2}
+plain words
+{"ImportPath":"c","Action":"build-output","Output":"c.go:1: no such thing\n"}
+{"ImportPath":"c","Action":"build-fail"}
+{"Action":"output","Package":"c","Output":"FAIL\tc [build failed]\n"}
+{"Action":"fail","Package":"c","Elapsed":0,"FailedBuild":"c"}
+{"Action":"output","Package":"d","Output":"panic: in TestMain\n"}
+{"Action":"fail","Package":"d","Elapsed":0}
+`
+
+func TestSummary(t *testing.T) {
+	var out strings.Builder
+	s := newSummary(&out)
+	if err := s.read(strings.NewReader(stream)); err != nil {
+		t.Fatal(err)
+	}
+	s.print(&out)
+	refused := s.refused(&out)
+	want := `ok   a                                                     1.5 s
+--- b TestBad/sub
+    b_test.go:9: wrong
+--- b TestBad
+--- b failed
+FAIL
+plain words
+--- c failed
+c.go:1: no such thing
+--- c failed
+FAIL	c [build failed]
+--- d failed
+panic: in TestMain
+skipped a TestLate: a_test.go:7: needs root
+1 passed, 4 failed, 1 skipped
+failed: with -no-skips, nothing may be skipped; see the reasons above
+`
+	if diff := cmp.Diff(want, out.String()); diff != "" || !refused {
+		t.Errorf("refused %t, output (-want +got):\n%s", refused, diff)
+	}
+}
+
+func TestShortSkipsAreLetThrough(t *testing.T) {
+	s := newSummary(&strings.Builder{})
+	s.skips = []skip{{"a TestLong", "a_test.go:7: left out with -short"}}
+	if s.refused(s.out) {
+		t.Error("a skip for -short was refused")
+	}
+}
+
+func TestOwnFlagIsTakenOut(t *testing.T) {
+	rest, noSkips := split([]string{"-race", "-no-skips", "./..."})
+	if diff := cmp.Diff([]string{"-race", "./..."}, rest); diff != "" || !noSkips {
+		t.Errorf("noSkips %t, rest (-want +got):\n%s", noSkips, diff)
+	}
+	if _, noSkips := split([]string{"./..."}); noSkips {
+		t.Error("found a flag that is not there")
+	}
+}
