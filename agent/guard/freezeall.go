@@ -43,7 +43,11 @@ func freezeOnce(handles []freeze.Handle) ([]freeze.Handle, error) {
 			continue
 		}
 		pending = append(pending, handles[i])
-		errs = append(errs, fmt.Errorf("%v is %v: %w", handles[i], sight.State, sight.Err))
+		if sight.Err != nil {
+			errs = append(errs, fmt.Errorf("%v: %w", handles[i], sight.Err))
+		} else {
+			errs = append(errs, fmt.Errorf("%v is %v", handles[i], sight.State))
+		}
 	}
 	return pending, errors.Join(errs...)
 }
