@@ -101,6 +101,8 @@ func TestKillWhileFrozen(t *testing.T) {
 			t.Fatal(err)
 		}
 		becomes(t, h, Gone)
+		// A zombie takes signals, to no effect.
+		awaitReaping(t, h)
 		for name, do := range map[string]func() error{"freeze": h.Freeze, "thaw": h.Thaw} {
 			if err := do(); !errors.Is(err, ErrGone) {
 				t.Errorf("%s of a machine that is gone: %v", name, err)
@@ -158,10 +160,7 @@ func TestReusedProcessID(t *testing.T) {
 func TestOrphansAreTheMachine(t *testing.T) {
 	eachFreezer(t, func(t *testing.T, cgroup string) {
 		h := start(t, shell("sleep 1000 & exit 0"), cgroup)
-		eventually(t, "end of the leading process", func() bool {
-			_, err := procfs.ReadStat(h.PID)
-			return errors.Is(err, procfs.ErrGone)
-		})
+		awaitReaping(t, h)
 		if state, err := h.State(); err != nil || state == Gone {
 			t.Fatalf("a machine with a process left is %v, %v", state, err)
 		}
@@ -177,6 +176,14 @@ func TestOrphansAreTheMachine(t *testing.T) {
 			t.Fatal(err)
 		}
 		becomes(t, h, Gone)
+	})
+}
+
+func awaitReaping(t *testing.T, h Handle) {
+	t.Helper()
+	eventually(t, "reaping of the leading process", func() bool {
+		_, err := procfs.ReadStat(h.PID)
+		return errors.Is(err, procfs.ErrGone)
 	})
 }
 

@@ -79,7 +79,8 @@ func (h Handle) reachesUs() error {
 
 // Freeze issues the freeze and waits for nothing. Doing it again does no harm.
 // A machine whose cgroup can't be frozen, or that is not in it, is stopped by
-// SIGSTOP as well. The error is ErrGone when there was nothing to freeze.
+// SIGSTOP as well. The error is ErrGone when there was nothing to freeze, not
+// even a zombie.
 func (h Handle) Freeze() error {
 	if h.Weak() {
 		return h.signalGroup(unix.SIGSTOP)
