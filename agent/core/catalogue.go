@@ -1,0 +1,174 @@
+package core
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"storebeat/datastorehb"
+	"storebeat/poweron"
+)
+
+// catalogue is what this host knows of the machines whose home a datastore is.
+// It is a cache: before a claim and before a start the datastore is asked again.
+type catalogue struct {
+	infos    []*info // sorted by VM
+	scanned  bool
+	scanning bool
+	nextScan datastorehb.Instant
+}
+
+// info is what is known of one machine.
+type info struct {
+	vm uuid.UUID
+	MachineState
+	at datastorehb.Instant // issue of the read, or of the claim, that the generation comes from
+}
+
+// scanEvery is how often the whole catalogue is read again. Changes are told by
+// message; the scan makes up for lost ones.
+const scanEvery = time.Minute
+
+func (f *footing) find(vm uuid.UUID) (int, bool) {
+	return slices.BinarySearchFunc(f.infos, vm, func(i *info, vm uuid.UUID) int { return compareUUID(i.vm, vm) })
+}
+
+func (f *footing) info(vm uuid.UUID) *info {
+	if at, ok := f.find(vm); ok {
+		return f.infos[at]
+	}
+	return nil
+}
+
+// learn takes in what was read, or claimed, of a machine. Generations and
+// revisions only rise, so an older reading changes nothing.
+func (f *footing) learn(vm uuid.UUID, s MachineState, issued datastorehb.Instant, generation bool) {
+	at, ok := f.find(vm)
+	if !ok {
+		f.infos = slices.Insert(f.infos, at, &info{vm: vm})
+	}
+	i := f.infos[at]
+	if s.EntryState == datastorehb.Valid && s.Revision >= i.Revision || i.EntryState == datastorehb.Unreadable && s.EntryState != datastorehb.Unreadable {
+		i.EntryState, i.Entry, i.Revision = s.EntryState, s.Entry, s.Revision
+	}
+	known := s.GenerationState == datastorehb.Valid || s.GenerationState == datastorehb.Absent
+	if generation && known && s.Generation.Number >= i.Generation.Number {
+		i.GenerationState, i.Generation, i.GenerationBy = s.GenerationState, s.Generation, s.GenerationBy
+		i.at = max(i.at, issued)
+	}
+}
+
+// newest returns the machine's newest known generation, nil if it never had one.
+func (i *info) newest() *poweron.Generation {
+	if i.GenerationState != datastorehb.Valid {
+		return nil
+	}
+	return &i.Generation
+}
+
+// rolledBack reports that a machine reads older than it was known to be when the
+// read was issued (R14).
+func (i *info) rolledBack(s MachineState, issued datastorehb.Instant) bool {
+	known := s.GenerationState == datastorehb.Valid || s.GenerationState == datastorehb.Absent
+	return known && issued > i.at && s.Generation.Number < i.Generation.Number
+}
+
+// scan reads the catalogue when it is time.
+func (c *Core) scan(f *footing) {
+	if !f.usable() || f.scanning || !c.due(f.nextScan) {
+		return
+	}
+	f.scanning, f.nextScan = true, c.now.Add(scanEvery)
+	c.do(ReadCatalogue{Datastore: f.ID})
+}
+
+func (c *Core) onCatalogueRead(o CatalogueRead) {
+	f := c.footing(o.Datastore)
+	if f == nil {
+		return
+	}
+	f.scanning = false
+	if o.Err != "" {
+		f.nextScan = c.now.Add(2 * c.interval())
+		c.retryCommands()
+		return
+	}
+	vms := make([]uuid.UUID, 0, len(o.Machines))
+	for vm := range o.Machines {
+		vms = append(vms, vm)
+	}
+	slices.SortFunc(vms, compareUUID)
+	for _, vm := range vms {
+		s := o.Machines[vm]
+		if i := f.info(vm); i != nil && i.rolledBack(s, o.Issued) {
+			c.distrust(f, fmt.Sprintf("generation %d of machine %s reads as %d", i.Generation.Number, vm, s.Generation.Number))
+			return
+		}
+		f.learn(vm, s, o.Issued, true)
+	}
+	f.scanned, c.mastery.stale = true, true
+	c.disown(f)
+	c.retryCommands()
+}
+
+// disown releases the generations in this computer's own name that it does not
+// run and will not start (R8).
+func (c *Core) disown(f *footing) {
+	if !f.held(c.now) {
+		return
+	}
+	for _, i := range f.infos {
+		g := i.newest()
+		if g == nil || g.Kind != poweron.Run || g.Owner != c.cfg.Self.Host || i.GenerationBy.Machine != c.cfg.Self.Machine ||
+			!f.own.Carries(g.Term) || c.machine(i.vm) != nil {
+			continue
+		}
+		m := c.addMachine(&machine{vm: i.vm, home: f, gen: *g, entry: i.Entry, revision: i.Revision, failures: g.Failures, since: c.now})
+		c.release(m, poweron.Abandoned, "the generation is in this host's name, and no process of the machine is here")
+	}
+}
+
+// tellChanged tells others that a machine has changed: everybody when a user
+// changed it, since its owner has to act, and else the master, who plans.
+func (c *Core) tellChanged(f *footing, vm uuid.UUID, everybody bool) {
+	c.mastery.stale = true
+	for _, h := range c.cfg.Hosts {
+		if h.ID != c.cfg.Self.Host && (everybody || h.ID == c.net.master) {
+			c.do(Send{To: h.ID, Message: Message{Kind: MachineChanged, Datastore: f.ID, VM: vm}})
+		}
+	}
+}
+
+func (c *Core) onMessage(from datastorehb.HostID, msg Message) {
+	f := c.footing(msg.Datastore)
+	if f == nil {
+		return
+	}
+	switch msg.Kind {
+	case StartOrder:
+		c.onStartOrder(f, from, msg)
+	case OrderEnded:
+		c.onOrderEnded(from, msg)
+	case MachineChanged:
+		if f.usable() {
+			c.do(ReadMachine{Datastore: f.ID, VM: msg.VM, Purpose: ForCatalogue})
+		}
+	}
+}
+
+// onStartOrder begins to start a machine, unless it is here already.
+func (c *Core) onStartOrder(f *footing, from datastorehb.HostID, msg Message) {
+	m := c.machine(msg.VM)
+	if m == nil {
+		m = c.addMachine(&machine{vm: msg.VM, home: f, phase: phaseWait, since: c.now})
+		if i := f.info(msg.VM); i != nil {
+			m.entry, m.revision = i.Entry, i.Revision
+		}
+	}
+	m.master, m.order = from, msg.Order
+	if m.phase == phaseRun {
+		c.orderEnded(m, true, "")
+	}
+}

@@ -1,0 +1,308 @@
+package core
+
+import (
+	"fmt"
+
+	"storebeat/datastorehb"
+	"storebeat/poweron"
+)
+
+// onMachineRead takes in what a datastore says of one machine, and goes on with
+// whatever asked for it.
+func (c *Core) onMachineRead(o MachineRead) {
+	f := c.footing(o.Datastore)
+	if f == nil {
+		return
+	}
+	if o.Err == "" {
+		f.learn(o.VM, o.Machine, o.Issued, o.Purpose != ForRecheck)
+	}
+	if o.Purpose == ForCommand {
+		c.onCommandRead(f, o)
+		return
+	}
+	m := c.machine(o.VM)
+	if m == nil || !m.busy {
+		return
+	}
+	switch {
+	case o.Purpose == ForStart && m.phase == phaseRead:
+		c.onStartRead(m, o)
+	case o.Purpose == ForRecheck && m.phase == phaseRecheck:
+		c.onRecheckRead(m, o)
+	case o.Purpose == ForThaw && (m.phase == phaseAdopt || m.phase == phaseExamine):
+		c.onThawRead(m, o)
+	}
+}
+
+// onStartRead finds out whether the machine may be claimed at all.
+func (c *Core) onStartRead(m *machine, o MachineRead) {
+	m.busy = false
+	s := o.Machine
+	if why := unreadable(o); why != "" {
+		c.failStart(m, why)
+		return
+	}
+	m.entry, m.revision = s.Entry, s.Revision
+	if s.Entry.Desired != poweron.Running || !s.Entry.Protected {
+		c.failStart(m, "the user does not want it to run")
+		return
+	}
+	switch g := s.Generation; {
+	case s.GenerationState == datastorehb.Absent:
+		c.prepareClaim(m, nil)
+	case g.Owner == c.cfg.Self.Host && s.GenerationBy.Machine == c.cfg.Self.Machine:
+		// What this computer held is over: every process here is accounted for,
+		// and this machine's is not among them (R1).
+		c.prepareClaim(m, &g)
+	case c.knownOver(m.home, g):
+		c.prepareClaim(m, &g)
+	default:
+		m.target = g
+		m.enter(phaseOwner)
+		c.advance(m)
+	}
+}
+
+// unreadable says why what was read of a machine is no ground to act on.
+func unreadable(o MachineRead) string {
+	switch {
+	case o.Err != "":
+		return o.Err
+	case o.Machine.EntryState != datastorehb.Valid:
+		return fmt.Sprintf("its protected entry is %s", o.Machine.EntryState)
+	case o.Machine.GenerationState == datastorehb.Unreadable || o.Machine.GenerationState == datastorehb.Corrupt:
+		return fmt.Sprintf("its newest generation is %s", o.Machine.GenerationState)
+	}
+	return ""
+}
+
+// knownOver reports whether a generation is over by what is known already. What
+// breaks a chain breaks it for ever, so old knowledge is good enough.
+func (c *Core) knownOver(f *footing, g poweron.Generation) bool {
+	t, known := f.newestTerm(g.Owner, c.cfg.Self.Host)
+	over, _ := poweron.Over(g, t, known)
+	return over
+}
+
+// newestTerm returns the newest term known of a host.
+func (f *footing) newestTerm(h, self datastorehb.HostID) (datastorehb.Term, bool) {
+	if h == self {
+		return f.own, f.phase != termUnknown && f.own.Number > 0
+	}
+	if w := f.watches[h]; w != nil {
+		return w.Term()
+	}
+	return datastorehb.Term{}, false
+}
+
+// onOwnerRead goes on with a start that waited for the newest term of the last owner.
+func (c *Core) onOwnerRead(m *machine, o TermsRead) {
+	if m.phase != phaseOwner || !m.busy || m.target.Owner != o.Host {
+		return
+	}
+	m.busy = false
+	if o.Err != "" || o.State != datastorehb.Valid {
+		c.failStart(m, fmt.Sprintf("the newest term of %s is %s: %s", c.HostName(o.Host), o.State, o.Err))
+		return
+	}
+	if over, why := poweron.Over(m.target, o.Term, true); !over {
+		c.failStart(m, fmt.Sprintf("generation %d of %s is not over: %s", m.target.Number, c.HostName(o.Host), why))
+		return
+	}
+	c.prepareClaim(m, &m.target)
+}
+
+// prepareClaim makes the generation after g this host's aim; g is nil when the machine never ran.
+func (c *Core) prepareClaim(m *machine, g *poweron.Generation) {
+	m.target = poweron.Next(m.vm, g, c.cfg.Self.Host, 0, m.revision)
+	m.failures = m.target.Failures
+	m.enter(phaseClaim)
+	c.advance(m)
+}
+
+// claimRun claims the generation that is aimed at, under the present term.
+func (c *Core) claimRun(m *machine) {
+	if !m.home.held(c.now) {
+		return
+	}
+	if m.phase == phaseReclaim {
+		m.target = poweron.Next(m.vm, &m.gen, c.cfg.Self.Host, 0, m.revision)
+	}
+	m.busy, m.target.Term = true, m.home.own.Number
+	c.do(ClaimGeneration{Datastore: m.home.ID, Generation: m.target})
+}
+
+func (c *Core) onGenerationClaimed(o GenerationClaimed) {
+	f := c.footing(o.Datastore)
+	m := c.machine(o.Generation.VM)
+	if f == nil || m == nil || !m.busy || m.target.Number != o.Generation.Number || m.target.Kind != o.Generation.Kind {
+		return
+	}
+	m.busy = false
+	won := o.Outcome == datastorehb.ClaimWon && o.Returned.Sub(o.Issued) <= c.cfg.Timing.Lease
+	if won {
+		f.learn(m.vm, MachineState{GenerationState: datastorehb.Valid, Generation: o.Generation, GenerationBy: c.cfg.Self}, o.Issued, true)
+		c.tellChanged(f, m.vm, false)
+	}
+	switch m.phase {
+	case phaseClaim:
+		c.onStartClaimed(m, o, won)
+	case phaseReclaim:
+		c.onReclaimed(m, o, won)
+	case phaseRelease:
+		c.onReleased(m, o)
+	}
+}
+
+func (c *Core) onStartClaimed(m *machine, o GenerationClaimed, won bool) {
+	switch {
+	case won:
+		m.gen = o.Generation
+		m.enter(phasePublish)
+		m.list, m.home.dirty = 0, true
+		c.journalMachine(m, "generation-won", "R8", fmt.Sprintf("this host may start %s under generation %d", m.entry.Name, m.gen.Number))
+	case o.Outcome == datastorehb.ClaimLost:
+		c.lost(m)
+	default:
+		// Nothing is known: the attempt may have won, or win later. Read again.
+		m.gen = poweron.Generation{}
+		m.enter(phaseRead)
+		m.retry = c.now.Add(c.interval() / 2)
+	}
+}
+
+// lost ends a start whose claim somebody else won.
+func (c *Core) lost(m *machine) {
+	m.gen = poweron.Generation{}
+	c.failStart(m, fmt.Sprintf("generation %d was won by somebody else", m.target.Number))
+	c.do(ReadMachine{Datastore: m.home.ID, VM: m.vm, Purpose: ForCatalogue})
+}
+
+// onReclaimed: the process that is here may go on, or belongs to somebody else now.
+func (c *Core) onReclaimed(m *machine, o GenerationClaimed, won bool) {
+	switch {
+	case won:
+		m.gen = o.Generation
+		m.home.dirty = true
+		m.enter(phaseLetGo)
+		c.journalMachine(m, "machine-reclaimed", "R8", fmt.Sprintf("nobody had taken %s: it goes on here under generation %d", m.entry.Name, m.gen.Number))
+	case o.Outcome == datastorehb.ClaimLost:
+		c.putDown(m, fmt.Sprintf("generation %d was won by another host", o.Generation.Number))
+	default:
+		m.enter(phaseExamine)
+		m.retry = c.now.Add(c.interval() / 2)
+	}
+}
+
+// onReleased: a lost race means that somebody has taken the machine already.
+func (c *Core) onReleased(m *machine, o GenerationClaimed) {
+	if o.Outcome == datastorehb.ClaimFailed {
+		m.retry = c.now.Add(c.interval())
+		return
+	}
+	c.journalMachine(m, "machine-released", "R8", fmt.Sprintf("this host gave %s up: %s", m.entry.Name, m.reason), m.detail)
+	c.drop(m)
+}
+
+// onRecheckRead is the last look before the start: does the user still want it?
+func (c *Core) onRecheckRead(m *machine, o MachineRead) {
+	m.busy = false
+	e := o.Machine
+	switch {
+	case o.Err != "" || e.EntryState != datastorehb.Valid:
+		m.retry = c.now.Add(c.interval() / 2)
+		return
+	case e.Entry.Desired != poweron.Running || !e.Entry.Protected:
+		m.entry, m.revision = e.Entry, e.Revision
+		c.orderEnded(m, false, "the user stopped it meanwhile")
+		c.release(m, poweron.StoppedByUser, "stopped by the user before it was started")
+		return
+	case !c.mayRun(m):
+		return
+	}
+	m.entry, m.revision = e.Entry, e.Revision
+	m.enter(phaseCreate)
+	m.busy = true
+	c.do(StartMachine{Datastore: m.home.ID, VM: m.vm, Generation: m.gen.Number, Entry: m.entry})
+}
+
+// onThawRead decides about a process that is here without a right to run.
+func (c *Core) onThawRead(m *machine, o MachineRead) {
+	m.busy = false
+	s := o.Machine
+	if s.EntryState == datastorehb.Valid {
+		m.entry, m.revision = s.Entry, s.Revision
+	}
+	switch g := s.Generation; {
+	case unreadable(o) != "":
+		m.retry = c.now.Add(c.interval() / 2)
+	case s.GenerationState == datastorehb.Absent || g.Number < m.gen.Number:
+		c.distrust(m.home, fmt.Sprintf("the newest generation of %s reads %d, but %d was won before", m.vm, g.Number, m.gen.Number))
+	case g.Number == m.gen.Number && m.phase == phaseAdopt:
+		m.gen, m.failures = g, g.Failures
+		m.enter(phaseRun)
+		m.home.dirty = true
+		c.journalMachine(m, "machine-adopted", "R3", fmt.Sprintf("%s was found running and goes on under generation %d", m.entry.Name, g.Number))
+	case g.Number == m.gen.Number:
+		m.gen, m.failures = g, g.Failures
+		m.enter(phaseReclaim)
+		c.advance(m)
+	case g.Kind == poweron.Run && g.Owner == c.cfg.Self.Host && s.GenerationBy == c.cfg.Self:
+		// An own claim whose reply was lost.
+		m.gen = g
+		m.enter(phaseReclaim)
+		c.advance(m)
+	default:
+		c.putDown(m, fmt.Sprintf("generation %d is held by %s", g.Number, c.HostName(g.Owner)))
+	}
+}
+
+// putDown ends a process whose machine another host owns.
+func (c *Core) putDown(m *machine, why string) {
+	m.enter(phasePutDown)
+	m.busy, m.home.dirty = true, true
+	c.journalMachine(m, "machine-putting-down", "R12", fmt.Sprintf("%s runs elsewhere: its frozen former instance is ended once its I/O has returned", m.entry.Name), why)
+	c.do(PutDown{VM: m.vm})
+}
+
+// publishList writes the own power-on list when it has changed. Machines that
+// wait for it are looked at once more only after the write has completed (R10).
+func (c *Core) publishList(f *footing) {
+	if !f.usable() || !f.cleared || !f.dirty || f.publishing || !c.due(f.nextList) {
+		return
+	}
+	f.revision++
+	f.dirty, f.publishing = false, true
+	list := poweron.List{Writer: c.cfg.Self, Revision: f.revision, Term: f.own.Number, Isolated: c.net.isolated}
+	var after []Effect
+	for _, m := range c.machinesOn(f) {
+		if m.listed() {
+			list.Machines = append(list.Machines, poweron.Listed{VM: m.vm, Generation: m.gen.Number, Frozen: m.frozen})
+		}
+		if m.phase == phasePublish {
+			m.list = f.revision
+			after = append(after, ReadMachine{Datastore: f.ID, VM: m.vm, Purpose: ForRecheck})
+		}
+	}
+	f.published = list
+	c.do(PublishList{Datastore: f.ID, List: list, After: after})
+}
+
+func (c *Core) onListWritten(o ListWritten) {
+	f := c.footing(o.Datastore)
+	if f == nil || o.Revision != f.revision {
+		return
+	}
+	f.publishing = false
+	if o.Err != "" {
+		f.dirty, f.nextList = true, c.now.Add(c.interval()/2)
+		return
+	}
+	for _, m := range c.machinesOn(f) {
+		if m.phase == phasePublish && m.list == o.Revision {
+			m.enter(phaseRecheck)
+			m.busy = true // the read hangs on the write and is under way
+		}
+	}
+}

@@ -1,0 +1,255 @@
+package core
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"storebeat/datastorehb"
+	"storebeat/partition"
+)
+
+// Config is what the core knows from the start. It is not changed while the
+// core uses it; SetConfig replaces the parts that may change live.
+type Config struct {
+	Cluster    uuid.UUID
+	Self       datastorehb.Writer
+	Hosts      []Member    // every member, this host included
+	Datastores []Datastore // every configured datastore
+	Timing     datastorehb.Timing
+	Heartbeats datastorehb.RankOptions
+	Isolation  partition.IsolationOptions
+	Parallel   int // starts at once per host
+
+	// Leases are those that the guard kept for the agent's forerunner, and
+	// Found is every machine process found on the host: the new incarnation
+	// accounts for each.
+	Leases []Inherited
+	Found  []FoundMachine
+}
+
+// Member is one host of the cluster.
+type Member struct {
+	ID      datastorehb.HostID
+	Name    string
+	Address string // to ping, "" when there is none
+}
+
+// Datastore is one configured datastore.
+type Datastore struct {
+	ID        uuid.UUID
+	Name      string
+	Preferred bool
+	Excluded  bool // never carries heartbeats; it may still be home to machines
+}
+
+// Device says what lies under a datastore, as far as this host can see.
+type Device struct {
+	FSType   string
+	Identity datastorehb.DeviceIdentity
+}
+
+// Inherited is a lease that the guard kept while the agent was away.
+type Inherited struct {
+	Datastore uuid.UUID
+	Term      uint64
+	Length    time.Duration
+	Deadline  datastorehb.Instant
+}
+
+// FoundMachine is a machine process that was there when the agent started.
+type FoundMachine struct {
+	VM         uuid.UUID
+	Generation uint64
+	Datastore  uuid.UUID
+	Frozen     bool
+}
+
+// Core decides everything for one host. It is not safe for concurrent use.
+type Core struct {
+	cfg      Config
+	now      datastorehb.Instant
+	wake     datastorehb.Instant
+	lastStep datastorehb.Instant
+	out      []Effect
+
+	footings []*footing // sorted by datastore UUID
+	machines []*machine // those this host runs, starts, stops or accounts for; sorted by VM
+	net      network
+	guardUp  bool
+	memory   uint64 // that machines may use here, in bytes
+	mastery  mastery
+	commands []*command
+	status   map[datastorehb.HostID]*hostStatus
+}
+
+// New returns the core of a host whose agent has just started. The first Step
+// starts everything.
+func New(cfg Config, now datastorehb.Instant) *Core {
+	cfg.Hosts = slices.Clone(cfg.Hosts)
+	slices.SortFunc(cfg.Hosts, func(a, b Member) int { return cmp.Compare(a.ID, b.ID) })
+	c := &Core{cfg: cfg, now: now, lastStep: now, guardUp: true, status: map[datastorehb.HostID]*hostStatus{}}
+	for _, d := range cfg.Datastores {
+		c.footings = append(c.footings, newFooting(d))
+	}
+	slices.SortFunc(c.footings, func(a, b *footing) int { return compareUUID(a.ID, b.ID) })
+	c.net = newNetwork(cfg, now)
+	c.mastery.orders = map[uuid.UUID]*order{}
+	for _, l := range cfg.Leases {
+		if f := c.footing(l.Datastore); f != nil {
+			f.inherit(l)
+		}
+	}
+	for _, found := range cfg.Found {
+		c.adopt(found)
+	}
+	return c
+}
+
+// Step takes in one observation, made at now, and returns what to do. It also
+// does everything that is due at now. Instants never go back.
+func (c *Core) Step(now datastorehb.Instant, o Observation) []Effect {
+	c.now, c.out, c.wake = max(now, c.now), nil, now.Add(c.cfg.Timing.Interval/2)
+	c.suspectSelf()
+	c.observe(o)
+	c.act()
+	c.lastStep = c.now
+	return c.out
+}
+
+// Wake returns the instant at which the core wants to be stepped again at the
+// latest, with a Tick if nothing else has happened.
+func (c *Core) Wake() datastorehb.Instant { return c.wake }
+
+func (c *Core) observe(o Observation) {
+	switch o := o.(type) {
+	case Tick:
+	case DatastoreState:
+		c.onDatastoreState(o)
+	case SlotWritten:
+		c.onSlotWritten(o)
+	case RegionRead:
+		c.onRegionRead(o)
+	case TermsRead:
+		c.onTermsRead(o)
+	case TermClaimed:
+		c.onTermClaimed(o)
+	case GenerationClaimed:
+		c.onGenerationClaimed(o)
+	case EntryClaimed:
+		c.onEntryClaimed(o)
+	case MachineRead:
+		c.onMachineRead(o)
+	case CatalogueRead:
+		c.onCatalogueRead(o)
+	case ListRead:
+		c.onListRead(o)
+	case ListWritten:
+		c.onListWritten(o)
+	case HeartbeatReceived:
+		c.onHeartbeat(o.Packet)
+	case Received:
+		c.onMessage(o.From, o.Message)
+	case PingAnswered:
+		c.onPing(o)
+	case GuardFrozen:
+		c.onGuardFrozen(o)
+	case GuardRefused:
+		c.onGuardRefused(o)
+	case GuardLetWent:
+		c.onGuardLetWent(o)
+	case GuardGone:
+		c.onGuardGone(o)
+	case GuardBack:
+		c.onGuardBack()
+	case MachineStarted:
+		c.onMachineStarted(o)
+	case MachineGone:
+		c.onMachineGone(o)
+	case MemoryState:
+		c.memory = o.Total
+	case Command:
+		c.onCommand(o)
+	default:
+		panic(fmt.Sprintf("core: unknown observation %T", o))
+	}
+}
+
+// act does what is due. Heartbeats go before everything else, claims last (R5).
+func (c *Core) act() {
+	for _, f := range c.footings {
+		c.checkLease(f)
+		c.writeSlot(f)
+	}
+	c.heartbeatNetwork()
+	for _, f := range c.footings {
+		c.readRegion(f)
+		c.publishList(f)
+	}
+	c.judge()
+	for _, f := range c.footings {
+		c.advanceTerm(f)
+	}
+	for _, m := range slices.Clone(c.machines) {
+		c.advance(m)
+	}
+	c.lead()
+}
+
+// suspectSelf throws away all silence measured so far when this step comes much
+// too late: a host that slept must not declare others dead.
+func (c *Core) suspectSelf() {
+	late := c.now.Sub(c.lastStep)
+	if late < 2*c.cfg.Timing.Interval {
+		return
+	}
+	c.net.peers.Suspend(c.now)
+	c.net.pings.Suspend(c.now)
+	for _, f := range c.footings {
+		f.failWatches(fmt.Sprintf("this host itself was asleep for %v", late))
+	}
+}
+
+// do appends an effect.
+func (c *Core) do(e Effect) { c.out = append(c.out, e) }
+
+// due reports whether at has come, and makes sure of a step at that instant if not.
+func (c *Core) due(at datastorehb.Instant) bool {
+	if c.now >= at {
+		return true
+	}
+	c.wake = min(c.wake, at)
+	return false
+}
+
+// journal records an event of this host.
+func (c *Core) journal(e Event) {
+	e.At, e.By = c.now, c.cfg.Self.Host
+	c.do(Journal{Event: e})
+}
+
+func (c *Core) footing(datastore uuid.UUID) *footing {
+	for _, f := range c.footings {
+		if f.ID == datastore {
+			return f
+		}
+	}
+	return nil
+}
+
+// HostName returns the configured name of a host, or its number.
+func (c *Core) HostName(h datastorehb.HostID) string {
+	for _, m := range c.cfg.Hosts {
+		if m.ID == h {
+			return m.Name
+		}
+	}
+	return fmt.Sprintf("host %d", h)
+}
+
+func (c *Core) interval() time.Duration { return c.cfg.Timing.Interval }
+
+func compareUUID(a, b uuid.UUID) int { return slices.Compare(a[:], b[:]) }

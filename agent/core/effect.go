@@ -1,0 +1,189 @@
+package core
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+
+	"storebeat/datastorehb"
+	"storebeat/partition"
+	"storebeat/poweron"
+)
+
+// Effect is something the shell shall do.
+type Effect interface{ effect() }
+
+// WriteSlot writes the host's own slot. Result: SlotWritten.
+type WriteSlot struct {
+	Datastore uuid.UUID
+	Slot      datastorehb.Slot
+}
+
+// ReadRegion reads heartbeat slots, bypassing every cache. Result: RegionRead.
+type ReadRegion struct {
+	Datastore uuid.UUID
+	Hosts     []datastorehb.HostID // whose slots; nil reads the whole region
+}
+
+// CheckIdentity makes sure that the datastore is still the one that was opened
+// (R14). Result: DatastoreState.
+type CheckIdentity struct{ Datastore uuid.UUID }
+
+// ReadTerms reads the newest term of a host. Result: TermsRead.
+type ReadTerms struct {
+	Datastore uuid.UUID
+	Host      datastorehb.HostID
+}
+
+// ClaimTerm claims a term: the own next one, or another host's as closed.
+// Result: TermClaimed.
+type ClaimTerm struct {
+	Datastore uuid.UUID
+	Term      datastorehb.Term
+}
+
+// ClaimGeneration claims a machine's generation. Result: GenerationClaimed.
+type ClaimGeneration struct {
+	Datastore  uuid.UUID
+	Generation poweron.Generation
+}
+
+// ClaimEntry claims a revision of a machine's protected entry. Result: EntryClaimed.
+type ClaimEntry struct {
+	Datastore uuid.UUID
+	Revision  uint64
+	Entry     poweron.Entry
+}
+
+// ReadMachine reads a machine's newest generation and entry. Result: MachineRead.
+type ReadMachine struct {
+	Datastore uuid.UUID
+	VM        uuid.UUID
+	Purpose   ReadPurpose
+}
+
+// ReadPurpose keeps reads of one machine for different ends apart.
+type ReadPurpose uint8
+
+const (
+	// ForCatalogue refreshes what is known of the machine.
+	ForCatalogue ReadPurpose = iota
+	// ForStart precedes a claim.
+	ForStart
+	// ForRecheck is the last look at the entry, after the claim and before the start (R8). Only the entry is needed.
+	ForRecheck
+	// ForCommand precedes a change of the entry by a user.
+	ForCommand
+	// ForThaw finds out what became of a machine whose chain is broken.
+	ForThaw
+)
+
+// ReadCatalogue reads every machine's newest generation and entry. Result: CatalogueRead.
+type ReadCatalogue struct{ Datastore uuid.UUID }
+
+// ReadList reads another host's power-on list. Result: ListRead.
+type ReadList struct {
+	Datastore uuid.UUID
+	Host      datastorehb.HostID
+}
+
+// PublishList writes the host's own power-on list. Result: ListWritten. The
+// effects in After are carried out only once the write has completed (R10).
+type PublishList struct {
+	Datastore uuid.UUID
+	List      poweron.List
+	After     []Effect
+}
+
+// SendHeartbeat sends a network heartbeat. No result.
+type SendHeartbeat struct{ Packet partition.Packet }
+
+// Send sends a message to another agent. No result: an answer is a message of its own.
+type Send struct {
+	To      datastorehb.HostID
+	Message Message
+}
+
+// Ping sends an ICMP echo request. Result: PingAnswered, or nothing.
+type Ping struct {
+	Address string
+	Host    datastorehb.HostID // whose address it is, 0 for an isolation address
+}
+
+// GuardLease tells the guard of a term's lease, or of its new deadline. Result: GuardRefused if it was refused.
+type GuardLease struct {
+	Datastore uuid.UUID
+	Term      uint64
+	Length    time.Duration
+	Deadline  datastorehb.Instant
+}
+
+// GuardLetGo asks the guard to let machines go under a term. Result: GuardLetWent.
+type GuardLetGo struct {
+	Datastore uuid.UUID
+	Term      uint64
+	VMs       []uuid.UUID
+}
+
+// FreezeMachines freezes the machines of a datastore from the agent itself,
+// because the guard is gone or did not report in time. Result: GuardFrozen.
+type FreezeMachines struct{ Datastore uuid.UUID }
+
+// RestartGuard starts a new guard and registers every machine with it, frozen.
+// Result: GuardBack.
+type RestartGuard struct{}
+
+// StartMachine creates the machine's process, born frozen, and registers it with
+// the guard. Result: MachineStarted.
+type StartMachine struct {
+	Datastore  uuid.UUID
+	VM         uuid.UUID
+	Generation uint64
+	Entry      poweron.Entry
+}
+
+// StopMachine asks the guest to stop, and powers it off at the deadline.
+// Result: MachineGone.
+type StopMachine struct {
+	VM       uuid.UUID
+	Graceful time.Duration // 0: power off at once
+}
+
+// PutDown ends a machine that another host owns: it stays frozen until its I/O
+// has returned, is killed then, and is reported gone only once it is reaped
+// (R12). Result: MachineGone.
+type PutDown struct{ VM uuid.UUID }
+
+// Journal records an event.
+type Journal struct{ Event Event }
+
+// Reply answers a user's command.
+type Reply struct {
+	Command uint64
+	Text    string // what was done
+	Err     string // what was refused and the remedy; empty on success
+}
+
+func (WriteSlot) effect()       {}
+func (ReadRegion) effect()      {}
+func (CheckIdentity) effect()   {}
+func (ReadTerms) effect()       {}
+func (ClaimTerm) effect()       {}
+func (ClaimGeneration) effect() {}
+func (ClaimEntry) effect()      {}
+func (ReadMachine) effect()     {}
+func (ReadCatalogue) effect()   {}
+func (ReadList) effect()        {}
+func (PublishList) effect()     {}
+func (SendHeartbeat) effect()   {}
+func (Send) effect()            {}
+func (Ping) effect()            {}
+func (GuardLease) effect()      {}
+func (GuardLetGo) effect()      {}
+func (FreezeMachines) effect()  {}
+func (RestartGuard) effect()    {}
+func (StartMachine) effect()    {}
+func (StopMachine) effect()     {}
+func (PutDown) effect()         {}
+func (Journal) effect()         {}
+func (Reply) effect()           {}

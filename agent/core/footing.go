@@ -1,0 +1,424 @@
+package core
+
+import (
+	"fmt"
+	"time"
+
+	"storebeat/datastorehb"
+	"storebeat/poweron"
+)
+
+// footing is this host's standing on one datastore: its slot, its newest term
+// and the lease under it.
+//
+//	        own terms read        claim won
+//	unknown ──────────▶ lapsed ──────────▶ held
+//	   ▲                  ▲  lease ran out   │
+//	   │ claim lost       └──────────────────┘
+//	   └── (read again)
+type footing struct {
+	Datastore
+	device     Device
+	open       bool
+	why        string // why it is not open, or not trusted
+	distrusted bool   // replaced or rolled back (R14): nothing on it counts
+
+	// The own slot.
+	cleared      bool                // R1: no other computer writes it
+	strange      bool                // the newest own term, or the slot, is another computer's
+	stranger     datastorehb.Proof   // that computer's last sign of life
+	watched      datastorehb.Instant // since when there was no other
+	strangerTerm uint64              // its term, once read
+	sequence     uint64              // of the last write issued
+	completed    uint64              // of the last write completed
+	writing      bool
+	issued       datastorehb.Instant // of the last write
+	completedI   datastorehb.Instant // issue of the last completed write
+	nextWrite    datastorehb.Instant
+	pending      []datastorehb.Vouch                      // in the write under way
+	wishers      map[datastorehb.HostID]datastorehb.Vouch // hosts that asked for a vouch here
+
+	// The own term.
+	phase     termPhase
+	busy      bool // a read or claim of the own terms is under way
+	own       datastorehb.Term
+	mine      bool // own was won, or taken over from the guard, by this incarnation
+	lease     datastorehb.Lease
+	settled   bool                // everything under earlier terms is frozen
+	lapsedAt  datastorehb.Instant //
+	nextClaim datastorehb.Instant
+	inherited *Inherited
+
+	reads
+	catalogue
+	power
+}
+
+// termPhase is where a host stands with its own term on a datastore.
+type termPhase uint8
+
+const (
+	termUnknown termPhase = iota
+	termLapsed            // known, but without a lease
+	termHeld              // open, won by this incarnation, under a lease
+)
+
+// String returns the phase's name.
+func (p termPhase) String() string {
+	return [...]string{"unknown", "lapsed", "held"}[p]
+}
+
+func newFooting(d Datastore) *footing {
+	f := &footing{Datastore: d, why: "not opened yet", settled: true}
+	f.watches = map[datastorehb.HostID]*watch{}
+	return f
+}
+
+// inherit takes over a lease whose deadline the guard kept. The term itself is
+// read before the footing counts as held.
+func (f *footing) inherit(l Inherited) {
+	f.inherited = &l
+	f.lease = datastorehb.InheritedLease(l.Term, l.Deadline, l.Length)
+	f.settled = false
+}
+
+// usable reports whether something may be written to or learnt from the datastore.
+func (f *footing) usable() bool { return f.open && !f.distrusted }
+
+// held reports whether this host may run machines here right now.
+func (f *footing) held(now datastorehb.Instant) bool {
+	return f.phase == termHeld && f.lease.Valid(now)
+}
+
+func (c *Core) onDatastoreState(o DatastoreState) {
+	f := c.footing(o.Datastore)
+	if f == nil {
+		return
+	}
+	if o.Replaced {
+		c.distrust(f, o.Why)
+		return
+	}
+	if o.Available == f.open && o.Why == f.why {
+		return
+	}
+	f.open, f.why, f.device = o.Available, o.Why, o.Device
+	kind, text := Kind("datastore-available"), fmt.Sprintf("datastore %s can be used", f.Name)
+	if !o.Available {
+		kind, text = "datastore-unavailable", fmt.Sprintf("datastore %s can't be used: %s", f.Name, o.Why)
+		f.failWatches(o.Why)
+	}
+	c.journal(Event{Kind: kind, Datastore: f.ID, Text: text})
+}
+
+// distrust stops everything on a datastore that is not what it was (R14).
+func (c *Core) distrust(f *footing, why string) {
+	if f.distrusted {
+		return
+	}
+	f.distrusted, f.why = true, why
+	f.failWatches(why)
+	c.journal(Event{Kind: "datastore-distrusted", Datastore: f.ID, Rule: "R14",
+		Text: fmt.Sprintf("datastore %s is not what it was: nothing on it is claimed, closed or taken as proof", f.Name), Evidence: []string{why}})
+}
+
+// writeSlot writes the own slot when its interval has come.
+func (c *Core) writeSlot(f *footing) {
+	if !f.usable() || !f.cleared || f.writing || !c.wantsSlot(f) || !c.due(f.nextWrite) {
+		return
+	}
+	f.sequence++
+	f.writing, f.issued, f.nextWrite = true, c.now, c.now.Add(c.interval())
+	f.pending = c.vouches(f)
+	c.do(WriteSlot{Datastore: f.ID, Slot: datastorehb.Slot{
+		Writer: c.cfg.Self, Sequence: f.sequence, Term: f.own.Number, Master: c.net.master, Flags: c.slotFlags(), Vouches: f.pending,
+	}})
+}
+
+// wantsSlot reports whether the host writes heartbeats on a datastore: on those
+// selected, and on every one that is home to a machine it runs.
+func (c *Core) wantsSlot(f *footing) bool {
+	if f.selected || f.inherited != nil {
+		return true
+	}
+	for _, m := range c.machines {
+		if m.home == f {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *Core) slotFlags() (flags datastorehb.SlotFlags) {
+	if c.net.leading {
+		flags |= datastorehb.SlotMaster
+	}
+	if c.net.isolated {
+		flags |= datastorehb.SlotIsolated
+	}
+	return flags
+}
+
+func (c *Core) onSlotWritten(o SlotWritten) {
+	f := c.footing(o.Datastore)
+	if f == nil || o.Sequence != f.sequence {
+		return
+	}
+	f.writing = false
+	if o.Err != "" {
+		c.slowOrBroken(f, o.Err)
+		return
+	}
+	f.completed, f.completedI = o.Sequence, o.Issued
+	c.healthy(f)
+	if !f.distrusted {
+		c.proveLife(f, o.Issued)
+		c.acknowledge(f)
+	}
+}
+
+// proveLife carries the lease on from the issue of a proof of life (R4).
+func (c *Core) proveLife(f *footing, issued datastorehb.Instant) {
+	before := f.lease.Deadline()
+	if !f.lease.Renew(c.now, issued) || f.lease.Deadline() == before {
+		return
+	}
+	c.tellGuard(f)
+}
+
+func (c *Core) tellGuard(f *footing) {
+	c.do(GuardLease{Datastore: f.ID, Term: f.lease.Term(), Length: f.lease.Length(), Deadline: f.lease.Deadline()})
+}
+
+// checkLease notices that the lease has run out, and makes sure that everything
+// under it is frozen.
+func (c *Core) checkLease(f *footing) {
+	if f.phase == termHeld || f.inherited != nil {
+		if f.lease.Valid(c.now) {
+			c.due(f.lease.Deadline())
+		} else {
+			c.lapse(f, "the lease ran out: no proof of life since "+f.lease.Deadline().Add(-f.lease.Length()).String())
+		}
+	}
+	if f.phase != termHeld && f.inherited == nil && !f.settled {
+		c.awaitFreeze(f)
+	}
+}
+
+// lapse ends the host's right to run machines on a datastore until it wins its
+// next term. The guard freezes them at the same deadline.
+func (c *Core) lapse(f *footing, why string) {
+	if f.phase == termHeld {
+		f.phase = termLapsed
+	}
+	f.inherited = nil
+	f.lease = datastorehb.Lease{}
+	f.settled, f.frozeAt, f.lapsedAt = false, 0, c.now
+	c.journal(Event{Kind: "lease-lapsed", Host: c.cfg.Self.Host, Datastore: f.ID, Term: f.own.Number, Rule: "R4",
+		Text: fmt.Sprintf("this host's machines on %s are frozen until it wins its next term", f.Name), Evidence: []string{why}})
+}
+
+// awaitFreeze waits for the guard's report that everything is frozen. When it
+// does not come within half of F, the agent freezes by itself.
+func (c *Core) awaitFreeze(f *footing) {
+	if !c.hasProcess(f) {
+		f.settled = true
+		return
+	}
+	if f.frozeAt == 0 && c.due(f.lapsedAt.Add(c.cfg.Timing.Freeze/2)) {
+		f.frozeAt = c.now
+		c.do(FreezeMachines{Datastore: f.ID})
+	} else if f.frozeAt != 0 && c.due(f.frozeAt.Add(c.interval())) {
+		f.frozeAt = 0
+	}
+}
+
+func (c *Core) onGuardFrozen(o GuardFrozen) {
+	f := c.footing(o.Datastore)
+	if f == nil || f.phase == termHeld || f.inherited != nil || f.settled {
+		return
+	}
+	f.settled = true
+	for _, m := range c.machinesOn(f) {
+		m.frozen = true
+	}
+	f.dirty = true
+	c.journal(Event{Kind: "machines-frozen", Datastore: f.ID, Term: o.Term, Rule: "R5",
+		Text: fmt.Sprintf("every machine of this host on %s is seen frozen", f.Name), Evidence: []string{fmt.Sprintf("the guard took %v", o.Took)}})
+}
+
+// onGuardRefused: the guard saw the lease run out before the renewal came. Its word counts.
+func (c *Core) onGuardRefused(o GuardRefused) {
+	f := c.footing(o.Datastore)
+	if f == nil || f.lease.Term() != o.Term {
+		return
+	}
+	c.lapse(f, "the guard refused the lease: "+o.Why)
+}
+
+func (c *Core) onGuardGone(o GuardGone) {
+	if !c.guardUp {
+		return
+	}
+	c.guardUp = false
+	c.journal(Event{Kind: "guard-gone", Host: c.cfg.Self.Host, Rule: "R11", Text: "the guard is gone: all machines are frozen and a new guard is started", Evidence: []string{o.Why}})
+	for _, f := range c.footings {
+		if f.phase == termHeld || f.inherited != nil {
+			c.lapse(f, "the guard is gone")
+		}
+		f.settled, f.frozeAt = false, c.now
+		c.do(FreezeMachines{Datastore: f.ID})
+	}
+	c.do(RestartGuard{})
+}
+
+func (c *Core) onGuardBack() {
+	c.guardUp = true
+	for _, m := range c.machines {
+		m.frozen = m.hasProcess()
+		if m.phase == phaseLetGo || m.phase == phaseRun {
+			m.busy = false // whatever the old guard was asked will not be answered
+		}
+	}
+	for _, f := range c.footings {
+		if f.phase != termHeld && f.inherited == nil {
+			f.settled, f.dirty = true, true
+		}
+	}
+	c.journal(Event{Kind: "guard-back", Host: c.cfg.Self.Host, Rule: "R11", Text: "a new guard holds every machine frozen"})
+}
+
+// advanceTerm reads the own terms and claims the next one when the way is clear.
+func (c *Core) advanceTerm(f *footing) {
+	if !f.usable() || !f.cleared || f.busy || !c.wantsSlot(f) {
+		return
+	}
+	if f.phase == termUnknown {
+		f.busy = true
+		c.do(ReadTerms{Datastore: f.ID, Host: c.cfg.Self.Host})
+		return
+	}
+	if f.phase == termLapsed && c.guardUp && f.settled && f.proven() && c.due(f.nextClaim) {
+		c.claimOwn(f)
+	}
+}
+
+// proven reports whether the datastore took a heartbeat that was issued since
+// the lease lapsed. Heartbeats go before claims (R5).
+func (f *footing) proven() bool {
+	return f.completed > 0 && f.completedI >= f.lapsedAt
+}
+
+// claimOwn claims the next own term: as a continuation when this incarnation
+// held the newest one, as a new chain otherwise.
+func (c *Core) claimOwn(f *footing) {
+	next := datastorehb.Term{Host: c.cfg.Self.Host, Number: f.own.Number + 1, First: f.own.Number + 1, Timing: c.cfg.Timing, Reason: "new chain"}
+	if f.mine && !f.own.Closed && f.own.Number > 0 {
+		next.First, next.Reason = f.own.First, fmt.Sprintf("continues %d", f.own.Number)
+	}
+	next.Timing.Takeover = 0
+	f.busy, f.nextClaim = true, c.now.Add(c.interval())
+	c.do(ClaimTerm{Datastore: f.ID, Term: next})
+}
+
+func (c *Core) onOwnTermsRead(f *footing, o TermsRead) {
+	f.busy = false
+	if o.Err != "" || o.State == datastorehb.Unreadable || o.State == datastorehb.Corrupt {
+		f.nextClaim = c.now.Add(c.interval())
+		return
+	}
+	if o.Term.Number < f.own.Number {
+		c.distrust(f, fmt.Sprintf("the newest own term reads %d, but term %d was won or seen before", o.Term.Number, f.own.Number))
+		return
+	}
+	byUs := o.State == datastorehb.Valid && o.Writer == c.cfg.Self
+	f.mine = (byUs || f.mine && o.Term.Number == f.own.Number) && !o.Term.Closed
+	f.own, f.phase = o.Term, termLapsed
+	if strange := o.State == datastorehb.Valid && !o.Term.Closed && o.Writer.Machine != c.cfg.Self.Machine; strange && f.strangerTerm != o.Term.Number {
+		f.strange, f.strangerTerm, f.cleared, f.watched = true, o.Term.Number, false, 0
+	}
+	c.takeOver(f, o)
+}
+
+// takeOver makes an inherited lease this incarnation's own, if its term is
+// still the newest, open, and of the same computer and boot.
+func (c *Core) takeOver(f *footing, o TermsRead) {
+	in := f.inherited
+	if in == nil {
+		return
+	}
+	same := o.State == datastorehb.Valid && o.Writer.Machine == c.cfg.Self.Machine && o.Writer.Boot == c.cfg.Self.Boot
+	if !same || o.Term.Closed || o.Term.Number != in.Term || !f.lease.Valid(c.now) {
+		c.lapse(f, fmt.Sprintf("the guard's term %d can't be taken over: the newest is %d", in.Term, o.Term.Number))
+		f.frozeAt = c.now
+		c.do(FreezeMachines{Datastore: f.ID})
+		return
+	}
+	f.inherited, f.mine, f.phase = nil, true, termHeld
+	c.journal(Event{Kind: "term-taken-over", Host: c.cfg.Self.Host, Datastore: f.ID, Term: f.own.Number, Rule: "R4",
+		Text: fmt.Sprintf("the restarted agent goes on under term %d on %s", f.own.Number, f.Name)})
+}
+
+func (c *Core) onOwnTermClaimed(f *footing, o TermClaimed) {
+	f.busy = false
+	if o.Outcome != datastorehb.ClaimWon {
+		// Lost or unknown: what the newest term is now, only a read can tell.
+		f.phase = termUnknown
+		return
+	}
+	f.own, f.mine = o.Term, true
+	if took := o.Returned.Sub(o.Issued); took > o.Term.Timing.Lease {
+		c.journal(Event{Kind: "claim-too-slow", Datastore: f.ID, Term: o.Term.Number, Rule: "R2",
+			Text: fmt.Sprintf("the claim of term %d took %v, longer than its lease: it proves nothing", o.Term.Number, took)})
+		return
+	}
+	lease := datastorehb.NewLease(o.Term.Number, o.Issued, o.Term.Timing.Lease)
+	if !lease.Valid(c.now) || !c.guardUp || !f.settled {
+		return
+	}
+	f.lease, f.phase = lease, termHeld
+	c.tellGuard(f)
+	c.journal(Event{Kind: "term-won", Host: c.cfg.Self.Host, Datastore: f.ID, Term: o.Term.Number, Rule: "R5",
+		Text: fmt.Sprintf("this host may run machines on %s under term %d (%s)", f.Name, o.Term.Number, o.Term.Reason)})
+}
+
+// slowOrBroken notes that a heartbeat failed.
+func (c *Core) slowOrBroken(f *footing, why string) {
+	f.nextWrite = max(f.nextWrite, c.now.Add(c.interval()/2))
+	if !f.failing {
+		f.failing = true
+		c.journal(Event{Kind: "datastore-failing", Datastore: f.ID, Text: fmt.Sprintf("heartbeats on %s fail", f.Name), Evidence: []string{why}})
+	}
+}
+
+// healthy notes that a heartbeat succeeded.
+func (c *Core) healthy(f *footing) {
+	if f.failing {
+		f.failing = false
+		c.journal(Event{Kind: "datastore-recovered", Datastore: f.ID, Text: fmt.Sprintf("heartbeats on %s succeed again", f.Name)})
+	}
+}
+
+// accessible reports whether the host's heartbeats on the datastore succeed in
+// time. It is noticed while a write is under way, not only when it has failed.
+func (c *Core) accessible(f *footing) bool {
+	if !f.usable() || f.failing {
+		return false
+	}
+	return !f.writing || c.now.Sub(f.issued) < c.patience()
+}
+
+// patience is how long a heartbeat write may take before the network has to
+// help with vouches.
+func (c *Core) patience() time.Duration { return c.interval() * 3 / 4 }
+
+// power is the state of the own power-on list on a datastore.
+type power struct {
+	revision   uint64
+	dirty      bool // the list on the datastore is not what it should be
+	publishing bool
+	frozeAt    datastorehb.Instant // when the agent froze by itself
+	failing    bool                // the last heartbeat failed
+	nextList   datastorehb.Instant
+	published  poweron.List
+}

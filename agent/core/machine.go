@@ -1,0 +1,378 @@
+package core
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"storebeat/datastorehb"
+	"storebeat/poweron"
+)
+
+// machine is one virtual machine that this host runs, is about to run, stops,
+// or found when its agent started.
+//
+//	wait ▶ read ▶ owner ▶ claim ▶ publish ▶ recheck ▶ create ▶ let go ▶ run ▶ stop ▶ release
+//	        ▲                │               ▲                    ▲      │ crash
+//	        └── unknown ─────┘               └── on the spot ◀────│──────┤
+//	                               adopt ──────────────────────────│─────▶│ chain broken, or found frozen
+//	                               put down ◀── examine ▶ reclaim ─┘◀─────┘
+type machine struct {
+	vm       uuid.UUID
+	home     *footing
+	phase    machinePhase
+	busy     bool                // an operation of this phase is under way
+	retry    datastorehb.Instant // not before
+	entry    poweron.Entry
+	revision uint64             // of the entry
+	gen      poweron.Generation // the one that is held; Number 0 while none is
+	target   poweron.Generation // the one that is being claimed
+	frozen   bool               // the process is there and executes nothing
+	since    datastorehb.Instant
+	list     uint64 // revision of the power-on list that names the machine
+	failures uint32
+	reason   poweron.ReleaseReason // why it is stopped or released
+	detail   string
+	master   datastorehb.HostID // who ordered the start, 0 when nobody did
+	order    uint64
+}
+
+// machinePhase is a step of a machine's life on this host.
+type machinePhase uint8
+
+const (
+	phaseWait    machinePhase = iota // to be started; the host needs a held term first
+	phaseRead                        // what the datastore says of the machine
+	phaseOwner                       // whether its last owner's chain is broken
+	phaseClaim                       // the next generation
+	phasePublish                     // the power-on list that names it
+	phaseRecheck                     // the entry once more: the user may have stopped it (R8)
+	phaseCreate                      // the process, born frozen
+	phaseLetGo                       // by the guard, under the lease
+	phaseRun
+	phaseStop
+	phaseRelease // the next generation, as released
+	phaseSpot    // crashed, waits before it is started on the spot
+	phaseAdopt   // found running: whose is it?
+	phaseExamine // frozen under a broken chain, or found frozen: has anybody taken it?
+	phaseReclaim // nobody has: the next generation, for the process that is there
+	phasePutDown // somebody has
+)
+
+// String returns the phase in words, for status and explanations.
+func (p machinePhase) String() string {
+	return [...]string{"waiting for a term", "reading", "asking for the owner's term", "claiming", "publishing", "rechecking", "starting", "being let go",
+		"running", "stopping", "being released", "waiting to be restarted", "being adopted", "being examined", "being reclaimed", "being put down"}[p]
+}
+
+// hasProcess reports whether a process of the machine may be there.
+func (m *machine) hasProcess() bool {
+	switch m.phase {
+	case phaseCreate, phaseLetGo, phaseRun, phaseStop, phaseAdopt, phaseExamine, phaseReclaim, phasePutDown:
+		return true
+	}
+	return false
+}
+
+// listed reports whether the power-on list names the machine.
+func (m *machine) listed() bool {
+	return m.gen.Number > 0 && m.phase != phaseRelease && m.phase != phasePutDown
+}
+
+func (c *Core) machine(vm uuid.UUID) *machine {
+	i, ok := slices.BinarySearchFunc(c.machines, vm, func(m *machine, vm uuid.UUID) int { return compareUUID(m.vm, vm) })
+	if !ok {
+		return nil
+	}
+	return c.machines[i]
+}
+
+func (c *Core) addMachine(m *machine) *machine {
+	i, _ := slices.BinarySearchFunc(c.machines, m.vm, func(m *machine, vm uuid.UUID) int { return compareUUID(m.vm, vm) })
+	c.machines = slices.Insert(c.machines, i, m)
+	return m
+}
+
+// drop forgets a machine that has no process here any more.
+func (c *Core) drop(m *machine) {
+	c.machines = slices.DeleteFunc(c.machines, func(o *machine) bool { return o == m })
+	m.home.dirty = true
+}
+
+func (c *Core) machinesOn(f *footing) (on []*machine) {
+	for _, m := range c.machines {
+		if m.home == f {
+			on = append(on, m)
+		}
+	}
+	return on
+}
+
+func (c *Core) hasProcess(f *footing) bool {
+	return slices.ContainsFunc(c.machines, func(m *machine) bool { return m.home == f && m.hasProcess() })
+}
+
+// adopt accounts for a process that was there when the agent started. One that
+// runs under an inherited lease goes on; a frozen one may have been promised to
+// another host by the forerunner, and needs a generation of its own (R8).
+func (c *Core) adopt(found FoundMachine) {
+	f := c.footing(found.Datastore)
+	if f == nil {
+		f = newFooting(Datastore{ID: found.Datastore, Name: "not configured"})
+		f.settled = false
+		c.footings = append(c.footings, f)
+		slices.SortFunc(c.footings, func(a, b *footing) int { return compareUUID(a.ID, b.ID) })
+	}
+	m := &machine{vm: found.VM, home: f, phase: phaseAdopt, frozen: found.Frozen, since: c.now}
+	m.gen = poweron.Generation{VM: found.VM, Number: found.Generation, Kind: poweron.Run, Owner: c.cfg.Self.Host}
+	if found.Frozen || f.inherited == nil {
+		m.phase = phaseExamine
+		f.settled = f.inherited != nil
+	}
+	c.addMachine(m)
+}
+
+// enter moves a machine to its next phase.
+func (m *machine) enter(p machinePhase) { m.phase, m.busy, m.retry = p, false, 0 }
+
+// mayRun reports whether R3 (2) and (3) hold for the machine's generation.
+func (c *Core) mayRun(m *machine) bool {
+	return m.home.held(c.now) && m.home.own.Carries(m.gen.Term)
+}
+
+// broken reports whether the machine's generation has lost its chain: this host
+// holds a newer term that does not reach back.
+func (c *Core) broken(m *machine) bool {
+	return m.home.held(c.now) && !m.home.own.Carries(m.gen.Term)
+}
+
+// advance does the next thing for a machine, if nothing is under way.
+func (c *Core) advance(m *machine) {
+	if m.busy || !c.due(m.retry) || !m.home.usable() && m.phase != phaseRun {
+		return
+	}
+	switch m.phase {
+	case phaseWait:
+		if m.home.held(c.now) {
+			m.enter(phaseRead)
+			c.advance(m)
+		}
+	case phaseRead:
+		c.readMachine(m, ForStart)
+	case phaseOwner:
+		m.busy = true
+		c.do(ReadTerms{Datastore: m.home.ID, Host: m.target.Owner})
+	case phaseClaim, phaseReclaim:
+		c.claimRun(m)
+	case phaseRecheck:
+		if c.mayRun(m) {
+			c.readMachine(m, ForRecheck)
+		} else if c.broken(m) {
+			c.failStart(m, "the term was closed before the machine was started")
+		}
+	case phaseLetGo:
+		c.letGo(m)
+	case phaseRun:
+		c.tend(m)
+	case phaseRelease:
+		c.claimRelease(m)
+	case phaseSpot:
+		m.enter(phaseRecheck)
+		c.advance(m)
+	case phaseAdopt:
+		c.readMachine(m, ForThaw)
+	case phaseExamine:
+		if m.home.held(c.now) && m.home.settledOnce() {
+			c.readMachine(m, ForThaw)
+		}
+	}
+}
+
+// settledOnce reports that the machines here have been seen frozen before the
+// present term was claimed; claimOwn sees to it.
+func (f *footing) settledOnce() bool { return f.settled || f.phase == termHeld }
+
+func (c *Core) readMachine(m *machine, p ReadPurpose) {
+	m.busy = true
+	c.do(ReadMachine{Datastore: m.home.ID, VM: m.vm, Purpose: p})
+}
+
+// tend looks after a running machine: thaws it after a lapse, hands it to
+// examination when its chain is broken, stops it when the user wants it so.
+func (c *Core) tend(m *machine) {
+	if i := m.home.info(m.vm); i != nil && i.EntryState == datastorehb.Valid && i.Revision > m.revision {
+		m.entry, m.revision = i.Entry, i.Revision
+	}
+	switch {
+	case c.broken(m):
+		m.enter(phaseExamine)
+		c.advance(m)
+	case m.frozen && c.mayRun(m):
+		c.letGo(m)
+	case !m.frozen && m.entry.Desired == poweron.Stopped && c.mayRun(m):
+		c.stop(m, poweron.StoppedByUser, "a user wants it stopped", true)
+	}
+}
+
+// letGo asks the guard to let the machine go under the present lease. A machine
+// whose chain broke before that is examined like any other frozen one.
+func (c *Core) letGo(m *machine) {
+	if c.broken(m) {
+		m.enter(phaseExamine)
+		return
+	}
+	if !c.mayRun(m) || !c.guardUp {
+		return
+	}
+	m.busy = true
+	c.do(GuardLetGo{Datastore: m.home.ID, Term: m.home.own.Number, VMs: []uuid.UUID{m.vm}})
+}
+
+func (c *Core) onGuardLetWent(o GuardLetWent) {
+	f := c.footing(o.Datastore)
+	for _, m := range c.machines {
+		if m.home != f || !m.busy || m.phase != phaseLetGo && m.phase != phaseRun {
+			continue
+		}
+		if !slices.Contains(o.VMs, m.vm) {
+			if len(o.VMs) == 0 {
+				m.busy, m.retry = false, c.now.Add(c.interval()/4)
+			}
+			continue
+		}
+		m.busy = false
+		if !f.held(c.now) || f.own.Number != o.Term {
+			continue
+		}
+		m.frozen = false
+		f.dirty = true
+		c.running(m)
+	}
+}
+
+// running notes that a machine executes, for the first time or again.
+func (c *Core) running(m *machine) {
+	kind, text := Kind("machine-thawed"), "goes on"
+	if m.phase == phaseLetGo {
+		kind, text = "machine-started", "runs"
+		m.enter(phaseRun)
+		m.since = c.now
+		c.orderEnded(m, true, "")
+	}
+	c.journalMachine(m, kind, "R3", fmt.Sprintf("%s %s on this host under generation %d and term %d", m.entry.Name, text, m.gen.Number, m.home.own.Number))
+}
+
+// stop ends a running machine for a reason; it is released once it is gone.
+func (c *Core) stop(m *machine, why poweron.ReleaseReason, detail string, graceful bool) {
+	m.enter(phaseStop)
+	m.busy, m.reason, m.detail = true, why, detail
+	e := StopMachine{VM: m.vm}
+	if graceful {
+		e.Graceful = m.entry.Policy.StopTime
+	}
+	c.do(e)
+	c.journalMachine(m, "machine-stopping", "", fmt.Sprintf("%s is being stopped: %s", m.entry.Name, detail))
+}
+
+// release gives the machine up: whoever wins the generation after this one may start it.
+func (c *Core) release(m *machine, why poweron.ReleaseReason, detail string) {
+	m.enter(phaseRelease)
+	m.reason, m.detail = why, detail
+	m.home.dirty = true
+	c.advance(m)
+}
+
+func (c *Core) claimRelease(m *machine) {
+	m.busy = true
+	m.target = poweron.Release(m.gen, m.reason, m.home.own.Number, m.revision, m.failures, m.detail)
+	c.do(ClaimGeneration{Datastore: m.home.ID, Generation: m.target})
+}
+
+func (c *Core) onMachineStarted(o MachineStarted) {
+	m := c.machine(o.VM)
+	if m == nil || m.phase != phaseCreate || m.gen.Number != o.Generation {
+		return
+	}
+	switch {
+	case o.Refused:
+		c.journalMachine(m, "start-refused", "R12", fmt.Sprintf("the start of %s was refused for now and is tried again", m.entry.Name), o.Err)
+		m.enter(phaseRecheck)
+		m.retry = c.now.Add(c.interval())
+		return
+	case o.Err != "":
+		c.failStart(m, o.Err)
+		return
+	}
+	m.frozen = true
+	m.enter(phaseLetGo)
+}
+
+// failStart ends an attempt to start a machine. A generation that was won is released.
+func (c *Core) failStart(m *machine, why string) {
+	c.journalMachine(m, "start-failed", "", fmt.Sprintf("%s could not be started here", m.entry.Name), why)
+	c.orderEnded(m, false, why)
+	if m.gen.Number == 0 {
+		c.drop(m)
+		return
+	}
+	r := poweron.StartFailure(m.entry.Policy, m.failures)
+	m.failures = r.Failures
+	c.release(m, r.Reason, r.Why+": "+why)
+}
+
+func (c *Core) onMachineGone(o MachineGone) {
+	m := c.machine(o.VM)
+	if m == nil || !m.hasProcess() {
+		return
+	}
+	switch m.phase {
+	case phaseStop:
+		c.release(m, m.reason, m.detail)
+	case phasePutDown:
+		c.journalMachine(m, "machine-put-down", "R12", fmt.Sprintf("the former instance of %s is gone", m.entry.Name))
+		c.drop(m)
+	case phaseCreate, phaseLetGo:
+		c.failStart(m, "it ended before it was let go: "+o.Detail)
+	default:
+		c.ended(m, o)
+	}
+}
+
+// ended decides what follows when a machine ends that nobody asked to end.
+func (c *Core) ended(m *machine, o MachineGone) {
+	m.frozen, m.home.dirty = false, true
+	if o.Ending == EndedByGuest && m.entry.Policy.OnGuestShutDown != poweron.StartAgain {
+		c.journalMachine(m, "guest-shut-down", "", fmt.Sprintf("the guest of %s switched itself off", m.entry.Name), o.Detail)
+		c.release(m, poweron.GuestShutDown, o.Detail)
+		return
+	}
+	r := poweron.Crash(m.entry.Policy, m.failures, c.now.Sub(m.since))
+	m.failures = r.Failures
+	c.journalMachine(m, "machine-crashed", "", fmt.Sprintf("%s ended unasked: %s", m.entry.Name, r.Why), o.Detail)
+	if r.Action != poweron.RestartHere {
+		c.release(m, r.Reason, r.Why)
+		return
+	}
+	m.enter(phaseSpot)
+	m.retry = c.now.Add(r.Delay)
+}
+
+// journalMachine records an event about a machine.
+func (c *Core) journalMachine(m *machine, kind Kind, rule, text string, evidence ...string) {
+	c.journal(Event{Kind: kind, Host: c.cfg.Self.Host, Datastore: m.home.ID, VM: m.vm, Generation: m.gen.Number, Term: m.home.own.Number, Rule: rule, Text: text, Evidence: evidence})
+}
+
+// orderEnded tells the master who ordered a start how it went.
+func (c *Core) orderEnded(m *machine, ok bool, why string) {
+	if m.master == 0 {
+		return
+	}
+	msg := Message{Kind: OrderEnded, Datastore: m.home.ID, VM: m.vm, Order: m.order, OK: ok, Why: why, Generation: m.gen.Number}
+	if m.master == c.cfg.Self.Host {
+		c.onOrderEnded(c.cfg.Self.Host, msg)
+	} else {
+		c.do(Send{To: m.master, Message: msg})
+	}
+	m.master, m.order = 0, 0
+}

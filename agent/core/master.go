@@ -1,0 +1,302 @@
+package core
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"storebeat/datastorehb"
+	"storebeat/poweron"
+)
+
+// mastery is what a host keeps while it is a master. Nothing in it is a right:
+// a master decides what shall be done, and whoever does it finds the right on
+// the datastore (R6).
+type mastery struct {
+	orders    map[uuid.UUID]*order
+	histories map[uuid.UUID]*history
+	nextOrder uint64
+	stale     bool // something changed that a plan depends on
+	nextPlan  datastorehb.Instant
+	waiting   []poweron.Wait
+}
+
+// order is a start that was ordered and has not been answered.
+type order struct {
+	number uint64
+	home   *footing
+	host   datastorehb.HostID
+	memory uint64
+	ends   datastorehb.Instant
+}
+
+// history is how the starts of a machine have gone lately.
+type history struct {
+	failed   []poweron.Failed
+	attempts int
+	next     datastorehb.Instant // not before
+	why      string
+}
+
+// orderTime is how long an order may go without an answer before the machine is
+// planned anew. A repeated start is harmless: both hosts race for one generation.
+func (c *Core) orderTime() time.Duration { return 4 * c.cfg.Timing.Takeover }
+
+// lead does a master's work: it closes the terms of lost hosts and has their
+// machines started.
+func (c *Core) lead() {
+	for _, f := range c.footings {
+		c.scan(f)
+	}
+	if !c.net.leading {
+		c.mastery.orders, c.mastery.waiting = map[uuid.UUID]*order{}, nil
+		return
+	}
+	for _, f := range c.footings {
+		if !f.usable() || !f.scanned {
+			continue
+		}
+		for _, w := range f.sortedWatches() {
+			c.consider(f, w)
+		}
+	}
+	c.expireOrders()
+	if c.mastery.stale || c.due(c.mastery.nextPlan) {
+		c.mastery.stale, c.mastery.nextPlan = false, c.now.Add(c.interval()/2)
+		c.plan()
+	}
+}
+
+// consider closes the term of a host that has gone silent on a datastore, if
+// machines hang on it (R7).
+func (c *Core) consider(f *footing, w *watch) {
+	if c.heard(w.host) || w.Silence() < 2*c.interval() || w.host == c.cfg.Self.Host {
+		return
+	}
+	if !w.listBusy && c.due(w.nextList) {
+		w.listBusy, w.nextList = true, c.now.Add(c.cfg.Timing.Takeover)
+		c.do(ReadList{Datastore: f.ID, Host: w.host})
+	}
+	if end, ok := w.Ends(c.cfg.Timing.Takeover); !ok || w.busy || !c.due(end) || !c.holdsMachines(f, w) {
+		return
+	}
+	t, _ := w.Term()
+	if ok, _ := w.Closable(c.cfg.Timing.Takeover); !ok {
+		return
+	}
+	w.busy = true
+	c.do(ClaimTerm{Datastore: f.ID, Term: datastorehb.Term{Host: w.host, Number: t.Number + 1, First: t.Number + 1, Closed: true,
+		Timing: datastorehb.Timing{Interval: t.Timing.Interval, Lease: t.Timing.Lease, Freeze: t.Timing.Freeze},
+		Reason: fmt.Sprintf("silent for %v of %v", w.Silence().Round(time.Millisecond), w.Required(c.cfg.Timing.Takeover))}})
+}
+
+// holdsMachines reports whether a host's newest term carries machines.
+func (c *Core) holdsMachines(f *footing, w *watch) bool {
+	t, known := w.Term()
+	if !known || t.Closed {
+		return false
+	}
+	if w.listOK && len(w.listed.Machines) > 0 {
+		return true
+	}
+	return slices.ContainsFunc(f.infos, func(i *info) bool {
+		g := i.newest()
+		return g != nil && g.Kind == poweron.Run && g.Owner == w.host && t.Carries(g.Term)
+	})
+}
+
+func (c *Core) onListRead(o ListRead) {
+	f := c.footing(o.Datastore)
+	if f == nil || f.watches[o.Host] == nil {
+		return
+	}
+	w := f.watches[o.Host]
+	w.listBusy = false
+	if o.Err != "" || o.State != datastorehb.Valid {
+		return
+	}
+	w.listed, w.listOK, w.listAt = o.List, true, o.Issued
+	for _, l := range o.List.Machines {
+		if i := f.info(l.VM); i == nil || i.Generation.Number < l.Generation || i.EntryState != datastorehb.Valid {
+			c.do(ReadMachine{Datastore: f.ID, VM: l.VM, Purpose: ForCatalogue})
+		}
+	}
+}
+
+// onClosed takes in the result of closing another host's term.
+func (c *Core) onClosed(f *footing, o TermClaimed) {
+	w := f.watches[o.Term.Host]
+	if w == nil {
+		return
+	}
+	w.busy = false
+	if o.Outcome != datastorehb.ClaimWon {
+		w.retry = c.now
+		c.readTermsOf(f, w)
+		return
+	}
+	w.LearnTerm(o.Term, o.Returned)
+	c.mastery.stale = true
+	c.journal(Event{Kind: "term-closed", Host: w.host, Datastore: f.ID, Term: o.Term.Number, Rule: "R7a",
+		Text:     fmt.Sprintf("%s has lost its machines on %s: its term %d was not carried on", c.HostName(w.host), f.Name, o.Term.Number-1),
+		Evidence: []string{o.Term.Reason, fmt.Sprintf("no sign of life since %v, not heard on the network for %v", w.alive, c.net.peers.Silence(w.host, c.now).Round(time.Millisecond))}})
+}
+
+// expireOrders gives up orders that were not answered in time, and those of
+// hosts that are not live any more.
+func (c *Core) expireOrders() {
+	for vm, o := range c.mastery.orders {
+		if o.host != c.cfg.Self.Host && !c.heard(o.host) {
+			c.failed(vm, o.host, fmt.Sprintf("%s is not heard any more", c.HostName(o.host)))
+		} else if c.due(o.ends) {
+			c.failed(vm, o.host, fmt.Sprintf("%s did not answer the order within %v", c.HostName(o.host), c.orderTime()))
+		}
+	}
+}
+
+// failed notes that an order came to nothing; the machine is planned again later.
+func (c *Core) failed(vm uuid.UUID, h datastorehb.HostID, why string) {
+	delete(c.mastery.orders, vm)
+	hist := c.history(vm)
+	hist.attempts++
+	hist.why, hist.next = why, c.now.Add(poweron.Delay(hist.attempts))
+	at := slices.IndexFunc(hist.failed, func(f poweron.Failed) bool { return f.Host == h })
+	if at < 0 {
+		hist.failed = append(hist.failed, poweron.Failed{Host: h})
+		at = len(hist.failed) - 1
+	}
+	hist.failed[at].Times++
+}
+
+func (c *Core) history(vm uuid.UUID) *history {
+	if c.mastery.histories == nil {
+		c.mastery.histories = map[uuid.UUID]*history{}
+	}
+	if c.mastery.histories[vm] == nil {
+		c.mastery.histories[vm] = &history{}
+	}
+	return c.mastery.histories[vm]
+}
+
+func (c *Core) onOrderEnded(from datastorehb.HostID, msg Message) {
+	o := c.mastery.orders[msg.VM]
+	if o == nil || o.host != from || o.number != msg.Order {
+		return
+	}
+	c.mastery.stale = true
+	if msg.OK {
+		delete(c.mastery.orders, msg.VM)
+		delete(c.mastery.histories, msg.VM)
+	} else {
+		c.failed(msg.VM, from, msg.Why)
+	}
+	if f := c.footing(msg.Datastore); f != nil && f.usable() && from != c.cfg.Self.Host {
+		c.do(ReadMachine{Datastore: f.ID, VM: msg.VM, Purpose: ForCatalogue})
+	}
+}
+
+// plan finds the machines that should run and do not, and orders their starts.
+func (c *Core) plan() {
+	in := poweron.Input{Starts: c.cfg.Parallel}
+	homes := map[uuid.UUID]*footing{}
+	for _, f := range c.footings {
+		if !f.usable() || !f.scanned {
+			continue
+		}
+		for _, i := range f.infos {
+			if c.wants(f, i) {
+				homes[i.vm] = f
+				in.Machines = append(in.Machines, poweron.Machine{VM: i.vm, Name: i.Entry.Name, Priority: i.Entry.Policy.Priority,
+					Memory: i.Entry.Memory, Home: f.ID, Failed: c.history(i.vm).failed})
+			}
+		}
+	}
+	c.mastery.waiting = nil
+	if len(in.Machines) == 0 {
+		return
+	}
+	in.Hosts = c.planHosts()
+	r := poweron.Plan(in)
+	c.mastery.waiting = r.Waiting
+	for _, p := range r.Placements {
+		c.order(homes[p.VM], p)
+	}
+}
+
+// wants reports whether a machine should be started now.
+func (c *Core) wants(f *footing, i *info) bool {
+	unknown := i.EntryState != datastorehb.Valid || i.GenerationState != datastorehb.Valid && i.GenerationState != datastorehb.Absent
+	if unknown || c.mastery.orders[i.vm] != nil || c.machine(i.vm) != nil {
+		return false
+	}
+	over, g := true, i.newest()
+	if g != nil {
+		t, known := f.newestTerm(g.Owner, c.cfg.Self.Host)
+		over, _ = poweron.Over(*g, t, known)
+		if !known && g.Kind == poweron.Run {
+			c.learnTermsOf(f, g.Owner)
+		}
+	}
+	if g != nil && !over {
+		return false
+	}
+	wants, _ := poweron.Wants(i.Entry, i.Revision, g, over)
+	h := c.mastery.histories[i.vm]
+	return wants && (h == nil || c.due(h.next))
+}
+
+// learnTermsOf has the terms read of a host that holds a generation but has no slot in sight.
+func (c *Core) learnTermsOf(f *footing, h datastorehb.HostID) {
+	w := f.watches[h]
+	if w == nil {
+		w = &watch{host: h, alive: c.now}
+		f.watches[h] = w
+	}
+	c.readTermsOf(f, w)
+}
+
+// planHosts describes every member to the planner.
+func (c *Core) planHosts() (hosts []poweron.Host) {
+	for _, m := range c.cfg.Hosts {
+		h := poweron.Host{ID: m.ID}
+		if m.ID == c.cfg.Self.Host {
+			h.Live, h.Memory, h.Used = true, c.memory.Total, c.memory.Used
+			for _, f := range c.footings {
+				if c.accessible(f) {
+					h.Datastores = append(h.Datastores, f.ID)
+				}
+			}
+		} else {
+			c.describePeer(m.ID, &h)
+		}
+		for vm, o := range c.mastery.orders {
+			if o.host == m.ID {
+				h.Starting++
+			}
+			if o.host == m.ID && c.machine(vm) == nil {
+				h.Used += o.memory
+			}
+		}
+		hosts = append(hosts, h)
+	}
+	return hosts
+}
+
+// order asks a host to start a machine.
+func (c *Core) order(f *footing, p poweron.Placement) {
+	i := f.info(p.VM)
+	c.mastery.nextOrder++
+	o := &order{number: c.mastery.nextOrder, home: f, host: p.Host, memory: i.Entry.Memory, ends: c.now.Add(c.orderTime())}
+	c.mastery.orders[p.VM] = o
+	c.journal(Event{Kind: "start-ordered", Host: p.Host, Datastore: f.ID, VM: p.VM, Generation: i.Generation.Number, Rule: "R6",
+		Text: fmt.Sprintf("%s shall start on %s", i.Entry.Name, c.HostName(p.Host)), Evidence: []string{p.Why}})
+	msg := Message{Kind: StartOrder, Datastore: f.ID, VM: p.VM, Order: o.number}
+	if p.Host == c.cfg.Self.Host {
+		c.onStartOrder(f, p.Host, msg)
+		c.advance(c.machine(p.VM))
+		return
+	}
+	c.do(Send{To: p.Host, Message: msg})
+}

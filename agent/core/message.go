@@ -1,0 +1,33 @@
+package core
+
+import (
+	"github.com/google/uuid"
+
+	"storebeat/datastorehb"
+)
+
+// MessageKind tells messages between agents apart.
+type MessageKind string
+
+const (
+	// StartOrder asks the receiver to claim and start a machine. It entitles to
+	// nothing: the receiver finds its right on the datastore.
+	StartOrder MessageKind = "start order"
+	// OrderEnded answers a StartOrder.
+	OrderEnded MessageKind = "order ended"
+	// MachineChanged says that an entry or a generation of a machine has changed.
+	MachineChanged MessageKind = "machine changed"
+)
+
+// Message is what agents say to each other beside heartbeats. Every message may
+// be lost, late or repeated without harm.
+type Message struct {
+	Kind       MessageKind        `json:"kind"`
+	Datastore  uuid.UUID          `json:"datastore"`
+	VM         uuid.UUID          `json:"vm"`
+	Order      uint64             `json:"order,omitempty"`
+	OK         bool               `json:"ok,omitempty"`
+	Why        string             `json:"why,omitempty"`
+	Generation uint64             `json:"generation,omitempty"`
+	Host       datastorehb.HostID `json:"host,omitempty"`
+}

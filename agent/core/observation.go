@@ -1,0 +1,242 @@
+package core
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+
+	"storebeat/datastorehb"
+	"storebeat/partition"
+	"storebeat/poweron"
+)
+
+// Observation is something the shell has seen.
+type Observation interface{ observation() }
+
+// Tick says only that time has passed. The shell gives one at Core.Wake at the latest.
+type Tick struct{}
+
+// Span says when an operation on a datastore was issued and when it had
+// returned. Err is empty on success.
+type Span struct {
+	Datastore uuid.UUID
+	Issued    datastorehb.Instant
+	Returned  datastorehb.Instant
+	Err       string
+}
+
+// DatastoreState reports that a datastore could be opened, or can't be used.
+type DatastoreState struct {
+	Datastore uuid.UUID
+	Available bool
+	Why       string // when not available
+	Replaced  bool   // it is another datastore, or an older state of this one (R14)
+	Capacity  int    // slots in its region
+	Device    Device
+}
+
+// SlotWritten is the result of WriteSlot.
+type SlotWritten struct {
+	Span
+	Sequence uint64
+}
+
+// RegionRead is the result of ReadRegion.
+type RegionRead struct {
+	Span
+	Full  bool
+	Slots []datastorehb.SlotReading
+}
+
+// TermsRead is the result of ReadTerms.
+type TermsRead struct {
+	Span
+	Host   datastorehb.HostID
+	State  datastorehb.ReadState // Absent: the host never had a term here
+	Term   datastorehb.Term
+	Writer datastorehb.Writer // who claimed it
+}
+
+// TermClaimed is the result of ClaimTerm.
+type TermClaimed struct {
+	Span
+	Term    datastorehb.Term
+	Outcome datastorehb.Outcome
+}
+
+// GenerationClaimed is the result of ClaimGeneration.
+type GenerationClaimed struct {
+	Span
+	Generation poweron.Generation
+	Outcome    datastorehb.Outcome
+}
+
+// EntryClaimed is the result of ClaimEntry.
+type EntryClaimed struct {
+	Span
+	Revision uint64
+	Entry    poweron.Entry
+	Outcome  datastorehb.Outcome
+}
+
+// MachineState is what a datastore says of one machine.
+type MachineState struct {
+	GenerationState datastorehb.ReadState // Absent: never run
+	Generation      poweron.Generation
+	GenerationBy    datastorehb.Writer
+	EntryState      datastorehb.ReadState
+	Entry           poweron.Entry
+	Revision        uint64 // of the entry
+}
+
+// MachineRead is the result of ReadMachine.
+type MachineRead struct {
+	Span
+	VM      uuid.UUID
+	Purpose ReadPurpose
+	Machine MachineState
+}
+
+// CatalogueRead is the result of ReadCatalogue.
+type CatalogueRead struct {
+	Span
+	Machines map[uuid.UUID]MachineState
+}
+
+// ListRead is the result of ReadList.
+type ListRead struct {
+	Span
+	Host  datastorehb.HostID
+	State datastorehb.ReadState
+	List  poweron.List
+}
+
+// ListWritten is the result of PublishList. It is observed before the effects
+// that hung on the write are carried out.
+type ListWritten struct {
+	Span
+	Revision uint64
+}
+
+// HeartbeatReceived is an authentic network heartbeat for this host.
+type HeartbeatReceived struct{ Packet partition.Packet }
+
+// Received is a message of another agent.
+type Received struct {
+	From    datastorehb.HostID
+	Message Message
+}
+
+// PingAnswered is the answer to a Ping.
+type PingAnswered struct {
+	Address string
+	Host    datastorehb.HostID
+}
+
+// GuardFrozen reports that every machine of a datastore is seen frozen.
+type GuardFrozen struct {
+	Datastore uuid.UUID
+	Term      uint64
+	Took      time.Duration
+}
+
+// GuardRefused reports that the guard did not take a lease.
+type GuardRefused struct {
+	Datastore uuid.UUID
+	Term      uint64
+	Why       string
+}
+
+// GuardLetWent is the result of GuardLetGo.
+type GuardLetWent struct {
+	Datastore uuid.UUID
+	Term      uint64
+	VMs       []uuid.UUID // that run now
+	Why       string      // why others do not
+}
+
+// GuardGone reports that the guard has died or does not answer.
+type GuardGone struct{ Why string }
+
+// GuardBack reports that a guard is there and holds every machine frozen.
+type GuardBack struct{}
+
+// MachineStarted is the result of StartMachine: the process is there, frozen,
+// and known to the guard.
+type MachineStarted struct {
+	VM         uuid.UUID
+	Generation uint64
+	Err        string
+	Refused    bool // only for now, such as by the image lock of a lost host (R12): no failure of the machine
+}
+
+// Ending says how a machine ended.
+type Ending uint8
+
+const (
+	// EndedByCrash means unasked.
+	EndedByCrash Ending = iota + 1
+	// EndedByGuest means that the guest switched itself off.
+	EndedByGuest
+	// EndedByUs means that the agent ended it.
+	EndedByUs
+)
+
+// MachineGone reports that a machine's process is reaped.
+type MachineGone struct {
+	VM         uuid.UUID
+	Generation uint64
+	Ending     Ending
+	Detail     string
+}
+
+// MemoryState reports the host's memory, for placement.
+type MemoryState struct{ Total, Used uint64 }
+
+// Command is a user's wish, given to this agent.
+type Command struct {
+	ID        uint64
+	Verb      Verb
+	Datastore uuid.UUID // home datastore, for Protect
+	VM        string    // name or UUID, for the other verbs
+	Entry     poweron.Entry
+}
+
+// Verb is what a user wants done with a machine.
+type Verb string
+
+const (
+	// Protect puts a machine on the protected list, or changes its entry.
+	Protect Verb = "protect"
+	// Unprotect takes it off; it goes on running.
+	Unprotect Verb = "unprotect"
+	// Start wants it running.
+	Start Verb = "start"
+	// Stop wants it stopped.
+	Stop Verb = "stop"
+)
+
+func (Tick) observation()              {}
+func (DatastoreState) observation()    {}
+func (SlotWritten) observation()       {}
+func (RegionRead) observation()        {}
+func (TermsRead) observation()         {}
+func (TermClaimed) observation()       {}
+func (GenerationClaimed) observation() {}
+func (EntryClaimed) observation()      {}
+func (MachineRead) observation()       {}
+func (CatalogueRead) observation()     {}
+func (ListRead) observation()          {}
+func (ListWritten) observation()       {}
+func (HeartbeatReceived) observation() {}
+func (Received) observation()          {}
+func (PingAnswered) observation()      {}
+func (GuardFrozen) observation()       {}
+func (GuardRefused) observation()      {}
+func (GuardLetWent) observation()      {}
+func (GuardGone) observation()         {}
+func (GuardBack) observation()         {}
+func (MachineStarted) observation()    {}
+func (MachineGone) observation()       {}
+func (MemoryState) observation()       {}
+func (Command) observation()           {}

@@ -1,0 +1,264 @@
+package core
+
+import (
+	"fmt"
+	"slices"
+
+	"storebeat/datastorehb"
+	"storebeat/partition"
+	"storebeat/poweron"
+)
+
+// reads is what this host has read of one datastore's heartbeat region.
+type reads struct {
+	selected  bool // this host writes heartbeats here
+	reading   bool
+	readFull  bool                // the read under way, or the last one, covers every slot
+	readAt    datastorehb.Instant // issue of the last read
+	readBack  datastorehb.Instant // return of the last successful one
+	readErr   string              // why the last one failed
+	errSince  datastorehb.Instant
+	expected  uint64 // own sequence known to be on disk when the read was issued
+	nextRead  datastorehb.Instant
+	nextCheck datastorehb.Instant // of the datastore's identity
+	watches   map[datastorehb.HostID]*watch
+}
+
+// watch is what this host knows of another one through a datastore.
+type watch struct {
+	datastorehb.Watch
+	host     datastorehb.HostID
+	slot     datastorehb.SlotReading
+	trail    partition.Trail
+	alive    datastorehb.Instant // return of the last read that showed a sign of life, or the first read
+	busy     bool                // its terms are being read, or one is being claimed
+	absent   bool                // it never had a term here
+	retry    datastorehb.Instant
+	listed   poweron.List
+	listOK   bool
+	listBusy bool
+	listAt   datastorehb.Instant // issue of the read that listed comes from
+	nextList datastorehb.Instant
+}
+
+// failWatches starts every takeover interval on the datastore anew.
+func (f *footing) failWatches(why string) {
+	for _, w := range f.watches {
+		w.Fail(why)
+		w.trail.Restart()
+	}
+}
+
+// sortedWatches returns the watches in the order of their hosts.
+func (f *footing) sortedWatches() []*watch {
+	all := make([]*watch, 0, len(f.watches))
+	for _, w := range f.watches {
+		all = append(all, w)
+	}
+	slices.SortFunc(all, func(a, b *watch) int { return int(a.host) - int(b.host) })
+	return all
+}
+
+// readRegion reads heartbeat slots when it is time: all of them as a master,
+// without a master, or when the master has gone quiet; else the master's alone.
+func (c *Core) readRegion(f *footing) {
+	if !f.open {
+		return
+	}
+	if c.due(f.nextCheck) {
+		f.nextCheck = c.now.Add(2 * c.interval())
+		c.do(CheckIdentity{Datastore: f.ID})
+	}
+	full := !f.cleared || c.readsAll()
+	if f.distrusted || f.reading || !(full && !f.readFull) && !c.due(f.nextRead) {
+		return
+	}
+	if full != f.readFull {
+		f.failWatches("the region was not read in full before")
+	}
+	f.reading, f.readFull, f.readAt, f.expected = true, full, c.now, f.completed
+	f.nextRead = c.now.Add(c.interval())
+	read := ReadRegion{Datastore: f.ID}
+	if full {
+		f.nextRead = c.nextFullRead(f)
+	} else {
+		read.Hosts = []datastorehb.HostID{c.cfg.Self.Host, c.net.master}
+	}
+	c.do(read)
+}
+
+// nextFullRead is half an interval away, or exactly at the instant at which a
+// silent host's takeover interval is over.
+func (c *Core) nextFullRead(f *footing) datastorehb.Instant {
+	next := c.now.Add(c.interval() / 2)
+	for _, w := range f.watches {
+		if end, ok := w.Ends(c.cfg.Timing.Takeover); ok && end > c.now {
+			next = min(next, end)
+		}
+	}
+	return next
+}
+
+// readsAll reports whether this host reads every slot.
+func (c *Core) readsAll() bool {
+	return c.net.leading || c.net.master == 0 || c.net.standing || c.net.masterQuiet(c.now)
+}
+
+func (c *Core) onRegionRead(o RegionRead) {
+	f := c.footing(o.Datastore)
+	if f == nil {
+		return
+	}
+	f.reading = false
+	if o.Err != "" {
+		c.readFailed(f, o)
+		return
+	}
+	f.readErr, f.readBack, f.errSince = "", o.Returned, 0
+	c.examineOwnSlot(f, o)
+	if f.distrusted {
+		return
+	}
+	for i := range o.Slots {
+		if s := &o.Slots[i]; s.Host != c.cfg.Self.Host && s.State != datastorehb.Absent {
+			c.observeSlot(f, s, o)
+		}
+	}
+}
+
+func (c *Core) readFailed(f *footing, o RegionRead) {
+	if f.readErr == "" {
+		f.errSince = o.Issued
+	}
+	f.readErr, f.watched = o.Err, 0
+	for _, w := range f.watches {
+		w.Fail(o.Err)
+		w.trail.Fail(o.Issued, o.Err)
+	}
+}
+
+func (c *Core) observeSlot(f *footing, s *datastorehb.SlotReading, o RegionRead) {
+	w := f.watches[s.Host]
+	if w == nil {
+		w = &watch{host: s.Host, alive: o.Returned}
+		f.watches[s.Host] = w
+	} else if w.slot.State != s.State || w.slot.Slot.Sequence != s.Slot.Sequence || w.slot.Slot.Incarnation != s.Slot.Incarnation {
+		w.alive = o.Returned
+	}
+	w.slot = *s
+	if !o.Full {
+		w.trail.Observe(o.Issued, o.Returned, s, false)
+		return
+	}
+	alive := false
+	if p, ok := datastorehb.ProofOf(s.Host, o.Slots); !ok {
+		w.Fail("a slot could not be read")
+	} else if alive = w.Observe(o.Issued, o.Returned, p); alive {
+		w.alive = o.Returned
+	}
+	w.trail.Observe(o.Issued, o.Returned, s, alive)
+	if t, known := w.Term(); !known || s.State == datastorehb.Valid && s.Slot.Term > t.Number {
+		c.readTermsOf(f, w)
+	}
+}
+
+func (c *Core) readTermsOf(f *footing, w *watch) {
+	if w.busy || !c.due(w.retry) {
+		return
+	}
+	w.busy, w.retry = true, c.now.Add(c.interval()/2)
+	c.do(ReadTerms{Datastore: f.ID, Host: w.host})
+}
+
+func (c *Core) onTermsRead(o TermsRead) {
+	f := c.footing(o.Datastore)
+	switch {
+	case f == nil:
+	case o.Host == c.cfg.Self.Host:
+		c.onOwnTermsRead(f, o)
+	default:
+		c.onOtherTermsRead(f, o)
+		for _, m := range c.machinesOn(f) {
+			c.onOwnerRead(m, o)
+		}
+	}
+}
+
+func (c *Core) onOtherTermsRead(f *footing, o TermsRead) {
+	w := f.watches[o.Host]
+	if w == nil {
+		w = &watch{host: o.Host, alive: o.Returned}
+		f.watches[o.Host] = w
+	}
+	w.busy = false
+	w.absent = o.Err == "" && o.State == datastorehb.Absent
+	if o.Err != "" || o.State != datastorehb.Valid {
+		return
+	}
+	if t, known := w.Term(); known && o.Term.Number < t.Number {
+		c.distrust(f, fmt.Sprintf("the newest term of %s reads %d, but term %d was seen before", c.HostName(o.Host), o.Term.Number, t.Number))
+		return
+	}
+	w.LearnTerm(o.Term, o.Returned)
+}
+
+func (c *Core) onTermClaimed(o TermClaimed) {
+	f := c.footing(o.Datastore)
+	switch {
+	case f == nil:
+	case o.Term.Host == c.cfg.Self.Host:
+		c.onOwnTermClaimed(f, o)
+	default:
+		c.onClosed(f, o)
+	}
+}
+
+// examineOwnSlot finds out whether the own slot may be written (R1) and whether
+// the datastore is still what it was (R14).
+func (c *Core) examineOwnSlot(f *footing, o RegionRead) {
+	i := slices.IndexFunc(o.Slots, func(s datastorehb.SlotReading) bool { return s.Host == c.cfg.Self.Host })
+	if i < 0 {
+		return
+	}
+	s := &o.Slots[i]
+	if !f.cleared {
+		c.clear(f, s, o)
+		return
+	}
+	if f.expected == 0 {
+		return
+	}
+	switch {
+	case s.State == datastorehb.Absent:
+		c.distrust(f, "the own slot is empty, though it was written")
+	case s.State == datastorehb.Valid && s.Slot.Writer != c.cfg.Self:
+		c.distrust(f, fmt.Sprintf("the own slot was written by another computer or agent (machine %s, boot %s)", s.Slot.Machine, s.Slot.Boot))
+	case s.State == datastorehb.Valid && s.Slot.Sequence < f.expected:
+		c.distrust(f, fmt.Sprintf("the own slot holds sequence %d, though %d was written", s.Slot.Sequence, f.expected))
+	}
+}
+
+// clear decides R1: a slot last written by another computer, or a term that one
+// holds, is watched for T before it is taken over, and left alone if a sign of life appears.
+func (c *Core) clear(f *footing, s *datastorehb.SlotReading, o RegionRead) {
+	if !o.Full {
+		return
+	}
+	ours := s.State == datastorehb.Absent || s.State == datastorehb.Valid && s.Slot.Machine == c.cfg.Self.Machine
+	if ours && !f.strange {
+		f.cleared, f.sequence = true, s.Slot.Sequence
+		return
+	}
+	now, ok := datastorehb.ProofOf(s.Host, o.Slots)
+	switch {
+	case !ok:
+		f.watched = 0
+	case f.watched == 0:
+		f.watched, f.stranger = o.Returned, now
+		c.journal(Event{Kind: "slot-foreign", Datastore: f.ID, Rule: "R1", Text: fmt.Sprintf("host id %d on %s was used by another computer (or its slot is damaged): it is watched for %v first", c.cfg.Self.Host, f.Name, c.cfg.Timing.Takeover)})
+	case f.stranger != now:
+		c.distrust(f, fmt.Sprintf("host id %d is in use by another computer (machine %s): give this host an id of its own", c.cfg.Self.Host, s.Slot.Machine))
+	case o.Issued.Sub(f.watched) >= max(c.cfg.Timing.Takeover, f.own.Timing.LeastTakeover()):
+		f.cleared, f.sequence = true, s.Slot.Sequence
+	}
+}

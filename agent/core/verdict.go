@@ -1,0 +1,270 @@
+package core
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"storebeat/datastorehb"
+	"storebeat/partition"
+	"storebeat/poweron"
+)
+
+// hostStatus is the verdict on one other host.
+type hostStatus struct {
+	partition.Verdict
+}
+
+func newNetwork(cfg Config, now datastorehb.Instant) network {
+	t := partition.TimingOf(cfg.Timing)
+	n := network{timing: t, peers: partition.NewPeers(cfg.Self, t, now), acks: map[datastorehb.HostID][]partition.Ack{},
+		election: partition.NewElection(cfg.Self.Host, now, &t), selections: map[datastorehb.HostID][]uuid.UUID{}}
+	var ids []datastorehb.HostID
+	for _, m := range cfg.Hosts {
+		ids = append(ids, m.ID)
+	}
+	n.peers.Expect(now, ids)
+	return n
+}
+
+// judge finds out who is master, whether this host is isolated, and what has
+// happened to the others.
+func (c *Core) judge() {
+	c.elect()
+	c.rank()
+	c.ping()
+	c.isolate()
+	if !c.due(c.net.nextVerdict) {
+		return
+	}
+	c.net.nextVerdict = c.now.Add(c.interval() / 4)
+	for _, m := range c.cfg.Hosts {
+		if m.ID != c.cfg.Self.Host && (c.net.leading || m.ID == c.net.master || c.net.master == 0) {
+			c.judgeHost(m.ID)
+		}
+	}
+}
+
+func (c *Core) elect() {
+	var heard []partition.Candidate
+	for _, h := range c.members() {
+		if h == c.cfg.Self.Host || !c.net.peers.TwoWay(h, c.now, c.net.timing.MasterLost) {
+			continue
+		}
+		if p, ok := c.net.peers.LastPacket(h); ok {
+			heard = append(heard, partition.CandidateOf(&p))
+		}
+	}
+	self := partition.Candidate{Host: c.cfg.Self.Host}
+	for _, f := range c.footings {
+		if c.accessible(f) {
+			self.Datastores++
+		}
+	}
+	changed := c.net.election.Step(c.now, self, heard, &c.net.timing)
+	c.net.followed = c.net.election.Followed(heard)
+	c.net.master = c.net.election.Master()
+	c.net.leading = c.net.election.Role() == partition.Mastering
+	c.net.standing = c.net.election.Role() == partition.Standing
+	if changed {
+		c.mastery.stale = true
+		c.net.nextBeat = c.now.Add(c.net.timing.Beat / 4)
+		c.journalElection()
+	}
+}
+
+func (c *Core) journalElection() {
+	text := "this host has no master and stands for election"
+	switch {
+	case c.net.leading:
+		text = "this host is master"
+		for _, f := range c.footings {
+			f.nextScan, f.scanned = c.now, false
+		}
+	case c.net.master != 0:
+		text = "this host follows " + c.HostName(c.net.master)
+	}
+	c.journal(Event{Kind: "election", Host: c.net.master, Text: text, Rule: "R6"})
+}
+
+// judgeHost renews the verdict on a host, and journals it when it has changed.
+func (c *Core) judgeHost(h datastorehb.HostID) {
+	s := c.status[h]
+	if s == nil {
+		s = &hostStatus{}
+		c.status[h] = s
+	}
+	e := c.evidence(h)
+	before := s.State
+	if s.Update(c.now, &e, &c.net.timing) && s.State != before {
+		c.mastery.stale = true
+		c.journal(Event{Kind: Kind("host-" + s.State.String()), Host: h, Text: fmt.Sprintf("%s is %s: %s", c.HostName(h), s.State, s.Rule), Evidence: s.Evidence})
+	}
+}
+
+func (c *Core) evidence(h datastorehb.HostID) partition.Evidence {
+	e := partition.Evidence{Host: h, Network: c.net.peers.Network(h, c.now), Ping: c.net.pings.OfHost(h)}
+	last, heard := c.net.peers.LastPacket(h)
+	for _, f := range c.footings {
+		d := partition.DatastoreEvidence{Datastore: f.ID, Name: f.Name}
+		if heard {
+			d.Access = partition.AccessOf(&last, f.ID)
+		}
+		w := f.watches[h]
+		if w == nil {
+			w = &watch{}
+			if !f.usable() || f.readErr != "" {
+				w.trail.Fail(f.errSince, f.whyUnread())
+			}
+		}
+		w.trail.Fill(&d, w.Silence())
+		d.Writes = w.slot.State == datastorehb.Valid || w.slot.State == datastorehb.Corrupt || c.reports(h, f.ID, partition.DatastoreHeartbeat)
+		d.Isolated = w.slot.Slot.Flags&datastorehb.SlotIsolated != 0 || w.listOK && w.listed.Isolated
+		e.Datastores = append(e.Datastores, d)
+	}
+	return e
+}
+
+func (f *footing) whyUnread() string {
+	if f.usable() {
+		return f.readErr
+	}
+	return f.why
+}
+
+// ping asks the other hosts when they are not heard, and the isolation addresses
+// when nobody is.
+func (c *Core) ping() {
+	if !c.due(c.net.nextPing) {
+		return
+	}
+	c.net.nextPing = c.now.Add(c.interval())
+	for _, m := range c.cfg.Hosts {
+		quiet := m.ID != c.cfg.Self.Host && c.net.peers.Silence(m.ID, c.now) >= c.net.timing.Suspect
+		if m.Address != "" && quiet && (c.net.leading || m.ID == c.net.master || c.net.master == 0) {
+			c.net.pings.Asked(c.now, m.ID, m.Address)
+			c.do(Ping{Address: m.Address, Host: m.ID})
+		}
+	}
+	if c.net.peers.Quiet(c.now) < c.net.timing.Suspect {
+		return
+	}
+	for _, a := range c.cfg.Isolation.Addresses {
+		c.net.pings.Asked(c.now, 0, a)
+		c.do(Ping{Address: a})
+	}
+}
+
+func (c *Core) onPing(o PingAnswered) { c.net.pings.Answered(c.now, o.Host, o.Address) }
+
+// isolate finds out whether this host is isolated, tells the others on disk, and
+// gives up those machines whose policy says so.
+func (c *Core) isolate() {
+	around := partition.Surroundings{Members: len(c.cfg.Hosts), Quiet: c.net.peers.Quiet(c.now)}
+	for _, a := range c.cfg.Isolation.Addresses {
+		around.Addresses = append(around.Addresses, partition.Probe{Address: a, Ping: c.net.pings.Of(0, a)})
+	}
+	changed := c.net.isolation.Step(c.now, around, &c.net.timing)
+	_, c.net.isolated = c.net.isolation.Isolated()
+	if changed {
+		kind := Kind("isolation-ended")
+		if c.net.isolated {
+			kind = "isolated"
+		}
+		c.journal(Event{Kind: kind, Host: c.cfg.Self.Host, Text: fmt.Sprintf("this host holds itself for isolated: %t", c.net.isolated), Evidence: []string{c.net.isolation.Why()}})
+		for _, f := range c.footings {
+			f.dirty, f.nextWrite = true, c.now
+		}
+	}
+	if c.net.isolated {
+		c.respond()
+	}
+}
+
+// respond carries out the isolation response of every machine that somebody else could start.
+func (c *Core) respond() {
+	for _, m := range slices.Clone(c.machines) {
+		if m.phase != phaseRun || m.frozen || m.entry.Policy.Isolation == poweron.Leave || m.entry.Policy.Isolation == "" {
+			continue
+		}
+		if ok, why := c.net.isolation.Respond(c.now, c.witnesses(m.home), &c.net.timing); ok {
+			c.stop(m, poweron.Isolation, "isolated: "+why, m.entry.Policy.Isolation == poweron.ShutDown)
+		}
+	}
+}
+
+func (c *Core) witnesses(f *footing) (all []partition.Witness) {
+	for _, w := range f.sortedWatches() {
+		if _, readable := c.silence(f, w); !readable {
+			continue
+		}
+		var d partition.DatastoreEvidence
+		w.trail.Fill(&d, 0)
+		all = append(all, partition.Witness{Host: w.host, Master: w.slot.Slot.Flags&datastorehb.SlotMaster != 0,
+			Isolated: w.slot.Slot.Flags&datastorehb.SlotIsolated != 0, Changed: d.Changed, ChangedAt: d.ChangedAt})
+	}
+	return all
+}
+
+// describePeer fills in what the planner wants to know of another host. Only a
+// host that is heard may be given a machine (I3).
+func (c *Core) describePeer(id datastorehb.HostID, h *poweron.Host) {
+	s := c.status[id]
+	if s == nil {
+		h.State = "not judged yet"
+		return
+	}
+	h.State = s.State.String()
+	h.Live = s.State == partition.Live || s.State == partition.StorageLost
+	h.Maintenance = s.State == partition.Maintenance
+	p, ok := c.net.peers.LastPacket(id)
+	if !ok {
+		return
+	}
+	if p.Flags&(partition.PacketIsolated|partition.PacketLeaving) != 0 {
+		h.Live, h.State = false, "isolated or leaving"
+	}
+	h.Memory, h.Used = p.MemoryTotal, p.MemoryUsed
+	for _, r := range p.Datastores {
+		if r.Flags&partition.DatastoreAccessible != 0 {
+			h.Datastores = append(h.Datastores, r.Datastore)
+		}
+	}
+}
+
+// fillVerdict fills in the state of a host for a view.
+func (c *Core) fillVerdict(v *HostView, now datastorehb.Instant) {
+	if v.ID == c.cfg.Self.Host {
+		v.State, v.Rule, v.MemoryTotal, v.MemoryUsed = partition.Live.String(), "this host itself", c.memory.Total, c.memory.Used
+		if c.net.isolated {
+			v.State, v.Rule = partition.Isolated.String(), "no other host and no isolation address answers"
+			v.Evidence = append(v.Evidence, c.net.isolation.Why())
+		}
+		return
+	}
+	s := c.status[v.ID]
+	if s == nil || !c.net.leading && v.ID != c.net.master {
+		v.State, v.Rule = partition.Undetermined.String(), "only the master watches this host"
+		return
+	}
+	e := c.evidence(v.ID)
+	v.State, v.Rule, v.For = s.State.String(), s.Rule, now.Sub(s.Since)
+	v.Evidence = append(v.Evidence, partition.Explain(now, &e, &c.net.timing)...)
+	for _, l := range s.Lost {
+		if f := c.footing(l); f != nil {
+			v.Lost = append(v.Lost, f.Name)
+		}
+	}
+	if p, ok := c.net.peers.LastPacket(v.ID); ok {
+		v.MemoryTotal, v.MemoryUsed = p.MemoryTotal, p.MemoryUsed
+	}
+}
+
+// silence returns how long ago the host last gave a sign of life on the
+// datastore, and whether the datastore could be read lately.
+func (c *Core) silence(f *footing, w *watch) (silent time.Duration, readable bool) {
+	readable = f.usable() && f.readErr == "" && f.readBack > 0 && c.now.Sub(f.readBack) < 2*c.interval()
+	return c.now.Sub(w.alive), readable
+}

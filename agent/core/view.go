@@ -1,0 +1,259 @@
+package core
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"storebeat/datastorehb"
+	"storebeat/poweron"
+)
+
+// View is everything that one host knows, for status and explanations. Only a
+// master sees the whole cluster; View says so in Leading.
+type View struct {
+	At         datastorehb.Instant `json:"at"`
+	Host       datastorehb.HostID  `json:"host"`
+	Name       string              `json:"name"`
+	Master     datastorehb.HostID  `json:"master"`
+	MasterName string              `json:"master_name"`
+	Leading    bool                `json:"leading"`
+	Isolated   bool                `json:"isolated"`
+	GuardUp    bool                `json:"guard_up"`
+	Timing     datastorehb.Timing  `json:"timing"`
+	Hosts      []HostView          `json:"hosts"`
+	Datastores []DatastoreView     `json:"datastores"`
+	Machines   []MachineView       `json:"machines"`
+}
+
+// HostView is one host as this one sees it.
+type HostView struct {
+	ID          datastorehb.HostID `json:"id"`
+	Name        string             `json:"name"`
+	State       string             `json:"state"`
+	Lost        []string           `json:"lost,omitempty"` // datastores that the host has lost
+	Rule        string             `json:"rule"`
+	Evidence    []string           `json:"evidence"`
+	For         time.Duration      `json:"for"` // how long it has been in that state
+	Master      bool               `json:"master"`
+	MemoryTotal uint64             `json:"memory_total"`
+	MemoryUsed  uint64             `json:"memory_used"`
+	Machines    int                `json:"machines"` // that run there by what the datastores say
+}
+
+// DatastoreView is one datastore as this host sees it.
+type DatastoreView struct {
+	ID        uuid.UUID     `json:"id"`
+	Name      string        `json:"name"`
+	State     string        `json:"state"`
+	Why       string        `json:"why,omitempty"`
+	FSType    string        `json:"fs_type"`
+	Heartbeat bool          `json:"heartbeat"` // this host writes heartbeats here
+	Rank      int           `json:"rank"`      // 0: discarded
+	Reasons   []string      `json:"reasons,omitempty"`
+	Term      uint64        `json:"term"`
+	First     uint64        `json:"first"` // of its chain
+	Phase     string        `json:"phase"`
+	Lease     time.Duration `json:"lease"`             // what is left of it
+	Writing   time.Duration `json:"writing,omitempty"` // how long a heartbeat write has been under way
+	ReadError string        `json:"read_error,omitempty"`
+	Hosts     []WatchView   `json:"hosts"`
+}
+
+// WatchView is what a datastore says of another host.
+type WatchView struct {
+	Host      datastorehb.HostID `json:"host"`
+	Name      string             `json:"name"`
+	Slot      string             `json:"slot"`
+	Sequence  uint64             `json:"sequence"`
+	Term      uint64             `json:"term"`
+	Closed    bool               `json:"closed"`
+	Silent    time.Duration      `json:"silent"`   // since the last sign of life seen here
+	Interval  time.Duration      `json:"interval"` // the unbroken silence that R7a counts
+	Required  time.Duration      `json:"required"`
+	NotClosed string             `json:"not_closed,omitempty"` // why its term is not closed
+}
+
+// MachineView is one machine as this host sees it.
+type MachineView struct {
+	VM         uuid.UUID          `json:"vm"`
+	Name       string             `json:"name"`
+	Datastore  uuid.UUID          `json:"datastore"`
+	Home       string             `json:"home"`
+	State      string             `json:"state"` // running, frozen, starting, stopped, waiting, held, undetermined, unknown
+	Host       datastorehb.HostID `json:"host"`  // that runs or starts it, 0 when none does
+	HostName   string             `json:"host_name"`
+	Protected  bool               `json:"protected"`
+	Desired    poweron.Desired    `json:"desired"`
+	Generation uint64             `json:"generation"`
+	Term       uint64             `json:"term"`
+	Failures   uint32             `json:"failures"`
+	Why        string             `json:"why"` // the rule or reason behind the state
+	Refusals   []string           `json:"refusals,omitempty"`
+	Policy     poweron.Policy     `json:"policy"`
+	Driver     string             `json:"driver"`
+	Memory     uint64             `json:"memory"`
+	Phase      string             `json:"phase,omitempty"` // on this host
+}
+
+// View returns what the host knows at now. It changes nothing.
+func (c *Core) View(now datastorehb.Instant) View {
+	v := View{At: now, Host: c.cfg.Self.Host, Name: c.HostName(c.cfg.Self.Host), Master: c.net.master, Leading: c.net.leading,
+		Isolated: c.net.isolated, GuardUp: c.guardUp, Timing: c.cfg.Timing}
+	if v.Master != 0 {
+		v.MasterName = c.HostName(v.Master)
+	}
+	for _, f := range c.footings {
+		v.Datastores = append(v.Datastores, c.viewDatastore(f, now))
+		for _, i := range f.infos {
+			v.Machines = append(v.Machines, c.viewMachine(f, i))
+		}
+	}
+	slices.SortStableFunc(v.Machines, func(a, b MachineView) int {
+		if a.Name != b.Name {
+			if a.Name < b.Name {
+				return -1
+			}
+			return 1
+		}
+		return compareUUID(a.VM, b.VM)
+	})
+	for _, m := range c.cfg.Hosts {
+		v.Hosts = append(v.Hosts, c.viewHost(m, now, v.Machines))
+	}
+	return v
+}
+
+func (c *Core) viewDatastore(f *footing, now datastorehb.Instant) DatastoreView {
+	v := DatastoreView{ID: f.ID, Name: f.Name, State: "available", Why: f.why, FSType: f.device.FSType, Heartbeat: f.selected,
+		Term: f.own.Number, First: f.own.First, Phase: f.phase.String(), ReadError: f.readErr, Hosts: []WatchView{}}
+	switch {
+	case f.distrusted:
+		v.State = "distrusted"
+	case !f.open:
+		v.State = "unavailable"
+	case !c.accessible(f):
+		v.State = "failing"
+	}
+	if f.phase == termHeld {
+		v.Lease = f.lease.Deadline().Sub(now)
+	}
+	if f.writing {
+		v.Writing = now.Sub(f.issued)
+	}
+	for _, r := range c.net.ranked {
+		if r.Datastore == f.ID {
+			v.Rank, v.Reasons = r.Rank, r.Reasons()
+		}
+	}
+	for _, w := range f.sortedWatches() {
+		t, _ := w.Term()
+		_, why := w.Closable(c.cfg.Timing.Takeover)
+		v.Hosts = append(v.Hosts, WatchView{Host: w.host, Name: c.HostName(w.host), Slot: w.slot.State.String(), Sequence: w.slot.Slot.Sequence,
+			Term: t.Number, Closed: t.Closed, Silent: now.Sub(w.alive), Interval: w.Silence(), Required: w.Required(c.cfg.Timing.Takeover), NotClosed: why})
+	}
+	return v
+}
+
+func (c *Core) viewMachine(f *footing, i *info) MachineView {
+	v := MachineView{VM: i.vm, Name: i.Entry.Name, Datastore: f.ID, Home: f.Name, Protected: i.Entry.Protected, Desired: i.Entry.Desired,
+		Generation: i.Generation.Number, Term: i.Generation.Term, Failures: i.Generation.Failures, Policy: i.Entry.Policy, Driver: i.Entry.Driver, Memory: i.Entry.Memory}
+	if m := c.machine(i.vm); m != nil {
+		v.Phase = m.phase.String()
+		v.Failures = m.failures
+	}
+	v.State, v.Host, v.Why = c.machineState(f, i)
+	if v.Host != 0 {
+		v.HostName = c.HostName(v.Host)
+	}
+	for _, w := range c.mastery.waiting {
+		if w.VM == i.vm {
+			v.Why = w.Why
+			for _, r := range w.Hosts {
+				v.Refusals = append(v.Refusals, c.HostName(r.Host)+": "+r.String())
+			}
+		}
+	}
+	return v
+}
+
+// machineState says in a word where a machine stands, on which host, and why.
+func (c *Core) machineState(f *footing, i *info) (state string, host datastorehb.HostID, why string) {
+	if m := c.machine(i.vm); m != nil {
+		return c.localState(m)
+	}
+	g := i.newest()
+	if i.EntryState != datastorehb.Valid || g == nil && i.GenerationState != datastorehb.Absent {
+		return "unknown", 0, fmt.Sprintf("its entry is %s, its generation %s", i.EntryState, i.GenerationState)
+	}
+	if o := c.mastery.orders[i.vm]; o != nil {
+		return "starting", o.host, "ordered by the master"
+	}
+	over, whyOver := true, ""
+	if g != nil {
+		t, known := f.newestTerm(g.Owner, c.cfg.Self.Host)
+		if over, whyOver = poweron.Over(*g, t, known); !over {
+			return c.remoteState(f, i, *g, whyOver)
+		}
+	}
+	wants, why := poweron.Wants(i.Entry, i.Revision, g, over)
+	switch {
+	case wants:
+		if h := c.mastery.histories[i.vm]; h != nil && h.why != "" {
+			why += "; the last attempt failed: " + h.why
+		}
+		return "waiting", 0, why
+	case g != nil && g.Kind == poweron.Released && g.Reason == poweron.Held:
+		return "held", 0, why
+	}
+	return "stopped", 0, why
+}
+
+func (c *Core) localState(m *machine) (string, datastorehb.HostID, string) {
+	self := c.cfg.Self.Host
+	switch {
+	case m.phase == phaseRun && m.frozen:
+		return "frozen", self, "this host has no lease on its home datastore (R4)"
+	case m.phase == phaseRun:
+		return "running", self, fmt.Sprintf("generation %d under term %d (R3)", m.gen.Number, m.home.own.Number)
+	case m.phase == phaseStop, m.phase == phaseRelease:
+		return "stopping", self, m.detail
+	case m.phase == phaseExamine, m.phase == phaseReclaim, m.phase == phaseAdopt:
+		return "frozen", self, "it is found out whether another host has taken it (R8)"
+	case m.phase == phasePutDown:
+		return "undetermined", 0, "another host owns it; the former instance here is being put down (R12)"
+	}
+	return "starting", self, m.phase.String()
+}
+
+// remoteState is about a machine whose generation is not over.
+func (c *Core) remoteState(f *footing, i *info, g poweron.Generation, why string) (string, datastorehb.HostID, string) {
+	w := f.watches[g.Owner]
+	if w == nil || !w.listOK {
+		return "running", g.Owner, why
+	}
+	for _, l := range w.listed.Machines {
+		if l.VM == i.vm && l.Frozen {
+			return "frozen", g.Owner, c.HostName(g.Owner) + " has no lease on its home datastore"
+		} else if l.VM == i.vm {
+			return "running", g.Owner, why
+		}
+	}
+	if w.listed.Writer.Incarnation != w.slot.Slot.Incarnation || i.at >= w.listAt {
+		return "running", g.Owner, why
+	}
+	return "undetermined", g.Owner, fmt.Sprintf("%s holds generation %d and does not list the machine: that is no end of it (R8)", c.HostName(g.Owner), g.Number)
+}
+
+func (c *Core) viewHost(m Member, now datastorehb.Instant, machines []MachineView) HostView {
+	v := HostView{ID: m.ID, Name: m.Name, Master: m.ID == c.net.master, Evidence: []string{}}
+	c.fillVerdict(&v, now)
+	for i := range machines {
+		if machines[i].Host == m.ID && (machines[i].State == "running" || machines[i].State == "frozen") {
+			v.Machines++
+		}
+	}
+	return v
+}
