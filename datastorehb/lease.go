@@ -51,12 +51,13 @@ func (l *Lease) Renew(now, issued Instant) bool {
 	return l.Extend(now, issued.Add(l.length))
 }
 
-// Extend moves the deadline to a later one. An earlier deadline changes nothing.
-// It reports whether the lease is running.
+// Extend moves the deadline to a later one, but never further than L from now:
+// no proof of life was issued later than it is. An earlier deadline changes
+// nothing. It reports whether the lease is running.
 func (l *Lease) Extend(now, deadline Instant) bool {
 	if !l.Valid(now) {
 		return false
 	}
-	l.deadline = max(l.deadline, deadline)
+	l.deadline = max(l.deadline, min(deadline, now.Add(l.length)))
 	return true
 }

@@ -5,8 +5,8 @@ import "github.com/google/uuid"
 // SlotSize is the size of one host's slot in the heartbeat region, in bytes.
 const SlotSize = 4096
 
-// MaxVouches is how many vouches one slot holds.
-const MaxVouches = 64
+// MaxVouches is how many vouches one slot holds: as many as fit half of it.
+const MaxVouches = 56
 
 // SlotFlags are facts about the writer that others must see on disk when the
 // network is gone.
@@ -24,7 +24,7 @@ const (
 // Slot is what a host writes to a heartbeat region at every interval.
 type Slot struct {
 	Writer
-	Sequence uint64    // grows by one with every write to this datastore
+	Sequence uint64    // grows with every write to this datastore, over incarnations too; not 0
 	Term     uint64    // the writer's newest open term on this datastore, 0 while it has none
 	Master   HostID    // the master the writer follows, 0 while there is none
 	Flags    SlotFlags //
@@ -45,5 +45,6 @@ type SlotReading struct {
 	Host  HostID // whose slot it is: its index in the region
 	State ReadState
 	Slot  Slot   // meaningful only when State is Valid
-	Sum   uint64 // of the raw bytes; lets a corrupt slot be compared with itself
+	Sum   uint64 // of the raw bytes of a corrupt slot: lets it be compared with itself; else 0
+	Why   string // why a slot is corrupt: the text of one of the decoders' errors
 }

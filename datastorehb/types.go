@@ -49,11 +49,15 @@ type Timing struct {
 	Takeover time.Duration // T: how long a slot must be silent before its term may be closed
 }
 
-// Validate checks the inequality R9, T ≥ L + F + ε, and that a lease spans at
-// least two heartbeat intervals. The error carries the numbers and the remedy.
+// Validate checks the inequality R9, T ≥ L + F + ε, that a lease spans at least
+// two heartbeat intervals, and that no duration exceeds MaxDuration. The error
+// carries the numbers and the remedy.
 func (t Timing) Validate() error {
 	if t.Interval <= 0 || t.Lease <= 0 || t.Freeze <= 0 || t.Takeover <= 0 {
 		return fmt.Errorf("interval %v, lease %v, freeze %v and takeover %v must all be positive", t.Interval, t.Lease, t.Freeze, t.Takeover)
+	}
+	if longest := max(t.Interval, t.Lease, t.Freeze, t.Takeover); longest > MaxDuration {
+		return fmt.Errorf("%v is longer than %v, the most that interval, lease, freeze and takeover may be", longest, MaxDuration)
 	}
 	if t.Lease < 2*t.Interval {
 		return fmt.Errorf("lease %v is shorter than two heartbeat intervals of %v: one late write would freeze machines; raise lease to at least %v", t.Lease, t.Interval, 2*t.Interval)

@@ -23,49 +23,6 @@ type Watch struct {
 	why       string  // why the interval began anew, for explanations
 }
 
-// Proof is everything on one datastore that counts as a sign of life of one
-// host: its own slot and the vouches for it. Two equal proofs mean silence.
-type Proof struct {
-	state    ReadState
-	boot     [16]byte
-	machine  [16]byte
-	agent    uint64
-	sequence uint64
-	sum      uint64 // of the own slot while corrupt
-	vouches  uint64 // a digest over all vouches for the host, and over corrupt slots, which may hide one
-}
-
-// ProofOf extracts the proof of life of a host from one complete read of a
-// heartbeat region. ok is false when a slot could not be read: then nothing
-// follows from the read.
-func ProofOf(host HostID, slots []SlotReading) (p Proof, ok bool) {
-	d := newDigest()
-	for i := range slots {
-		r := &slots[i]
-		switch {
-		case r.State == Unreadable:
-			return Proof{}, false
-		case r.Host == host:
-			p.state = r.State
-			if r.State == Valid {
-				p.machine, p.boot, p.agent, p.sequence = r.Slot.Machine, r.Slot.Boot, r.Slot.Incarnation, r.Slot.Sequence
-			} else {
-				p.sum = r.Sum
-			}
-		case r.State == Corrupt:
-			d.add(uint64(r.Host), r.Sum)
-		case r.State == Valid:
-			for _, v := range r.Slot.Vouches {
-				if v.Host == host {
-					d.add(uint64(r.Host), v.Incarnation, v.Sequence)
-				}
-			}
-		}
-	}
-	p.vouches = uint64(d)
-	return p, true
-}
-
 // LearnTerm takes in the newest record of the host's terms, from a read that
 // returned at returned. A newer term starts the interval anew.
 func (w *Watch) LearnTerm(t Term, returned Instant) {
@@ -130,17 +87,11 @@ func (w *Watch) Closable(takeover time.Duration) (ok bool, why string) {
 	return true, ""
 }
 
-// digest is FNV-1a over 64-bit words.
-type digest uint64
-
-func newDigest() digest { return 14695981039346656037 }
-
-func (d *digest) add(words ...uint64) {
-	for _, w := range words {
-		for range 8 {
-			*d ^= digest(w & 0xff)
-			*d *= 1099511628211
-			w >>= 8
-		}
+// Ends returns the instant from which a read may find the silence long enough.
+// ok is false while no interval is running.
+func (w *Watch) Ends(takeover time.Duration) (end Instant, ok bool) {
+	if !w.seen || !w.termKnown || w.term.Closed {
+		return 0, false
 	}
+	return w.first.Add(w.Required(takeover)), true
 }
