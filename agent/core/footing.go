@@ -103,6 +103,7 @@ func (c *Core) onDatastoreState(o DatastoreState) {
 		return
 	}
 	f.open, f.why, f.device = o.Available, o.Why, o.Device
+	f.revision = max(f.revision, o.Revision)
 	kind, text := Kind("datastore-available"), fmt.Sprintf("datastore %s can be used", f.Name)
 	if !o.Available {
 		kind, text = "datastore-unavailable", fmt.Sprintf("datastore %s can't be used: %s", f.Name, o.Why)

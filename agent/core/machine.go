@@ -113,6 +113,16 @@ func (c *Core) hasProcess(f *footing) bool {
 	return slices.ContainsFunc(c.machines, func(m *machine) bool { return m.home == f && m.hasProcess() })
 }
 
+// memoryUsed is how much memory the machines of this host need.
+func (c *Core) memoryUsed() (bytes uint64) {
+	for _, m := range c.machines {
+		if m.phase != phaseRelease {
+			bytes += m.entry.Memory
+		}
+	}
+	return bytes
+}
+
 // adopt accounts for a process that was there when the agent started. One that
 // runs under an inherited lease goes on; a frozen one may have been promised to
 // another host by the forerunner, and needs a generation of its own (R8).

@@ -262,7 +262,7 @@ func (c *Core) planHosts() (hosts []poweron.Host) {
 	for _, m := range c.cfg.Hosts {
 		h := poweron.Host{ID: m.ID}
 		if m.ID == c.cfg.Self.Host {
-			h.Live, h.Memory, h.Used = true, c.memory.Total, c.memory.Used
+			h.Live, h.Memory, h.Used = true, c.memory, c.memoryUsed()
 			for _, f := range c.footings {
 				if c.accessible(f) {
 					h.Datastores = append(h.Datastores, f.ID)

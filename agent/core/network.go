@@ -117,7 +117,7 @@ func (c *Core) beat(to datastorehb.HostID, echo partition.Echo) {
 		n.sent = n.sent[1:]
 	}
 	p := partition.Packet{Cluster: c.cfg.Cluster, From: c.cfg.Self, To: to, Sequence: n.sequence, Flags: c.packetFlags(), Master: n.master,
-		Echo: echo, MemoryTotal: c.memory.Total, MemoryUsed: c.memory.Used, Acks: n.acks[to]}
+		Echo: echo, MemoryTotal: c.memory, MemoryUsed: c.memoryUsed(), Acks: n.acks[to]}
 	delete(n.acks, to)
 	for _, f := range c.footings {
 		p.Datastores = append(p.Datastores, partition.DatastoreReport{Datastore: f.ID, Flags: c.reportFlags(f, to)})

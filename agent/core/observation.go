@@ -31,7 +31,7 @@ type DatastoreState struct {
 	Available bool
 	Why       string // when not available
 	Replaced  bool   // it is another datastore, or an older state of this one (R14)
-	Capacity  int    // slots in its region
+	Revision  uint64 // of the own power-on list found there
 	Device    Device
 }
 
@@ -190,8 +190,8 @@ type MachineGone struct {
 	Detail     string
 }
 
-// MemoryState reports the host's memory, for placement.
-type MemoryState struct{ Total, Used uint64 }
+// MemoryState reports how much memory, in bytes, machines may use on the host.
+type MemoryState struct{ Total uint64 }
 
 // Command is a user's wish, given to this agent.
 type Command struct {

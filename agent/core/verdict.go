@@ -237,7 +237,7 @@ func (c *Core) describePeer(id datastorehb.HostID, h *poweron.Host) {
 // fillVerdict fills in the state of a host for a view.
 func (c *Core) fillVerdict(v *HostView, now datastorehb.Instant) {
 	if v.ID == c.cfg.Self.Host {
-		v.State, v.Rule, v.MemoryTotal, v.MemoryUsed = partition.Live.String(), "this host itself", c.memory.Total, c.memory.Used
+		v.State, v.Rule, v.MemoryTotal, v.MemoryUsed = partition.Live.String(), "this host itself", c.memory, c.memoryUsed()
 		if c.net.isolated {
 			v.State, v.Rule = partition.Isolated.String(), "no other host and no isolation address answers"
 			v.Evidence = append(v.Evidence, c.net.isolation.Why())
