@@ -11,17 +11,17 @@ import (
 type Disk struct {
 	Name   string `json:"name"` // such as sda
 	Number Number `json:"number"`
-	// Serial is what the disk says of itself, the same on every host; empty when
-	// it says nothing.
-	Serial string `json:"serial"`
+	// WorldWideID is what the disk says of itself, unique and the same on every
+	// host; empty when it says nothing. A mere serial number is not unique enough.
+	WorldWideID string `json:"worldWideID"`
 	// Backing is the file behind a loop device.
 	Backing string `json:"backing"`
 }
 
 // identity returns the disk's name in a DeviceIdentity.
 func (d Disk) identity() string {
-	if d.Serial != "" {
-		return "disk:" + d.Serial
+	if d.WorldWideID != "" {
+		return "disk:" + d.WorldWideID
 	}
 	return "disk:here:" + d.Number.String()
 }
@@ -70,8 +70,8 @@ func diskAt(dir string) Disk {
 	d := Disk{Name: filepath.Base(dir), Backing: attribute(dir, "loop/backing_file")}
 	// A number that can't be read stays 0:0, which no disk has.
 	d.Number, _ = parseNumber(attribute(dir, "dev"))
-	for _, name := range []string{"wwid", "device/wwid", "serial", "device/serial", "dm/uuid", "md/uuid"} {
-		if d.Serial = attribute(dir, name); d.Serial != "" {
+	for _, name := range []string{"wwid", "device/wwid", "dm/uuid", "md/uuid"} {
+		if d.WorldWideID = attribute(dir, name); d.WorldWideID != "" {
 			break
 		}
 	}

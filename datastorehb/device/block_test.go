@@ -57,7 +57,7 @@ func fakeSys(t *testing.T) blockTree {
 
 func TestDisksUnder(t *testing.T) {
 	sys := fakeSys(t)
-	sda := Disk{Name: "sda", Number: Number{8, 0}, Serial: "naa.5000 c500"}
+	sda := Disk{Name: "sda", Number: Number{8, 0}, WorldWideID: "naa.5000 c500"}
 	vdb := Disk{Name: "vdb", Number: Number{254, 16}}
 	tests := []struct {
 		name   string
