@@ -33,6 +33,8 @@ type Options struct {
 	Delay time.Duration // from an event to its writing, to gather others; 1 s
 	Idle  time.Duration // after which the store process ends; 5 s
 	Retry time.Duration // first pause after a failure, doubled up to a minute; 1 s
+
+	openWithin, closeWithin time.Duration // what a hung disk may cost; shortened in tests
 }
 
 func (o Options) withDefaults() Options {
@@ -51,7 +53,7 @@ func (o Options) withDefaults() Options {
 	for _, d := range []struct {
 		value *time.Duration
 		def   time.Duration
-	}{{&o.Delay, time.Second}, {&o.Idle, 5 * time.Second}, {&o.Retry, time.Second}} {
+	}{{&o.Delay, time.Second}, {&o.Idle, 5 * time.Second}, {&o.Retry, time.Second}, {&o.openWithin, openWithin}, {&o.closeWithin, closeWithin}} {
 		if *d.value <= 0 {
 			*d.value = d.def
 		}
@@ -174,7 +176,7 @@ func (j *Journal) Close() error {
 	select {
 	case <-j.keeper.done:
 		return nil
-	case <-time.After(closeWithin):
-		return fmt.Errorf("the journal in %s could not be closed within %v: its disk may hang; the newest entries may be missing there", j.keeper.dir, closeWithin)
+	case <-time.After(j.keeper.o.closeWithin):
+		return fmt.Errorf("the journal in %s could not be closed within %v: its disk may hang; the newest entries may be missing there", j.keeper.dir, j.keeper.o.closeWithin)
 	}
 }

@@ -174,7 +174,7 @@ func (k *keeper) ready() time.Duration {
 	aside := k.broken || k.crashes >= patience
 	r, err := c.call(request{Open: &openRequest{
 		Aside: aside, MaxEntries: k.o.MaxEntries, MaxBytes: k.o.MaxBytes, Reserve: k.o.Reserve, Newest: k.o.InMemory,
-	}}, k.within(openWithin))
+	}}, k.within(k.o.openWithin))
 	if r.MovedAside != "" {
 		k.movedAside(r.MovedAside)
 	}

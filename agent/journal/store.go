@@ -69,6 +69,9 @@ func (s *store) open() (err error) {
 			err = fmt.Errorf("%w: %v", errDamaged, p)
 		}
 	}()
+	if err = wholeManifest(s.dir); err != nil {
+		return err
+	}
 	if s.db, err = badger.Open(small(s.dir)); err != nil {
 		return err
 	}
@@ -79,6 +82,28 @@ func (s *store) open() (err error) {
 		return errors.Join(err, s.db.Close())
 	}
 	return nil
+}
+
+// wholeManifest fails when the list of tables ends in the middle. Badger would
+// cut it there and delete the tables that it no longer names.
+func wholeManifest(dir string) error {
+	f, err := os.Open(filepath.Join(dir, badger.ManifestFilename))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	_, good, err := badger.ReplayManifestFile(f, 0, small(dir))
+	if err == nil && good < info.Size() {
+		err = fmt.Errorf("%w: %s is good for %d of %d bytes", errDamaged, badger.ManifestFilename, good, info.Size())
+	}
+	return err
 }
 
 // small makes Badger fit a host agent: no cache, no compression (which would
