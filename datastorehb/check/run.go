@@ -105,7 +105,7 @@ func Run(ctx context.Context, path string, opts Options) (Report, error) {
 func runSteps(ctx context.Context, path string, opts Options, steps []step) (Report, error) {
 	events := make(chan event, 2*len(steps)+1) // the worker never waits for Run
 	go work(&probe{ctx: ctx, opts: opts, root: path}, steps, events)
-	c := collector{opts: opts, report: Report{Path: path, Restart: Restart{Takeover: opts.Timing.Takeover}}}
+	c := collector{opts: opts, running: "mount", report: Report{Path: path, Restart: Restart{Takeover: opts.Timing.Takeover}}}
 	ended := ctx.Done()
 	var grace <-chan time.Time
 	for {
@@ -127,13 +127,13 @@ func runSteps(ctx context.Context, path string, opts Options, steps []step) (Rep
 type collector struct {
 	opts    Options
 	report  Report
-	running string // the step that began last
+	running string // the step that began last; looking at the mount comes before all
 	err     error
 }
 
 func (c *collector) take(e event) {
 	if e.err != nil {
-		c.err = e.err
+		c.err = errors.Join(c.err, e.err)
 		return
 	}
 	c.running = e.Step
