@@ -32,6 +32,9 @@ func (n *Network) sentence(now datastorehb.Instant, t *Timing) string {
 	switch {
 	case !n.Heard:
 		return fmt.Sprintf("never heard on the network in %s of listening (%s are needed to call it silent)", seconds(n.Silence), seconds(t.Heard))
+	case n.Silence < t.Heard && now.Sub(n.LastFresh) >= t.Heard:
+		return fmt.Sprintf("last heard on the network %s ago, but this host itself was away: it listens again for only %s of %s",
+			seconds(now.Sub(n.LastFresh)), seconds(n.Silence), seconds(t.Heard))
 	case n.Silence < t.Heard:
 		return fmt.Sprintf("heard on the network %s ago (%s count as heard)", seconds(now.Sub(n.LastFresh)), seconds(t.Heard))
 	}
