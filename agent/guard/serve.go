@@ -53,29 +53,34 @@ type server struct {
 // SIGINT; then it freezes every machine and returns. It returns nil only if all
 // were seen frozen.
 func Serve(ctx context.Context, options Options) error {
-	ctx, release := signal.NotifyContext(ctx, unix.SIGTERM, unix.SIGINT)
-	defer release()
-	// Neither a closed terminal nor a log nobody reads may end the guard.
-	signal.Ignore(unix.SIGHUP, unix.SIGPIPE)
 	s, err := newServer(options)
 	if err != nil {
 		return err
 	}
+	return s.serve(ctx)
+}
+
+func (s *server) serve(ctx context.Context) error {
+	ctx, release := signal.NotifyContext(ctx, unix.SIGTERM, unix.SIGINT)
+	defer release()
+	// Neither a closed terminal nor a log nobody reads may end the guard.
+	signal.Ignore(unix.SIGHUP, unix.SIGPIPE)
+	s.log = newQuietLog(s.options.Log)
 	defer s.log.close()
-	listener, lock, err := listen(options.Socket)
+	listener, lock, err := listen(s.options.Socket)
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
 	defer listener.Close()
-	if s.watchdog, err = openWatchdog(options.Watchdog); err != nil {
+	if s.watchdog, err = openWatchdog(s.options.Watchdog); err != nil {
 		return err
 	}
-	if !options.Ordinary {
+	if !s.options.Ordinary {
 		harden(s.log)
 	}
 	go s.accept(listener)
-	s.log.say(hclog.Info, "guard is ready", "socket", options.Socket, "watchdog", options.Watchdog, "freeze", s.options.Freeze)
+	s.log.say(hclog.Info, "guard is ready", "socket", s.options.Socket, "watchdog", s.options.Watchdog, "freeze", s.options.Freeze)
 	s.loop(ctx)
 	return s.stop()
 }
@@ -92,7 +97,7 @@ func newServer(options Options) (*server, error) {
 		return nil, err
 	}
 	return &server{
-		options: options, self: self, now: clock.Now, log: newQuietLog(options.Log), keeper: NewKeeper(options.Freeze),
+		options: options, self: self, now: clock.Now, keeper: NewKeeper(options.Freeze),
 		clients: map[*connection]bool{}, calls: make(chan call), accepted: make(chan *net.UnixConn),
 		stopped: make(chan struct{}), troubled: map[string]datastorehb.Instant{},
 	}, nil
