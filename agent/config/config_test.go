@@ -214,6 +214,41 @@ func TestLoadNamesTheMissingFile(t *testing.T) {
 	}
 }
 
+func TestLoadReadsTheKey(t *testing.T) {
+	folder := t.TempDir()
+	path, key := filepath.Join(folder, "storebeat.hcl"), config.NewKey()
+	if err := os.WriteFile(path, config.Generate(config.Draft{}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if c, diags := config.Load(path); c != nil || !strings.Contains(config.Describe(diags), "Unusable cluster key: cluster key "+folder+"/cluster.key does not exist") {
+		t.Errorf("without a key: %s", config.Describe(diags))
+	}
+	if err := config.WriteKey(filepath.Join(folder, "cluster.key"), key); err != nil {
+		t.Fatal(err)
+	}
+	c, diags := config.Load(path)
+	if c == nil || c.Key() != key {
+		t.Errorf("with a key: %s", config.Describe(diags))
+	}
+	if err := os.WriteFile(path, []byte("cluster {"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, diags := config.Load(path); strings.Contains(config.Describe(diags), "key") {
+		t.Errorf("a file that is no HCL is blamed for a key: %s", config.Describe(diags))
+	}
+}
+
+func TestOneAddressInTwoForms(t *testing.T) {
+	content, err := os.ReadFile("testdata/good/full.hcl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Replace(string(content), "[2001:db8::2]:7777", "[::ffff:192.0.2.1]:7480", 1)
+	if _, diags := config.Parse("c.hcl", []byte(text)); !strings.Contains(config.Describe(diags), "Duplicate heartbeat address") {
+		t.Errorf("not found to be the same: %s", config.Describe(diags))
+	}
+}
+
 func TestTooLargeAFileIsRefused(t *testing.T) {
 	_, diags := config.Parse("big.hcl", []byte(strings.Repeat("#\n", config.MaxFileSize)))
 	if !strings.Contains(config.Describe(diags), "File too large") {

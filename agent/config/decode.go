@@ -29,10 +29,10 @@ func Load(path string) (*Config, hcl.Diagnostics) {
 		return nil, hcl.Diagnostics{unreadable(path, err)}
 	}
 	c, diags := parse(full, content)
-	if key, err := ReadKey(c.Cluster.KeyFile); err == nil {
-		c.key = key
-	} else if c.Cluster.KeyFile != "" {
-		diags = append(diags, problem(c.places.of("cluster.key_file"), "Unusable cluster key", err.Error()))
+	if filepath.IsAbs(c.Cluster.KeyFile) { // else the file was not understood far enough to know the key
+		if c.key, err = ReadKey(c.Cluster.KeyFile); err != nil {
+			diags = append(diags, problem(c.places.of("cluster.key_file"), "Unusable cluster key", err.Error()+"."))
+		}
 	}
 	return judged(c, diags)
 }

@@ -29,12 +29,17 @@ func (m Memory) Of(total uint64) uint64 {
 	return total / 100 * uint64(m.Percent)
 }
 
-// String shows the amount as it stands in the file.
+// String shows the amount as it could stand in the file. It rounds nothing: two
+// amounts that are shown alike are alike.
 func (m Memory) String() string {
 	if m.Percent != 0 {
 		return fmt.Sprintf("%d%%", m.Percent)
 	}
-	return humanize.IBytes(m.Bytes)
+	bytes, units := m.Bytes, []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	for len(units) > 1 && bytes != 0 && bytes%1024 == 0 {
+		bytes, units = bytes/1024, units[1:]
+	}
+	return fmt.Sprint(bytes, units[0])
 }
 
 func text(p *string) field[string] { return field[string]{p, textOf, strconv.Quote} }
@@ -209,7 +214,7 @@ func addressOf(v cty.Value) (netip.Addr, error) {
 	if err != nil {
 		return netip.Addr{}, fmt.Errorf("%s is not an IP address: names are not looked up, because that may fail when it matters", showCty(v))
 	}
-	return a, usable(a)
+	return a.Unmap(), usable(a.Unmap())
 }
 
 func addressPortOf(v cty.Value, port uint16) (netip.AddrPort, error) {
@@ -221,7 +226,8 @@ func addressPortOf(v cty.Value, port uint16) (netip.AddrPort, error) {
 		if ap.Port() == 0 {
 			return netip.AddrPort{}, fmt.Errorf("%s has no usable port: write one from 1 to 65535, or none to use %d", showCty(v), port)
 		}
-		return ap, usable(ap.Addr())
+		a := ap.Addr().Unmap() // one address in two forms would pass for two hosts
+		return netipPort(a, ap.Port()), usable(a)
 	}
 	a, err := addressOf(cty.StringVal(strings.Trim(s, "[]")))
 	if err != nil {

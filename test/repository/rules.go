@@ -128,10 +128,28 @@ func (f *File) selected(s *ast.SelectorExpr) (path, name string) {
 func Sleeps(files []*File) (broken []string) {
 	for _, f := range files {
 		if f.Test && f.Imports["synctest"] != "testing/synctest" {
-			broken = append(broken, f.sleeps(f.Syntax)...)
+			for _, d := range f.Syntax.Decls {
+				if function, ok := d.(*ast.FuncDecl); ok && f.takesTest(function) {
+					broken = append(broken, f.sleeps(function)...)
+				}
+			}
 		}
 	}
 	return broken
+}
+
+// takesTest reports whether a function is a test or helps one. What takes no
+// test, such as the body of a child process, does not wait for a condition.
+func (f *File) takesTest(function *ast.FuncDecl) bool {
+	found := false
+	ast.Inspect(function.Type.Params, func(n ast.Node) bool {
+		if s, ok := n.(*ast.SelectorExpr); ok {
+			path, _ := f.selected(s)
+			found = found || path == "testing"
+		}
+		return true
+	})
+	return found
 }
 
 func (f *File) sleeps(within ast.Node) (broken []string) {
@@ -139,6 +157,8 @@ func (f *File) sleeps(within ast.Node) (broken []string) {
 		switch n := n.(type) {
 		case *ast.ForStmt:
 			return false // range loops have no condition, so these are looked into
+		case *ast.FuncLit:
+			return !isCondition(n) // its caller polls it
 		case *ast.SelectorExpr:
 			if path, name := f.selected(n); path == "time" && name == "Sleep" {
 				broken = append(broken, f.Place(n)+": sleeps to wait; poll for the condition, with a generous limit")
@@ -147,6 +167,13 @@ func (f *File) sleeps(within ast.Node) (broken []string) {
 		return true
 	})
 	return broken
+}
+
+// isCondition reports whether a function can only be meant to be asked again and
+// again: it takes nothing and says yes or no.
+func isCondition(f *ast.FuncLit) bool {
+	results := f.Type.Results
+	return f.Type.Params.NumFields() == 0 && results.NumFields() == 1 && isNamed(results.List[0].Type, "bool")
 }
 
 // Uncommented lists the packages without a package comment, and comments that
