@@ -242,13 +242,12 @@ func (c *Core) letGo(m *machine) {
 func (c *Core) onGuardLetWent(o GuardLetWent) {
 	f := c.footing(o.Datastore)
 	for _, m := range c.machines {
-		if m.home != f || !m.busy || m.phase != phaseLetGo && m.phase != phaseRun {
+		asked := slices.Contains(o.Asked, m.vm) && m.busy && (m.phase == phaseLetGo || m.phase == phaseRun)
+		if m.home != f || !asked {
 			continue
 		}
 		if !slices.Contains(o.VMs, m.vm) {
-			if len(o.VMs) == 0 {
-				m.busy, m.retry = false, c.now.Add(c.interval()/4)
-			}
+			m.busy, m.retry = false, c.now.Add(c.interval()/4)
 			continue
 		}
 		m.busy = false

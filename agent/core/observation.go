@@ -151,7 +151,8 @@ type GuardRefused struct {
 type GuardLetWent struct {
 	Datastore uuid.UUID
 	Term      uint64
-	VMs       []uuid.UUID // that run now
+	Asked     []uuid.UUID // the machines of the GuardLetGo
+	VMs       []uuid.UUID // those that run now
 	Why       string      // why others do not
 }
 
