@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -118,14 +119,18 @@ func spawn(c Config, cgroup string) (*os.Process, error) {
 	return p, nil
 }
 
-// environ puts the marker first, and keeps a marker that the agent itself may
-// have inherited from being taken for it.
+// environ puts the marker first, then the machine's own variables, then those of
+// the agent that neither has set: with a name in it twice, a shell takes the last
+// and others the first.
 func environ(c Config, cgroup string) []string {
 	env := hypervisor.Environ(c.Driver, c.Spec, cgroup)
+	seen := map[string]bool{}
 	for _, e := range slices.Concat(c.Env, os.Environ()) {
-		if !hypervisor.IsMarker(e) {
+		name, _, _ := strings.Cut(e, "=")
+		if !seen[name] && !hypervisor.IsMarker(e) {
 			env = append(env, e)
 		}
+		seen[name] = true
 	}
 	return env
 }

@@ -6,11 +6,14 @@ import (
 	"maps"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
 	"storebeat/agent/hypervisor"
 )
+
+var variable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // Definition says what command a machine is.
 type Definition struct {
@@ -41,8 +44,9 @@ func decode(definition []byte, spec hypervisor.Spec) (plan, error) {
 		p.argv = append(p.argv, expand(spec, fmt.Sprintf("command[%d]", i), arg, &errs))
 	}
 	for _, name := range slices.Sorted(maps.Keys(d.Env)) {
-		if name == "" || strings.ContainsAny(name, "=\x00") || strings.HasPrefix(name, "STOREBEAT_") {
-			errs = append(errs, fmt.Errorf("env: %q can't be set; names are not empty, hold no '=' and do not begin with STOREBEAT_", name))
+		// A shell that hands the environment on drops names it could not have itself.
+		if !variable.MatchString(name) || strings.HasPrefix(name, "STOREBEAT_") {
+			errs = append(errs, fmt.Errorf("env: %q can't be set; a name is made of letters, digits and underscores, and does not begin with a digit or STOREBEAT_", name))
 		}
 		p.env = append(p.env, name+"="+expand(spec, "env "+name, d.Env[name], &errs))
 	}

@@ -53,12 +53,13 @@ func ReadTaskStat(pid, tid int) (Stat, error) {
 // A zombie has none of its own, so its other threads are asked.
 func Environ(pid int) ([]string, error) {
 	env, err := readEnviron(fmt.Sprintf("/proc/%d/environ", pid))
-	if err != nil || len(env) > 0 {
+	if err == nil && len(env) > 0 || err != nil && !errors.Is(err, ErrGone) {
 		return env, err
 	}
-	stat, err := ReadStat(pid)
-	if err != nil || stat.State != 'Z' || stat.Threads <= 1 {
-		return nil, err
+	// Kernels say "nothing there" or "no such process" of a zombie's memory.
+	stat, statErr := ReadStat(pid)
+	if statErr != nil || stat.State != 'Z' || stat.Threads <= 1 {
+		return env, err
 	}
 	tasks, err := Tasks(pid)
 	if err != nil {

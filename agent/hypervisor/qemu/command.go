@@ -64,7 +64,7 @@ func commandLine(binary string, d Definition, spec hypervisor.Spec, at places, k
 		"-chardev", "socket,id=serial0,path=" + at.serial + ",server=on,wait=off,logfile=" + escape(log) + ",logappend=on",
 		"-serial", "chardev:serial0",
 	}
-	argv = append(argv, accelerator(d.MemoryMiB, kvm)...)
+	argv = append(argv, accelerator(d, kvm)...)
 	if strings.HasPrefix(d.Machine, "pc") || strings.HasPrefix(d.Machine, "q35") {
 		argv = append(argv, "-device", "pvpanic")
 	}
@@ -78,13 +78,13 @@ func commandLine(binary string, d Definition, spec hypervisor.Spec, at places, k
 	return append(argv, d.Args...), nil
 }
 
-// accelerator picks KVM, or emulation with a translation cache that befits the
+// accelerator picks what the definition says, or KVM if it is usable, or emulation with a translation cache that befits the
 // guest: the default of 1 GiB is a lot of address space for a tiny one.
-func accelerator(memoryMiB int, kvm bool) []string {
+func accelerator(d Definition, kvm bool) []string {
 	switch {
-	case kvm:
+	case d.Accel == "kvm" || d.Accel == "auto" && kvm:
 		return []string{"-accel", "kvm"}
-	case memoryMiB <= 64:
+	case d.MemoryMiB <= 64:
 		return []string{"-accel", "tcg,tb-size=4"}
 	}
 	return []string{"-accel", "tcg"}

@@ -22,6 +22,7 @@ type Definition struct {
 	MemoryMiB int      `json:"memory_mib"`
 	CPUs      int      `json:"cpus,omitempty"`
 	Machine   string   `json:"machine,omitempty"`
+	Accel     string   `json:"accel,omitempty"` // auto (default), kvm or tcg
 	Disks     []Disk   `json:"disks,omitempty"`
 	SerialLog string   `json:"serial_log,omitempty"`
 	Args      []string `json:"args,omitempty"`
@@ -52,6 +53,7 @@ func decode(definition []byte, spec hypervisor.Spec) (Definition, error) {
 		between("cpus", d.CPUs, 1, maxCPUs),
 		between("number of disks", len(d.Disks), 0, maxDisks),
 	}
+	errs = append(errs, oneOf("accel", &d.Accel, "auto", "kvm", "tcg"))
 	if !machineType.MatchString(d.Machine) {
 		errs = append(errs, fmt.Errorf("machine %q is no machine type; give one of qemu-system-x86_64 -M help, such as %s", d.Machine, DefaultMachine))
 	}

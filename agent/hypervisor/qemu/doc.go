@@ -7,6 +7,7 @@
 //	  "memory_mib": 512,
 //	  "cpus":       1,
 //	  "machine":    "pc-i440fx-7.2",
+//	  "accel":      "auto",
 //	  "disks":      [{"path": "web/disk.qcow2", "format": "qcow2", "interface": "virtio"}],
 //	  "serial_log": "web/console.log",
 //	  "args":       ["-nic", "tap,ifname=tap0,script=no,downscript=no"]
