@@ -1,0 +1,338 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/hashicorp/go-hclog"
+
+	"storebeat/agent/clock"
+	"storebeat/agent/config"
+	"storebeat/agent/control"
+	"storebeat/agent/core"
+	"storebeat/agent/freeze"
+	"storebeat/agent/journal"
+	"storebeat/agent/network"
+	"storebeat/agent/peer"
+	"storebeat/datastorehb"
+	"storebeat/partition"
+)
+
+// Agent is one host's agent while it runs.
+type Agent struct {
+	cfg        *config.Config
+	log        hclog.Logger
+	self       datastorehb.Writer
+	cgroupRoot string // "" for weak freeze
+	networkKey partition.Key
+
+	core         *core.Core // owned by the loop
+	observations chan core.Observation
+	effects    chan []core.Effect
+	views        chan chan core.View
+
+	datastores map[uuid.UUID]*datastore
+	guard      *guardLink
+	machines   *machines
+	network    *network.Conn
+	peers      *peer.Client
+	journal    *journal.Journal
+	commands   commands
+
+	badPackets clock.Pace
+	pingDenied sync.Once
+	ending     atomic.Bool
+}
+
+// Run runs the agent of the host self until ctx is done. It returns an error
+// when the agent can't start.
+func Run(ctx context.Context, cfg *config.Config, self config.Host, log hclog.Logger) error {
+	a, err := prepare(cfg, self, log)
+	if err != nil {
+		return err
+	}
+	defer a.journal.Close()
+	return a.run(ctx, self)
+}
+
+// prepare makes everything that needs no other host and no datastore.
+func prepare(cfg *config.Config, self config.Host, log hclog.Logger) (*Agent, error) {
+	a := &Agent{cfg: cfg, log: log, observations: make(chan core.Observation, 4096), effects: make(chan []core.Effect, 256),
+		views: make(chan chan core.View), datastores: map[uuid.UUID]*datastore{}, badPackets: clock.Pace{Every: 10 * time.Second}}
+	var err error
+	if a.self.Machine, err = clock.MachineID(); err != nil {
+		return nil, err
+	}
+	if a.self.Boot, err = clock.BootID(); err != nil {
+		return nil, err
+	}
+	a.self.Host, a.self.Incarnation = self.ID, clock.NewIncarnation()
+	a.networkKey = partition.Key(config.Derive(cfg.Key(), config.ForHeartbeats))
+	for _, dir := range []string{cfg.RunDirectory, cfg.StateDirectory, a.lockDir()} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("make directory: %w", err)
+		}
+	}
+	a.chooseFreezer()
+	a.guard = &guardLink{agent: a}
+	a.machines = newMachines(a)
+	for _, d := range cfg.Datastores {
+		a.datastores[d.UUID] = &datastore{Datastore: d, agent: a}
+	}
+	a.journal, err = journal.Open(filepath.Join(cfg.StateDirectory, "journal"), log.Named("journal"), journal.Options{Command: journal.SelfCommand()})
+	return a, err
+}
+
+// chooseFreezer prefers the cgroup v2 freezer, and says when there is only SIGSTOP.
+func (a *Agent) chooseFreezer() {
+	a.cgroupRoot = a.cfg.Hypervisor.CgroupRoot
+	if a.cgroupRoot != "" {
+		return
+	}
+	root, err := freeze.FindCgroupRoot()
+	if err != nil {
+		a.log.Warn("weak freeze: machines are stopped by SIGSTOP, which others can undo", "reason", err)
+		return
+	}
+	a.cgroupRoot = root
+}
+
+func (a *Agent) lockDir() string { return filepath.Join(a.cfg.RunDirectory, "locks") }
+
+func (a *Agent) run(ctx context.Context, self config.Host) error {
+	identity, err := peer.NewIdentity(config.Derive(a.cfg.Key(), config.ForTLS), a.cfg.Cluster.UUID, a.self.Host)
+	if err != nil {
+		return err
+	}
+	if err := a.openNetwork(self); err != nil {
+		return err
+	}
+	defer a.network.Close()
+	listener, err := peer.Listen(self.Management)
+	if err != nil {
+		return fmt.Errorf("listen for other agents: %w", err)
+	}
+	a.peers = peer.NewClient(identity, a.managementAddresses())
+	defer a.peers.Close()
+	if err := a.takeStock(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	failed := make(chan error, 3)
+	go func() {
+		failed <- peer.NewServer(identity, peer.ServerOptions{Log: a.log.Named("peer")}, a.handle).Serve(ctx, listener)
+	}()
+	go func() { failed <- control.Serve(ctx, a.cfg.ControlSocket, a.api()) }()
+	go a.network.Run(ctx, a.deliver)
+	go a.peers.KeepWarm(ctx, a.cfg.Timing.Lease, a.otherHosts)
+	go a.reload(ctx)
+	for _, d := range a.datastores {
+		d.open()
+	}
+	a.log.Info("agent runs", "host", self.Name, "id", self.ID, "cluster", a.cfg.Cluster.Name, "profile", a.cfg.Profile)
+	return a.loop(ctx, failed)
+}
+
+func (a *Agent) openNetwork(self config.Host) error {
+	conn, err := network.Listen(network.Options{Self: a.self.Host, Addresses: []netip.AddrPort{self.Heartbeat}, Peers: a.heartbeatAddresses(), Log: a.log.Named("network")})
+	if err != nil {
+		return fmt.Errorf("listen for network heartbeats: %w", err)
+	}
+	a.network = conn
+	return nil
+}
+
+func (a *Agent) heartbeatAddresses() map[datastorehb.HostID][]netip.AddrPort {
+	peers := map[datastorehb.HostID][]netip.AddrPort{}
+	for _, h := range a.cfg.Hosts {
+		if h.ID != a.self.Host {
+			peers[h.ID] = []netip.AddrPort{h.Heartbeat}
+		}
+	}
+	return peers
+}
+
+func (a *Agent) managementAddresses() map[datastorehb.HostID][]netip.AddrPort {
+	peers := map[datastorehb.HostID][]netip.AddrPort{}
+	for _, h := range a.cfg.Hosts {
+		if h.ID != a.self.Host {
+			peers[h.ID] = []netip.AddrPort{h.Management}
+		}
+	}
+	return peers
+}
+
+func (a *Agent) otherHosts() (ids []datastorehb.HostID) {
+	for _, h := range a.cfg.Hosts {
+		if h.ID != a.self.Host {
+			ids = append(ids, h.ID)
+		}
+	}
+	return ids
+}
+
+// takeStock connects to the guard, accounts for every machine process that is
+// there, and makes the core. Nothing has been written to a datastore before.
+func (a *Agent) takeStock(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	inventory, err := a.guard.connect(ctx)
+	if err != nil {
+		return err
+	}
+	cfg := a.coreConfig()
+	if cfg.Found, err = a.machines.account(ctx); err != nil {
+		return err
+	}
+	for _, l := range inventory.Leases {
+		if l.Valid {
+			cfg.Leases = append(cfg.Leases, core.Inherited{Datastore: l.Datastore, Term: l.Term, Length: l.Length, Deadline: l.Deadline})
+		}
+	}
+	a.core = core.New(cfg, clock.Now())
+	a.observe(core.MemoryState{Total: a.cfg.Hypervisor.Memory.Of(totalMemory())})
+	return nil
+}
+
+func (a *Agent) coreConfig() core.Config {
+	cfg := core.Config{Cluster: a.cfg.Cluster.UUID, Self: a.self, Timing: a.cfg.Timing, Heartbeats: datastorehb.DefaultRankOptions(), Parallel: a.cfg.Hypervisor.ParallelStarts}
+	cfg.Heartbeats.Count, cfg.Heartbeats.ThresholdPercent = a.cfg.Heartbeat.Datastores, a.cfg.Heartbeat.Threshold
+	for _, h := range a.cfg.Hosts {
+		cfg.Hosts = append(cfg.Hosts, core.Member{ID: h.ID, Name: h.Name, Address: h.Heartbeat.Addr().String()})
+	}
+	for _, d := range a.cfg.Datastores {
+		cfg.Datastores = append(cfg.Datastores, core.Datastore{ID: d.UUID, Name: d.Name, Preferred: d.Preferred, Excluded: d.Excluded})
+	}
+	for _, address := range a.cfg.Isolation.Addresses {
+		cfg.Isolation.Addresses = append(cfg.Isolation.Addresses, address.String())
+	}
+	return cfg
+}
+
+// observe hands something seen to the loop.
+func (a *Agent) observe(o core.Observation) { a.observations <- o }
+
+// released hands over effects whose write has completed.
+func (a *Agent) released(effects []core.Effect) {
+	if len(effects) > 0 {
+		a.effects <- effects
+	}
+}
+
+func (a *Agent) stopping() bool { return a.ending.Load() }
+
+// loop owns the core: it steps it with every observation, and with a tick when
+// the core wants one, and carries out what it returns.
+func (a *Agent) loop(ctx context.Context, failed <-chan error) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		var effects []core.Effect
+		select {
+		case <-ctx.Done():
+			a.ending.Store(true)
+			return nil
+		case err := <-failed:
+			if err != nil && !errors.Is(err, context.Canceled) {
+				a.ending.Store(true)
+				return err
+			}
+		case answer := <-a.views:
+			answer <- a.core.View(clock.Now())
+			continue
+		case effects = <-a.effects:
+		case o := <-a.observations:
+			effects = a.core.Step(clock.Now(), o)
+		case <-timer.C:
+			effects = a.core.Step(clock.Now(), core.Tick{})
+		}
+		for _, e := range effects {
+			a.carryOut(e)
+		}
+		timer.Reset(max(0, a.core.Wake().Sub(clock.Now())))
+	}
+}
+
+// carryOut begins one effect. It never waits.
+func (a *Agent) carryOut(e core.Effect) {
+	switch e := e.(type) {
+	case core.SendHeartbeat:
+		a.sendHeartbeat(e.Packet)
+	case core.Send:
+		a.sendMessage(e)
+	case core.Ping:
+		a.ping(e)
+	case core.GuardLease:
+		a.guard.setLease(e)
+	case core.GuardLetGo:
+		a.guard.letGo(e)
+	case core.FreezeMachines:
+		a.machines.freeze(e)
+	case core.RestartGuard:
+		go a.guard.restart()
+	case core.StartMachine:
+		a.machines.start(e)
+	case core.StopMachine:
+		a.machines.stop(e)
+	case core.PutDown:
+		a.machines.putDown(e)
+	case core.Journal:
+		a.record(e.Event)
+	case core.Reply:
+		a.commands.answer(e)
+	default:
+		a.carryOutOnDatastore(e)
+	}
+}
+
+func (a *Agent) carryOutOnDatastore(e core.Effect) {
+	switch e := e.(type) {
+	case core.WriteSlot:
+		a.datastores[e.Datastore].writeSlot(e)
+	case core.ReadRegion:
+		a.datastores[e.Datastore].readRegion(e)
+	case core.CheckIdentity:
+		a.datastores[e.Datastore].checkIdentity()
+	case core.ReadTerms:
+		a.datastores[e.Datastore].readTerms(e)
+	case core.ClaimTerm:
+		a.datastores[e.Datastore].claimTerm(e)
+	case core.ClaimGeneration:
+		a.datastores[e.Datastore].claimGeneration(e)
+	case core.ClaimEntry:
+		a.datastores[e.Datastore].claimEntry(e)
+	case core.ReadMachine:
+		a.datastores[e.Datastore].readMachine(e)
+	case core.ReadCatalogue:
+		a.datastores[e.Datastore].readCatalogue()
+	case core.ReadList:
+		a.datastores[e.Datastore].readList(e)
+	case core.PublishList:
+		a.datastores[e.Datastore].publishList(e)
+	default:
+		panic(fmt.Sprintf("agent: unknown effect %T", e))
+	}
+}
+
+// record puts an event into the journal and into the log.
+func (a *Agent) record(e core.Event) {
+	e.Wall = time.Now()
+	a.journal.Append(e)
+	a.log.Info(e.Text, "event", e.Kind, "host", a.core.HostName(e.Host), "vm", shortID(e.VM), "generation", e.Generation, "term", e.Term, "rule", e.Rule, "evidence", e.Evidence)
+}
+
+func shortID(id uuid.UUID) string {
+	if id == uuid.Nil {
+		return ""
+	}
+	return id.String()
+}

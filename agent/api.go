@@ -1,0 +1,195 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+
+	"storebeat/agent/control"
+	"storebeat/agent/core"
+	"storebeat/agent/journal"
+)
+
+// The methods of the control socket, with their argument and result types.
+const (
+	// MethodView returns the cluster as this host sees it: ViewRequest → core.View.
+	MethodView = "view"
+	// MethodEvents returns journal entries: journal.Filter → []journal.Entry.
+	MethodEvents = "events"
+	// MethodFollow streams journal entries as they come: journal.Filter → journal.Entry, one by one.
+	MethodFollow = "follow"
+	// MethodCommand carries out a user's wish: core.Command → CommandResult.
+	MethodCommand = "command"
+	// MethodHealth tells how the agent itself is doing: nothing → Health.
+	MethodHealth = "health"
+)
+
+// ViewRequest asks for a view.
+type ViewRequest struct {
+	Local bool `json:"local"` // this host's own view, even when there is a master to ask
+}
+
+// CommandResult is the answer to a user's wish that was granted.
+type CommandResult struct {
+	Text string `json:"text"`
+}
+
+// Health is how the agent itself is doing.
+type Health struct {
+	Journal  journal.Health      `json:"journal"`
+	Busy     map[string][]string `json:"busy"` // per datastore, what is under way there and for how long
+	Freezer  string              `json:"freezer"`
+	GuardPID int                 `json:"guard_pid"`
+}
+
+func (a *Agent) api() http.Handler {
+	m := control.NewMux()
+	control.Handle(m, MethodView, func(ctx context.Context, in ViewRequest) (core.View, error) {
+		if in.Local {
+			return a.view(ctx)
+		}
+		return a.clusterView(ctx)
+	})
+	control.Handle(m, MethodEvents, func(_ context.Context, in journal.Filter) ([]journal.Entry, error) { return a.journal.List(in), nil })
+	control.HandleStream(m, MethodFollow, a.follow)
+	control.Handle(m, MethodCommand, a.command)
+	control.Handle(m, MethodHealth, func(context.Context, struct{}) (Health, error) { return a.health(), nil })
+	return m
+}
+
+// view asks the loop for this host's view.
+func (a *Agent) view(ctx context.Context) (core.View, error) {
+	answer := make(chan core.View, 1)
+	select {
+	case a.views <- answer:
+		return <-answer, nil
+	case <-ctx.Done():
+		return core.View{}, control.Errorf(control.Unavailable, "the agent's loop did not answer in time")
+	}
+}
+
+func (a *Agent) follow(ctx context.Context, in journal.Filter, send func(any) error) error {
+	for e := range a.journal.Follow(ctx) {
+		if !in.Matches(&e.Event) {
+			continue
+		}
+		if err := send(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *Agent) health() Health {
+	h := Health{Journal: a.journal.Health(), Busy: map[string][]string{}, Freezer: "weak freeze (SIGSTOP)"}
+	if a.cgroupRoot != "" {
+		h.Freezer = "cgroup v2 at " + a.cgroupRoot
+	}
+	if c := a.guard.current(); c != nil {
+		h.GuardPID = c.PID()
+	}
+	for _, d := range a.datastores {
+		h.Busy[d.Name] = d.busy()
+	}
+	return h
+}
+
+// busy tells what is under way on the datastore and for how long.
+func (d *datastore) busy() []string {
+	var all []string
+	queues := []*queue{&d.heartbeat, &d.region, &d.terms, &d.lists, &d.catalogue, &d.identity}
+	for i := range d.machines {
+		queues = append(queues, &d.machines[i])
+	}
+	for _, q := range queues {
+		if name, since, waiting := q.state(); name != "" {
+			all = append(all, fmt.Sprintf("%s for %v, %d behind it", name, since, waiting))
+		}
+	}
+	return all
+}
+
+// commands are the users' wishes that the core has not answered.
+type commands struct {
+	mu      sync.Mutex
+	last    uint64
+	waiting map[uint64]chan core.Reply
+}
+
+func (c *commands) add() (uint64, chan core.Reply) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.waiting == nil {
+		c.waiting = map[uint64]chan core.Reply{}
+	}
+	c.last++
+	answer := make(chan core.Reply, 1)
+	c.waiting[c.last] = answer
+	return c.last, answer
+}
+
+func (c *commands) answer(r core.Reply) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if answer := c.waiting[r.Command]; answer != nil {
+		answer <- r
+		delete(c.waiting, r.Command)
+	}
+}
+
+// command gives a user's wish to the core and waits for the answer.
+func (a *Agent) command(ctx context.Context, cmd core.Command) (CommandResult, error) {
+	if cmd.Verb == core.Protect {
+		if err := a.validate(&cmd); err != nil {
+			return CommandResult{}, err
+		}
+	}
+	id, answer := a.commands.add()
+	cmd.ID = id
+	a.observe(cmd)
+	select {
+	case r := <-answer:
+		if r.Err != "" {
+			return CommandResult{}, control.Errorf(control.Refused, "%s", r.Err)
+		}
+		return CommandResult{Text: r.Text}, nil
+	case <-ctx.Done():
+		return CommandResult{}, control.Errorf(control.Unavailable, "the datastore did not answer in time: the change may still be recorded").
+			WithRemedy("look with `storebeat vm show`, then repeat the command")
+	}
+}
+
+// validate has the machine's driver judge its definition before it is recorded.
+func (a *Agent) validate(cmd *core.Command) error {
+	home, ok := a.cfg.DatastoreByUUID(cmd.Datastore)
+	if !ok {
+		return control.Errorf(control.NotFound, "no datastore with UUID %s is configured", cmd.Datastore)
+	}
+	driver := a.machines.drivers[cmd.Entry.Driver]
+	if driver == nil {
+		return control.Errorf(control.Invalid, "no hypervisor driver %q is configured on this host", cmd.Entry.Driver).WithRemedy("add it to hypervisor.drivers")
+	}
+	if err := driver.Validate(cmd.Entry.Definition, home.Path); err != nil {
+		return control.Errorf(control.Invalid, "the definition of %s is not valid: %v", cmd.Entry.Name, err)
+	}
+	return nil
+}
+
+// totalMemory returns the memory of this computer in bytes, 0 if it can't be told.
+func totalMemory() uint64 {
+	content, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(content)) {
+		if rest, ok := strings.CutPrefix(line, "MemTotal:"); ok {
+			kib, _ := strconv.ParseUint(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+			return kib << 10
+		}
+	}
+	return 0
+}

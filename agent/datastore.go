@@ -1,0 +1,289 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"storebeat/agent/clock"
+	"storebeat/agent/config"
+	"storebeat/agent/core"
+	"storebeat/datastorehb"
+	"storebeat/datastorehb/device"
+	"storebeat/datastorehb/store"
+	"storebeat/poweron"
+)
+
+// machineQueues is how many machines' registers are worked on at a time on one datastore.
+const machineQueues = 4
+
+// reopenEvery is how long to wait before a datastore that can't be opened is tried again.
+const reopenEvery = 2 * time.Second
+
+// datastore carries out the core's effects on one datastore. Each purpose has a
+// queue of its own, so that a hung read does not hold up heartbeats or claims.
+type datastore struct {
+	config.Datastore
+	agent  *Agent
+	store  *store.Store // set before the core learns that the datastore is available
+	device core.Device  // what lies under it; used by the identity queue alone
+
+	heartbeat, region, terms, lists, catalogue, identity queue
+	machines                                             [machineQueues]queue
+}
+
+// open tries to open the datastore until it succeeds, and tells the core of
+// every change of the reason why it does not.
+func (d *datastore) open() {
+	d.identity.add("open", func() {
+		s, err := store.Open(d.Path, store.Expect{Cluster: d.agent.cfg.Cluster.UUID, Datastore: d.UUID, Writer: d.agent.self, LockDir: d.agent.lockDir()})
+		if err != nil {
+			d.agent.observe(core.DatastoreState{Datastore: d.UUID, Why: err.Error()})
+			time.AfterFunc(reopenEvery, d.open)
+			return
+		}
+		d.store = s
+		d.agent.observe(core.DatastoreState{Datastore: d.UUID, Available: true, Revision: d.ownRevision(), Device: d.inspect()})
+	})
+}
+
+// ownRevision returns the revision of the power-on list that a forerunner left:
+// the next one must be higher.
+func (d *datastore) ownRevision() uint64 {
+	payload, state, err := d.store.ReadList(d.agent.self.Host)
+	if err != nil || state != datastorehb.Valid {
+		return 0
+	}
+	l, err := poweron.DecodeList(payload)
+	if err != nil {
+		d.agent.log.Warn("the own power-on list can't be decoded", "datastore", d.Name, "error", err)
+	}
+	return l.Revision
+}
+
+func (d *datastore) inspect() core.Device {
+	i, err := device.Inspect(d.Path)
+	if err != nil {
+		d.agent.log.Warn("can't tell what lies under the datastore", "datastore", d.Name, "error", err)
+		return core.Device{}
+	}
+	d.device = core.Device{FSType: i.Mount.FSType, Identity: i.Identity()}
+	return d.device
+}
+
+// span runs an operation and says when it was issued and had returned.
+func (d *datastore) span(do func() error) core.Span {
+	s := core.Span{Datastore: d.UUID, Issued: clock.Now()}
+	err := do()
+	s.Returned = clock.Now()
+	if err != nil {
+		s.Err = err.Error()
+	}
+	return s
+}
+
+func (d *datastore) checkIdentity() {
+	d.identity.add("check identity", func() {
+		err := d.store.CheckIdentity()
+		o := core.DatastoreState{Datastore: d.UUID, Available: err == nil, Device: d.device}
+		if err != nil {
+			o.Why = err.Error()
+			o.Replaced = errors.Is(err, store.ErrReplaced) || errors.Is(err, store.ErrEmptied) || errors.Is(err, store.ErrForeign) || errors.Is(err, store.ErrMismatch)
+		}
+		d.agent.observe(o)
+	})
+}
+
+func (d *datastore) writeSlot(e core.WriteSlot) {
+	d.heartbeat.add("heartbeat", func() {
+		span := d.span(func() error { return d.store.WriteSlot(e.Slot) })
+		d.agent.observe(core.SlotWritten{Span: span, Sequence: e.Slot.Sequence})
+	})
+}
+
+func (d *datastore) readRegion(e core.ReadRegion) {
+	d.region.add("read slots", func() {
+		var slots []datastorehb.SlotReading
+		span := d.span(func() (err error) {
+			slots, err = d.readSlots(e.Hosts)
+			return err
+		})
+		d.agent.observe(core.RegionRead{Span: span, Full: e.Hosts == nil, Slots: slots})
+	})
+}
+
+func (d *datastore) readSlots(hosts []datastorehb.HostID) ([]datastorehb.SlotReading, error) {
+	if hosts == nil {
+		return d.store.ReadRegion(nil)
+	}
+	var slots []datastorehb.SlotReading
+	for _, h := range hosts {
+		s, err := d.store.ReadSlot(h)
+		if err != nil {
+			return nil, fmt.Errorf("slot of host %d: %w", h, err)
+		}
+		slots = append(slots, s)
+	}
+	return slots, nil
+}
+
+func (d *datastore) readTerms(e core.ReadTerms) {
+	d.terms.add("read terms", func() {
+		o := core.TermsRead{Host: e.Host}
+		o.Span = d.span(func() (err error) {
+			var rec datastorehb.Record
+			rec, o.State, err = d.store.Newest(datastorehb.TermsOf(e.Host))
+			if err != nil || o.State != datastorehb.Valid {
+				return err
+			}
+			o.Writer = rec.Writer
+			o.Term, err = datastorehb.DecodeTerm(rec.Payload)
+			return corrupt(&o.State, err)
+		})
+		d.agent.observe(o)
+	})
+}
+
+// corrupt marks what was read as damaged when its payload can't be decoded.
+func corrupt(state *datastorehb.ReadState, err error) error {
+	if err != nil {
+		*state = datastorehb.Corrupt
+	}
+	return err
+}
+
+func (d *datastore) claimTerm(e core.ClaimTerm) {
+	d.terms.add("claim term", func() {
+		o := core.TermClaimed{Term: e.Term}
+		o.Span, o.Outcome = d.claim(datastorehb.TermsOf(e.Term.Host), e.Term.Number, func() ([]byte, error) { return datastorehb.EncodeTerm(e.Term) })
+		d.agent.observe(o)
+	})
+}
+
+// claim claims one value of a register, with a nonce of this attempt's own.
+func (d *datastore) claim(reg datastorehb.Register, number uint64, encode func() ([]byte, error)) (core.Span, datastorehb.Outcome) {
+	outcome := datastorehb.ClaimFailed
+	span := d.span(func() error {
+		payload, err := encode()
+		if err != nil {
+			return err
+		}
+		r, err := d.store.Claim(datastorehb.Record{Register: reg, Number: number, Nonce: uuid.New(), Writer: d.agent.self, Payload: payload})
+		outcome = r.Outcome
+		return err
+	})
+	d.identity.add("refill", func() { d.store.Refill() })
+	return span, outcome
+}
+
+func (d *datastore) machineQueue(vm uuid.UUID) *queue { return &d.machines[vm[15]%machineQueues] }
+
+func (d *datastore) claimGeneration(e core.ClaimGeneration) {
+	d.machineQueue(e.Generation.VM).add("claim generation", func() {
+		o := core.GenerationClaimed{Generation: e.Generation}
+		o.Span, o.Outcome = d.claim(datastorehb.GenerationsOf(e.Generation.VM), e.Generation.Number, func() ([]byte, error) { return poweron.EncodeGeneration(e.Generation) })
+		d.agent.observe(o)
+	})
+}
+
+func (d *datastore) claimEntry(e core.ClaimEntry) {
+	d.machineQueue(e.Entry.VM).add("claim entry", func() {
+		o := core.EntryClaimed{Revision: e.Revision, Entry: e.Entry}
+		o.Span, o.Outcome = d.claim(datastorehb.EntriesOf(e.Entry.VM), e.Revision, func() ([]byte, error) { return poweron.EncodeEntry(e.Entry) })
+		d.agent.observe(o)
+	})
+}
+
+func (d *datastore) readMachine(e core.ReadMachine) {
+	q := d.machineQueue(e.VM)
+	if e.Purpose == core.ForCatalogue {
+		q = &d.catalogue
+	}
+	q.add("read machine", func() {
+		o := core.MachineRead{VM: e.VM, Purpose: e.Purpose}
+		o.Span = d.span(func() (err error) {
+			o.Machine, err = d.machineState(e.VM, e.Purpose != core.ForRecheck)
+			return err
+		})
+		d.agent.observe(o)
+	})
+}
+
+// machineState reads a machine's newest entry, and its newest generation if asked for.
+func (d *datastore) machineState(vm uuid.UUID, generation bool) (core.MachineState, error) {
+	var s core.MachineState
+	if err := d.readEntry(vm, &s); err != nil || !generation {
+		return s, err
+	}
+	rec, state, err := d.store.Newest(datastorehb.GenerationsOf(vm))
+	s.GenerationState, s.GenerationBy = state, rec.Writer
+	if err != nil || state != datastorehb.Valid {
+		return s, err
+	}
+	s.Generation, err = poweron.DecodeGeneration(rec.Payload)
+	return s, corrupt(&s.GenerationState, err)
+}
+
+func (d *datastore) readEntry(vm uuid.UUID, s *core.MachineState) error {
+	rec, state, err := d.store.Newest(datastorehb.EntriesOf(vm))
+	s.EntryState, s.Revision = state, rec.Number
+	if err != nil || state != datastorehb.Valid {
+		return err
+	}
+	s.Entry, err = poweron.DecodeEntry(rec.Payload)
+	return corrupt(&s.EntryState, err)
+}
+
+func (d *datastore) readCatalogue() {
+	d.catalogue.add("read catalogue", func() {
+		o := core.CatalogueRead{Machines: map[uuid.UUID]core.MachineState{}}
+		o.Span = d.span(func() error {
+			vms, err := d.store.Machines()
+			for _, vm := range vms {
+				s, err := d.machineState(vm, true)
+				if err != nil {
+					d.agent.log.Warn("can't read a machine", "datastore", d.Name, "vm", vm, "error", err)
+				}
+				o.Machines[vm] = s
+			}
+			return err
+		})
+		d.agent.observe(o)
+	})
+}
+
+func (d *datastore) readList(e core.ReadList) {
+	d.lists.add("read list", func() {
+		o := core.ListRead{Host: e.Host}
+		o.Span = d.span(func() error {
+			payload, state, err := d.store.ReadList(e.Host)
+			o.State = state
+			if err != nil || state != datastorehb.Valid {
+				return err
+			}
+			o.List, err = poweron.DecodeList(payload)
+			return corrupt(&o.State, err)
+		})
+		d.agent.observe(o)
+	})
+}
+
+// publishList writes the own list. The effects that hang on the write are
+// carried out only once it has completed, and after the core has seen it.
+func (d *datastore) publishList(e core.PublishList) {
+	d.lists.add("write list", func() {
+		span := d.span(func() error {
+			payload, err := poweron.EncodeList(e.List)
+			if err != nil {
+				return err
+			}
+			return d.store.WriteList(payload, e.List.Revision)
+		})
+		d.agent.observe(core.ListWritten{Span: span, Revision: e.List.Revision})
+		if span.Err == "" {
+			d.agent.released(e.After)
+		}
+	})
+}

@@ -1,0 +1,251 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"storebeat/agent/core"
+	"storebeat/agent/freeze"
+	"storebeat/agent/guard"
+)
+
+// guardPatience is how long the guard may take to answer before it counts as hung.
+const guardPatience = 800 * time.Millisecond
+
+// guardLink carries the core's effects to the guard, in their order, and the
+// guard's reports to the core. Losing the guard is reported once.
+type guardLink struct {
+	agent *Agent
+	queue queue // keeps a lease ahead of the machines that are let go under it
+
+	mu     sync.Mutex
+	client *guard.Client // nil while there is no guard
+}
+
+// connect finds the guard, or starts one, and returns what it knows.
+func (g *guardLink) connect(ctx context.Context) (guard.Inventory, error) {
+	cfg := g.agent.cfg.Guard
+	client, err := guard.Dial(ctx, cfg.Socket)
+	if err != nil && cfg.Spawn {
+		client, err = g.spawn(ctx)
+	}
+	if err != nil {
+		return guard.Inventory{}, fmt.Errorf("connect to the guard at %s: %w", cfg.Socket, err)
+	}
+	inventory, err := client.Hello(ctx, g.agent.self.Incarnation)
+	if err != nil {
+		client.Close()
+		return guard.Inventory{}, fmt.Errorf("say hello to the guard: %w", err)
+	}
+	g.mu.Lock()
+	g.client = client
+	g.mu.Unlock()
+	go g.follow(client)
+	return inventory, nil
+}
+
+func (g *guardLink) spawn(ctx context.Context) (*guard.Client, error) {
+	binary, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	args := []string{"--freeze", g.agent.cfg.Timing.Freeze.String()}
+	if g.agent.cfg.Guard.Watchdog != "" {
+		args = append(args, "--watchdog", g.agent.cfg.Guard.Watchdog)
+	}
+	return guard.Spawn(ctx, binary, g.agent.cfg.Guard.Socket, args...)
+}
+
+// follow passes the guard's reports on, asks it regularly whether it is there,
+// and reports its loss.
+func (g *guardLink) follow(client *guard.Client) {
+	lost := make(chan string, 2)
+	go func() {
+		for e := range client.Events() {
+			g.report(e)
+		}
+		lost <- fmt.Sprint("the connection ended: ", client.Err())
+	}()
+	go func() {
+		for {
+			select {
+			case <-client.Done():
+				return
+			case <-time.After(g.agent.cfg.Timing.Interval / 2):
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), guardPatience)
+			err := client.Ping(ctx)
+			cancel()
+			if err != nil {
+				lost <- fmt.Sprintf("it did not answer within %v: %v", guardPatience, err)
+				return
+			}
+		}
+	}()
+	why := <-lost
+	g.mu.Lock()
+	current := g.client == client
+	if current {
+		g.client = nil
+	}
+	g.mu.Unlock()
+	if current && !g.agent.stopping() {
+		g.endHung(client)
+		g.agent.observe(core.GuardGone{Why: why})
+	}
+	client.Close()
+}
+
+// endHung ends a guard that does not answer, so that another can take its place.
+// A guard that is gone already is left alone: its process id may be somebody else's.
+func (g *guardLink) endHung(client *guard.Client) {
+	select {
+	case <-client.Done():
+		return
+	default:
+	}
+	if h, err := freeze.Of(client.PID(), ""); err == nil {
+		if err := h.Kill(); err != nil && !errors.Is(err, freeze.ErrGone) {
+			g.agent.log.Warn("can't end the hung guard", "pid", client.PID(), "error", err)
+		}
+	}
+}
+
+func (g *guardLink) report(e guard.Event) {
+	switch e.Kind {
+	case guard.Frozen:
+		g.agent.observe(core.GuardFrozen{Datastore: e.Datastore, Term: e.Term, Took: e.Took})
+	case guard.MachineEscaped:
+		g.agent.log.Warn("a machine that must be frozen was seen running and is frozen again", "vm", e.VM)
+	}
+}
+
+func (g *guardLink) current() *guard.Client {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.client
+}
+
+// call runs one request, in order. Without a guard it does nothing but fail.
+func (g *guardLink) call(name string, do func(ctx context.Context, c *guard.Client) error, failed func(error)) {
+	g.queue.add(name, func() {
+		c := g.current()
+		if c == nil {
+			failed(errors.New("there is no guard"))
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), guardPatience)
+		defer cancel()
+		if err := do(ctx, c); err != nil {
+			failed(err)
+		}
+	})
+}
+
+func (g *guardLink) setLease(e core.GuardLease) {
+	g.call("lease", func(ctx context.Context, c *guard.Client) error {
+		return c.SetLease(ctx, e.Datastore, e.Term, e.Length, e.Deadline)
+	}, func(err error) {
+		g.agent.observe(core.GuardRefused{Datastore: e.Datastore, Term: e.Term, Why: err.Error()})
+	})
+}
+
+func (g *guardLink) letGo(e core.GuardLetGo) {
+	g.call("let go", func(ctx context.Context, c *guard.Client) error {
+		r, err := c.LetGo(ctx, e.Datastore, e.Term, e.VMs)
+		if err != nil {
+			return err
+		}
+		o := core.GuardLetWent{Datastore: e.Datastore, Term: e.Term, VMs: r.Running, Asked: e.VMs}
+		for _, refused := range r.Refused {
+			o.Why = refused.Why
+		}
+		g.agent.observe(o)
+		return nil
+	}, func(err error) {
+		g.agent.observe(core.GuardLetWent{Datastore: e.Datastore, Term: e.Term, Asked: e.VMs, Why: err.Error()})
+	})
+}
+
+// register puts a machine under the guard's eye, frozen.
+func (g *guardLink) register(ctx context.Context, m guard.Machine) error {
+	c := g.current()
+	if c == nil {
+		return errors.New("there is no guard")
+	}
+	ctx, cancel := context.WithTimeout(ctx, guardPatience)
+	defer cancel()
+	return c.Register(ctx, m)
+}
+
+func (g *guardLink) forget(vm uuid.UUID) {
+	g.call("forget", func(ctx context.Context, c *guard.Client) error { return c.Forget(ctx, vm) }, func(error) {})
+}
+
+// restart connects to a new guard, registers every machine with it, and reports
+// it once it has seen all of them frozen. It tries until it succeeds.
+func (g *guardLink) restart() {
+	for !g.agent.stopping() {
+		if err := g.restartOnce(); err == nil {
+			g.agent.observe(core.GuardBack{})
+			return
+		} else {
+			g.agent.log.Error("can't get a guard", "error", err)
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+}
+
+func (g *guardLink) restartOnce() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if _, err := g.connect(ctx); err != nil {
+		return err
+	}
+	if err := g.registerAll(ctx); err != nil {
+		return err
+	}
+	return g.awaitAllFrozen(ctx)
+}
+
+func (g *guardLink) registerAll(ctx context.Context) error {
+	for _, m := range g.agent.machines.all() {
+		err := g.register(ctx, guard.Machine{VM: m.vm, Generation: m.generation, Datastore: m.home, Handle: m.Handle()})
+		if err != nil {
+			return fmt.Errorf("register machine %s with the guard: %w", m.vm, err)
+		}
+	}
+	return nil
+}
+
+// awaitAllFrozen waits until the guard has seen every machine frozen.
+func (g *guardLink) awaitAllFrozen(ctx context.Context) error {
+	for {
+		c := g.current()
+		if c == nil {
+			return errors.New("the new guard is gone again")
+		}
+		inventory, err := c.Inventory(ctx)
+		if err != nil {
+			return err
+		}
+		frozen := true
+		for _, m := range inventory.Machines {
+			frozen = frozen && inventory.AllFrozen(m.Datastore)
+		}
+		if frozen {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the guard to freeze everything: %w", ctx.Err())
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}

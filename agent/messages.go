@@ -1,0 +1,125 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"storebeat/agent/core"
+	"storebeat/agent/network"
+	"storebeat/datastorehb"
+	"storebeat/partition"
+)
+
+// envelope is what agents send each other over TLS: a message for the core, or
+// the question for a view.
+type envelope struct {
+	Message *core.Message `json:"message,omitempty"`
+	View    bool          `json:"view,omitempty"`
+}
+
+// sendTime is how long a message may take on its way. Messages may be lost.
+const sendTime = 5 * time.Second
+
+// deliver takes in a packet from the network. What is not authentic is counted and dropped.
+func (a *Agent) deliver(raw []byte, from netip.AddrPort, at datastorehb.Instant) {
+	p, err := partition.Open(raw, a.cfg.Cluster.UUID, a.self.Host, a.networkKey)
+	if err != nil {
+		if ok, held := a.badPackets.Allow(at); ok {
+			a.log.Warn("a packet was dropped", "from", from, "error", err, "held", held)
+		}
+		return
+	}
+	a.observe(core.HeartbeatReceived{Packet: p})
+}
+
+func (a *Agent) sendHeartbeat(p partition.Packet) {
+	raw, err := partition.Seal(nil, p, a.networkKey)
+	if err != nil {
+		a.log.Error("can't make a network heartbeat", "to", p.To, "error", err)
+		return
+	}
+	// An error is counted and logged by the connection: heartbeats may be lost.
+	_ = a.network.Send(p.To, raw)
+}
+
+func (a *Agent) sendMessage(e core.Send) {
+	go func() {
+		body, err := json.Marshal(envelope{Message: &e.Message})
+		if err == nil {
+			ctx, cancel := context.WithTimeout(context.Background(), sendTime)
+			defer cancel()
+			_, err = a.peers.Send(ctx, e.To, body)
+		}
+		if err != nil {
+			a.log.Debug("a message was not delivered", "to", e.To, "kind", e.Message.Kind, "error", err)
+		}
+	}()
+}
+
+// handle answers another agent.
+func (a *Agent) handle(ctx context.Context, from datastorehb.HostID, body []byte) ([]byte, error) {
+	var e envelope
+	if err := json.Unmarshal(body, &e); err != nil {
+		return nil, fmt.Errorf("message of host %d can't be decoded: %w", from, err)
+	}
+	switch {
+	case e.Message != nil:
+		a.observe(core.Received{From: from, Message: *e.Message})
+		return []byte("{}"), nil
+	case e.View:
+		v, err := a.view(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(v)
+	}
+	return nil, errors.New("the message holds nothing that this version knows: upgrade this host")
+}
+
+// clusterView is the master's view if it can be had, else this host's own.
+func (a *Agent) clusterView(ctx context.Context) (core.View, error) {
+	own, err := a.view(ctx)
+	if err != nil || own.Leading || own.Master == 0 {
+		return own, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	body, err := json.Marshal(envelope{View: true})
+	if err != nil {
+		return own, err
+	}
+	answer, err := a.peers.Send(ctx, own.Master, body)
+	if err != nil {
+		a.log.Debug("the master's view can't be had", "master", own.Master, "error", err)
+		return own, nil
+	}
+	var v core.View
+	if err := json.Unmarshal(answer, &v); err != nil {
+		return own, nil
+	}
+	return v, nil
+}
+
+// ping asks an address once, and reports an answer.
+func (a *Agent) ping(e core.Ping) {
+	address, err := netip.ParseAddr(e.Address)
+	if err != nil {
+		a.log.Error("can't ping", "address", e.Address, "error", err)
+		return
+	}
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), a.cfg.Timing.Interval)
+		defer cancel()
+		answered, err := network.Ping(ctx, address, a.cfg.Timing.Interval)
+		if errors.Is(err, network.ErrNotPermitted) {
+			a.pingDenied.Do(func() { a.log.Warn("pings are no evidence here", "error", err) })
+		}
+		if answered {
+			a.observe(core.PingAnswered{Address: e.Address, Host: e.Host})
+		}
+	}()
+}
