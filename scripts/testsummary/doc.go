@@ -5,9 +5,8 @@
 //	812 passed, 0 failed, 3 skipped
 //
 // Guarantees: it fails if any test, any build or "go test" itself fails. With
-// -no-skips it fails, too, if a test was skipped for want of privileges,
-// packages or features of the kernel; only tests that skip themselves because
-// of -short are let through.
+// -no-skips it fails, too, if a test was skipped for want of privileges or
+// packages, or without saying why.
 //
 // Non-guarantees: it does not decide which tests run; that is "go test"'s.
 package main

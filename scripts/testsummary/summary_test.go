@@ -53,18 +53,27 @@ FAIL	c [build failed]
 panic: in TestMain
 skipped a TestLate: a_test.go:7: needs root
 1 passed, 4 failed, 1 skipped
-failed: with -no-skips, nothing may be skipped; see the reasons above
+not allowed with -no-skips: a TestLate: a_test.go:7: needs root
 `
 	if diff := cmp.Diff(want, out.String()); diff != "" || !refused {
 		t.Errorf("refused %t, output (-want +got):\n%s", refused, diff)
 	}
 }
 
-func TestShortSkipsAreLetThrough(t *testing.T) {
-	s := newSummary(&strings.Builder{})
-	s.skips = []skip{{"a TestLong", "a_test.go:7: left out with -short"}}
-	if s.refused(s.out) {
-		t.Error("a skip for -short was refused")
+func TestWhichSkipsAreRefused(t *testing.T) {
+	for reason, want := range map[string]bool{
+		"a_test.go:7: needs root":                     true,
+		"a_test.go:7: nasm is not installed":          true,
+		"a_test.go:7: mount: operation not permitted": true,
+		"no reason given":                             true,
+		"a_test.go:7: no IPv6 on this machine":        false,
+		"a_test.go:7: left out with -short":           false,
+	} {
+		s := newSummary(&strings.Builder{})
+		s.skips = []skip{{"a TestLate", reason}}
+		if got := s.refused(s.out); got != want {
+			t.Errorf("%q: refused %t", reason, got)
+		}
 	}
 }
 
