@@ -35,6 +35,10 @@
 // leaves a process that is found only a moment later; it stops itself before
 // it executes anything of the machine.
 //
+// A start that its agent did not live to complete is reported as newborn: the
+// process may not be stopped yet, though nothing of the guest has executed.
+// Adopt stops it, so adopt before anything else is done with it.
+//
 // Duties of callers: call Find, or Scan for all drivers at once, before
 // publishing a list of what runs, and account for each machine found. Kill a
 // machine only when its path to the datastore works or its writes have been

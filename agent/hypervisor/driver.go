@@ -44,8 +44,8 @@ type Driver interface {
 	// Find lists every machine of this driver, host and cluster that has a
 	// process, running or frozen.
 	Find(ctx context.Context, cluster uuid.UUID, host datastorehb.HostID, runDir string) ([]Found, error)
-	// Adopt takes over a machine that Find has reported. It neither freezes nor
-	// thaws it, and needs no answer from it. A machine found without its
+	// Adopt takes over a machine that Find has reported. It thaws nothing, needs
+	// no answer from the machine, and freezes only a newborn one. A machine found without its
 	// leading process is over: what is left of it is killed, and Done follows.
 	Adopt(ctx context.Context, found Found) (Machine, error)
 }
@@ -147,6 +147,7 @@ type Found struct {
 	RunDir     string
 	Handle     Handle   // the leading process, or the oldest one left if that is gone
 	Leaderless bool     // the leading process is gone; Handle is a process it left behind
+	Newborn    bool     // its start was never completed, so it was never let go; Adopt makes sure that it is frozen
 	Others     []Handle // further processes of the machine, oldest first
 }
 

@@ -35,19 +35,19 @@ func MachineDir(runDir string, vm uuid.UUID, generation uint64) string {
 	return filepath.Join(runDir, fmt.Sprintf("%s-%d", vm, generation))
 }
 
-// WriteRecord records the leading process of a machine. It is written before
-// the machine may execute anything.
-func WriteRecord(spec Spec, driver string, handle Handle) error {
+// WriteRecord records the leading process of a machine, once it is stopped and
+// before anybody may let it go: a process without a record was never let go.
+func WriteRecord(runDir string, marker Marker, driver string, handle Handle) error {
 	boot, err := bootID()
 	if err != nil {
 		return err
 	}
-	r := Record{Marker: spec.Marker().String(), Driver: driver, Boot: boot, Handle: handle}
+	r := Record{Marker: marker.String(), Driver: driver, Boot: boot, Handle: handle}
 	data, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(MachineDir(spec.RunDir, spec.VM, spec.Generation), recordFile)
+	path := filepath.Join(MachineDir(runDir, marker.VM, marker.Generation), recordFile)
 	if err := renameio.WriteFile(path, append(data, '\n'), 0o600); err != nil {
 		return fmt.Errorf("record the machine's process: %w", err)
 	}

@@ -57,7 +57,14 @@ func Scan(ctx context.Context, cluster uuid.UUID, host datastorehb.HostID, runDi
 			members[pid] = leader
 		}
 	}
-	return group(members, records), recordErr
+	found := group(members, records)
+	if runDir == "" {
+		// Without records nobody can tell.
+		for i := range found {
+			found[i].Newborn = false
+		}
+	}
+	return found, recordErr
 }
 
 // processes reads the state of every process.
@@ -160,7 +167,7 @@ func assemble(members []sighted, leader Handle, recorded bool) Found {
 		}
 		return s.sessionLeader
 	})
-	f := Found{Leaderless: at < 0}
+	f := Found{Leaderless: at < 0, Newborn: !recorded}
 	if at < 0 {
 		at = 0
 	}

@@ -2,6 +2,7 @@ package leader
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -32,11 +33,15 @@ func (e Ending) String() string {
 	return fmt.Sprintf("exited with status %d", e.Code)
 }
 
+// adoptLimit bounds Adopt when its context has no deadline.
+const adoptLimit = 5 * time.Second
+
 // Process is the leading process of a machine.
 type Process struct {
 	handle hypervisor.Handle
 	marker hypervisor.Marker
 	runDir string
+	driver string
 	own    *os.Process // nil when adopted
 	fd     *pidfd      // nil when adopted without a leading process
 	judge  func(Ending) hypervisor.Exit
@@ -49,9 +54,12 @@ type Process struct {
 
 // Adopt watches a process that Find reported. judge turns its ending into the
 // machine's; it is not asked when Because has named a reason before. A found
-// machine whose leading process is gone, is over: its remains are killed.
-func Adopt(found hypervisor.Found, judge func(Ending) hypervisor.Exit) (*Process, error) {
-	p := &Process{handle: found.Handle, marker: found.Marker, runDir: found.RunDir, judge: judge, done: make(chan struct{})}
+// machine whose leading process is gone, is over: its remains are killed. A
+// newborn machine is stopped and recorded, which its own agent did not live to do.
+func Adopt(ctx context.Context, found hypervisor.Found, judge func(Ending) hypervisor.Exit) (*Process, error) {
+	ctx, cancel := context.WithTimeout(ctx, adoptLimit)
+	defer cancel()
+	p := &Process{handle: found.Handle, marker: found.Marker, runDir: found.RunDir, driver: found.Driver, judge: judge, done: make(chan struct{})}
 	if !found.Leaderless {
 		fd, err := openPidfd(found.Handle)
 		if err != nil {
@@ -60,7 +68,17 @@ func Adopt(found hypervisor.Found, judge func(Ending) hypervisor.Exit) (*Process
 		p.fd = fd
 	}
 	go p.watch()
+	if found.Newborn && !found.Leaderless {
+		if err := errors.Join(p.Stop(ctx), p.Record()); err != nil {
+			return nil, p.Abandon(err)
+		}
+	}
 	return p, nil
+}
+
+// Record writes down that the process has been stopped and may be let go.
+func (p *Process) Record() error {
+	return hypervisor.WriteRecord(p.runDir, p.marker, p.driver, p.handle)
 }
 
 // Handle says what to freeze and thaw.

@@ -132,7 +132,7 @@ func TestAdoptLeaderless(t *testing.T) {
 	// What a later agent would see had the leader died while no agent was there.
 	orphan := found[0]
 	orphan.Leaderless, orphan.Handle, orphan.Others = true, found[0].Others[0], nil
-	adopted, err := leader.Adopt(orphan, judge)
+	adopted, err := leader.Adopt(t.Context(), orphan, judge)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,12 +189,12 @@ func TestAdoptWhatIsGone(t *testing.T) {
 	if err := p.Kill(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := leader.Adopt(found[0], judge); !errors.Is(err, hypervisor.ErrGone) {
+	if _, err := leader.Adopt(t.Context(), found[0], judge); !errors.Is(err, hypervisor.ErrGone) {
 		t.Errorf("adopt: %v, want %v", err, hypervisor.ErrGone)
 	}
 	other := found[0]
 	other.Handle.PID = os.Getpid()
-	if _, err := leader.Adopt(other, judge); !errors.Is(err, hypervisor.ErrGone) {
+	if _, err := leader.Adopt(t.Context(), other, judge); !errors.Is(err, hypervisor.ErrGone) {
 		t.Errorf("adopt a process that got the id later: %v, want %v", err, hypervisor.ErrGone)
 	}
 }

@@ -35,8 +35,8 @@ type Config struct {
 	Judge  func(Ending) hypervisor.Exit
 }
 
-// Start starts the process. With Held it returns once the process is stopped;
-// otherwise the program is executing, and is the caller's to stop. On error no
+// Start starts the process. With Held it returns once the process is stopped and
+// recorded; otherwise the program is executing, and both are the caller's to do. On error no
 // process is left, or the error is a *hypervisor.LeftoverError.
 func Start(ctx context.Context, c Config) (*Process, error) {
 	if err := refuseSecond(ctx, c.Spec); err != nil {
@@ -57,7 +57,8 @@ func Start(ctx context.Context, c Config) (*Process, error) {
 	}
 	p, err := hold(own, c, cgroup)
 	if err != nil {
-		return nil, err
+		removeCgroup(cgroup)
+		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	if err := p.settle(ctx, c); err != nil {
 		return nil, p.Abandon(err)
@@ -119,6 +120,9 @@ func spawn(c Config, cgroup string) (*os.Process, error) {
 	return p, nil
 }
 
+// private are variables by which systemd talks to the agent, and to it alone.
+var private = []string{"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "MAINPID"}
+
 // environ puts the marker first, then the machine's own variables, then those of
 // the agent that neither has set: with a name in it twice, a shell takes the last
 // and others the first.
@@ -127,7 +131,7 @@ func environ(c Config, cgroup string) []string {
 	seen := map[string]bool{}
 	for _, e := range slices.Concat(c.Env, os.Environ()) {
 		name, _, _ := strings.Cut(e, "=")
-		if !seen[name] && !hypervisor.IsMarker(e) {
+		if !seen[name] && !hypervisor.IsMarker(e) && !slices.Contains(private, name) {
 			env = append(env, e)
 		}
 		seen[name] = true
@@ -172,20 +176,20 @@ func hold(own *os.Process, c Config, cgroup string) (*Process, error) {
 		_, waitErr := own.Wait()
 		return nil, errors.Join(fmt.Errorf("take hold of process %d: %w", own.Pid, err), waitErr)
 	}
-	p := &Process{handle: h, marker: c.Spec.Marker(), runDir: c.Spec.RunDir, own: own, fd: fd, judge: c.Judge, done: make(chan struct{})}
+	p := &Process{handle: h, marker: c.Spec.Marker(), runDir: c.Spec.RunDir, driver: c.Driver, own: own, fd: fd, judge: c.Judge, done: make(chan struct{})}
 	go p.watch()
 	return p, nil
 }
 
-// settle waits for the process to stop, if it shall, and records it. The record
-// is there before anybody may let the process go.
+// settle waits for the process to stop, if it shall, and records it.
 func (p *Process) settle(ctx context.Context, c Config) error {
-	if c.Held {
-		if err := p.awaitStopped(ctx); err != nil {
-			return err
-		}
+	if !c.Held {
+		return nil
 	}
-	return hypervisor.WriteRecord(c.Spec, c.Driver, p.handle)
+	if err := p.awaitStopped(ctx); err != nil {
+		return err
+	}
+	return p.Record()
 }
 
 // newCgroup makes the machine's own cgroup; "" for weak freeze.

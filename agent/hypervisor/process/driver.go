@@ -69,10 +69,10 @@ func (*Driver) Find(ctx context.Context, cluster uuid.UUID, host datastorehb.Hos
 }
 
 // Adopt watches a machine from before.
-func (*Driver) Adopt(_ context.Context, found hypervisor.Found) (hypervisor.Machine, error) {
+func (*Driver) Adopt(ctx context.Context, found hypervisor.Found) (hypervisor.Machine, error) {
 	m := &machine{exit: exitPath(found.RunDir, found.Marker)}
 	var err error
-	if m.Process, err = leader.Adopt(found, m.judge); err != nil {
+	if m.Process, err = leader.Adopt(ctx, found, m.judge); err != nil {
 		return nil, err
 	}
 	return m, nil

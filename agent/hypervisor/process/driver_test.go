@@ -73,3 +73,12 @@ func count(t testing.TB, spec hypervisor.Spec) (c hypervisortest.Count) {
 	}
 	return c
 }
+
+func readFile(t *testing.T, spec hypervisor.Spec, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(spec.DatastorePath, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}

@@ -113,6 +113,9 @@ func (m *machine) bear(ctx context.Context) (*qmp.Session, error) {
 		err = m.Stop(ctx)
 	}
 	if err == nil {
+		err = m.Record()
+	}
+	if err == nil {
 		_, err = session.Send(ctx, "cont", nil)
 	}
 	if err != nil {
@@ -171,10 +174,10 @@ func (*Driver) Find(ctx context.Context, cluster uuid.UUID, host datastorehb.Hos
 
 // Adopt watches a guest from before. The monitor is sought in the background:
 // a frozen one answers no earlier than it is thawed.
-func (*Driver) Adopt(_ context.Context, found hypervisor.Found) (hypervisor.Machine, error) {
+func (*Driver) Adopt(ctx context.Context, found hypervisor.Found) (hypervisor.Machine, error) {
 	m := newMachine(placesOf(found.RunDir, found.Marker))
 	var err error
-	if m.Process, err = leader.Adopt(found, m.judge); err != nil {
+	if m.Process, err = leader.Adopt(ctx, found, m.judge); err != nil {
 		return nil, err
 	}
 	go m.converse(nil)

@@ -11,8 +11,10 @@ import (
 	"strings"
 	"testing"
 
+	"storebeat/agent/freeze"
 	"storebeat/agent/hypervisor"
 	"storebeat/agent/hypervisor/hypervisortest"
+	"storebeat/agent/hypervisor/leader"
 	"storebeat/agent/hypervisor/qemu/bootsector"
 )
 
@@ -180,6 +182,41 @@ func TestGuestSwitchedOffWithoutAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	hypervisortest.Ended(t, first, hypervisor.GuestShutDown)
+}
+
+// An agent may die before it has stopped the QEMU it has just started. Who
+// adopts that must not be the one to let it run.
+func TestAdoptNewborn(t *testing.T) {
+	needQEMU(t)
+	spec := hypervisortest.NewSpec(t)
+	spec.Definition = defineGuest(t, spec)
+	first, config, err := New("").prepare(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first.Process, err = leader.Start(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	found, err := New("").Find(t.Context(), spec.Cluster, spec.Host, spec.RunDir)
+	if err != nil || len(found) != 1 || !found[0].Newborn {
+		t.Fatalf("found %+v, %v", found, err)
+	}
+	m, err := New("").Adopt(t.Context(), found[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if state, err := m.Handle().State(); err != nil || state != freeze.Frozen {
+		t.Errorf("a newborn machine is %v after adoption, %v", state, err)
+	}
+	if c := count(t, spec); c.Boots != 0 {
+		t.Errorf("a newborn machine has executed: %+v", c)
+	}
+	again, err := New("").Find(t.Context(), spec.Cluster, spec.Host, spec.RunDir)
+	if err != nil || len(again) != 1 || again[0].Newborn {
+		t.Errorf("after adoption found %+v, %v", again, err)
+	}
+	hypervisortest.Thaw(t, m.Handle())
+	ticking(t, spec)
 }
 
 func diskAgrees(t *testing.T, spec hypervisor.Spec, c hypervisortest.Count) bool {
