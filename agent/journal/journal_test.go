@@ -42,6 +42,8 @@ func TestMain(m *testing.M) {
 			os.Exit(2)
 		}
 	}
+	// Under the race detector every process sleeps for a second at its end.
+	os.Setenv("GORACE", "atexit_sleep_ms=0")
 	goleak.VerifyTestMain(m)
 }
 
@@ -140,6 +142,19 @@ func TestCloseWritesWhatWaits(t *testing.T) {
 	j = start(t, dir, quick())
 	allWritten(t, j)
 	check(t, j, Filter{}, want(1, 250))
+}
+
+func TestBurstIsWrittenBeforeMemoryIsFull(t *testing.T) {
+	o := quick()
+	o.Delay, o.InMemory = time.Hour, 100
+	j := start(t, filepath.Join(t.TempDir(), "journal"), o)
+	until(t, "the store has been read", func() bool { return j.Health().Settled })
+	add(j, 1, 40)
+	if h := j.Health(); h.Waiting == 0 {
+		t.Error("a few events were written before the delay")
+	}
+	add(j, 41, 60)
+	allWritten(t, j)
 }
 
 func TestListReachesBeyondMemory(t *testing.T) {

@@ -101,10 +101,13 @@ func (k *keeper) run() {
 			k.end()
 			return
 		case <-k.dirty:
-			if !armed {
+			switch {
+			case k.pressing():
+				write.Reset(0)
+			case !armed:
 				write.Reset(k.o.Delay)
-				armed = true
 			}
+			armed = true
 		case <-write.C:
 			armed = false
 			if wait := k.store(); wait > 0 {
@@ -119,6 +122,13 @@ func (k *keeper) run() {
 			k.letGo()
 		}
 	}
+}
+
+// pressing says that so much waits to be written that memory may let go of some
+// of it before the usual delay is over.
+func (k *keeper) pressing() bool {
+	_, newest, _ := k.ring.bounds()
+	return newest > k.storedTo+uint64(k.o.InMemory)/2 && time.Now().After(k.notUntil)
 }
 
 // store writes what is waiting. It returns how long to wait before trying again,
