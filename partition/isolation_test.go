@@ -88,3 +88,17 @@ func TestRespond(t *testing.T) {
 		})
 	}
 }
+
+// What a host wrote before this one was isolated says nothing about whether it
+// was isolated then, however long slots are believed.
+func TestRespondWantsSlotsWrittenSince(t *testing.T) {
+	timing := TimingOf(defaultTiming)
+	timing.DiskAlive = time.Minute
+	i := Isolation{isolated: true, since: at(100)}
+	for seen, want := range map[float64]bool{100: false, 100.1: true} {
+		home := []Witness{{Host: 2, Master: true, Changed: true, ChangedAt: at(seen)}}
+		if respond, why := i.Respond(at(105), home, &timing); respond != want {
+			t.Errorf("master seen at %vs: %v (%s), want %v", seen, respond, why, want)
+		}
+	}
+}

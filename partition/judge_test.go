@@ -120,6 +120,8 @@ func TestJudge(t *testing.T) {
 			Unreachable, RuleUnreachable, nil, "has answered no ping for 4s"},
 		{"one silent for T, one for less", heardAgo(9 * s), unanswered, []DatastoreEvidence{silentFor(1, 9*s), silentFor(2, 4*s)},
 			Unreachable, RuleUnreachable, nil, "has answered no ping for 4s"},
+		{"one silent for less than T, one for T", heardAgo(9 * s), unanswered, []DatastoreEvidence{silentFor(1, 4*s), silentFor(2, 9*s)},
+			Unreachable, RuleUnreachable, nil, "has answered no ping for 4s"},
 		{"left in good order", Network{Heard: true, Silence: 3 * s, Leaving: true}, Ping{}, []DatastoreEvidence{silentFor(1, 4*s)},
 			AgentDown, RuleLeft, nil, "its last packet said that it stops in good order"},
 		{"silent for T, answers pings", heardAgo(9 * s), answered(2 * s), []DatastoreEvidence{silentFor(1, 5*s)},

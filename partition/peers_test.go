@@ -158,6 +158,35 @@ func TestOlderEchoDoesNotReplaceARun(t *testing.T) {
 	}
 }
 
+// Packets overtake each other: a run may have heard a newer packet of ours than
+// its successor when that proved itself. Its recordings still count for nothing.
+func TestOvertakenEchoDoesNotBringARunBack(t *testing.T) {
+	a, b := newNode(1, 11, 0, 2), newNode(2, 22, 0, 1)
+	acquaint(t, tick, a, b)
+	overtaken, overtaking := b.send(2*tick, 1), b.send(2*tick, 1)
+	a.peers.Heard(2*tick, overtaking)
+	withheld := a.send(2*tick, 2)
+
+	restarted := newNode(1, 12, 3*tick, 2)
+	restarted.peers.Heard(3*tick, overtaken)
+	if fresh, _ := b.peers.Heard(3*tick, restarted.send(3*tick, 2)); !fresh {
+		t.Fatal("the new run echoes a packet newer than any its forerunner echoed, and was not taken")
+	}
+	if fresh, reply := b.peers.Heard(4*tick, withheld); fresh || reply {
+		t.Errorf("a packet of the run before: fresh %v, reply %v, want neither", fresh, reply)
+	}
+}
+
+func TestEchoMustBeRecent(t *testing.T) {
+	for after, want := range map[float64]bool{2.4: true, 2.6: false} {
+		a, b := newNode(1, 11, 0, 2), newNode(2, 22, 0, 1)
+		a.peers.Heard(0, b.send(0, 1)) // the last packet that b sends
+		if fresh, _ := b.peers.Heard(at(after), a.send(at(after), 2)); fresh != want {
+			t.Errorf("echo of a packet sent %vs ago: fresh %v, want %v", after, fresh, want)
+		}
+	}
+}
+
 func TestOneWay(t *testing.T) {
 	a, b := newNode(1, 11, 0, 2), newNode(2, 22, 0, 1)
 	acquaint(t, 0, a, b)
