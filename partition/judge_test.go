@@ -173,7 +173,7 @@ func TestUpdateTellsChangesOnly(t *testing.T) {
 		t.Errorf("a later verdict wrote into an earlier copy:\n%s", diff)
 	}
 	e.Network.Silence = time.Minute
-	if !v.Update(judged.Add(time.Minute), &e, &timing) || v.State != Unreachable || v.Lost != nil && len(v.Lost) > 0 {
+	if !v.Update(judged.Add(time.Minute), &e, &timing) || v.State != Unreachable || len(v.Lost) > 0 {
 		t.Fatalf("of a host that may be dead no datastore is called lost: %+v", v)
 	}
 }
