@@ -28,15 +28,17 @@ import (
 
 // Agent is one host's agent while it runs.
 type Agent struct {
-	cfg        *config.Config
-	log        hclog.Logger
-	self       datastorehb.Writer
-	cgroupRoot string // "" for weak freeze
-	networkKey partition.Key
+	cfg         *config.Config                // as it was at the start
+	live        atomic.Pointer[config.Config] // with the changes that were made live
+	reconfigure chan *config.Config
+	log         hclog.Logger
+	self        datastorehb.Writer
+	cgroupRoot  string // "" for weak freeze
+	networkKey  partition.Key
 
 	core         *core.Core // owned by the loop
 	observations chan core.Observation
-	effects    chan []core.Effect
+	effects      chan []core.Effect
 	views        chan chan core.View
 
 	datastores map[uuid.UUID]*datastore
@@ -66,7 +68,8 @@ func Run(ctx context.Context, cfg *config.Config, self config.Host, log hclog.Lo
 // prepare makes everything that needs no other host and no datastore.
 func prepare(cfg *config.Config, self config.Host, log hclog.Logger) (*Agent, error) {
 	a := &Agent{cfg: cfg, log: log, observations: make(chan core.Observation, 4096), effects: make(chan []core.Effect, 256),
-		views: make(chan chan core.View), datastores: map[uuid.UUID]*datastore{}, badPackets: clock.Pace{Every: 10 * time.Second}}
+		views: make(chan chan core.View), reconfigure: make(chan *config.Config), datastores: map[uuid.UUID]*datastore{}, badPackets: clock.Pace{Every: 10 * time.Second}}
+	a.live.Store(cfg)
 	var err error
 	if a.self.Machine, err = clock.MachineID(); err != nil {
 		return nil, err
@@ -189,7 +192,7 @@ func (a *Agent) takeStock(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cfg := a.coreConfig()
+	cfg := a.coreConfig(a.cfg)
 	if cfg.Found, err = a.machines.account(ctx); err != nil {
 		return err
 	}
@@ -203,16 +206,17 @@ func (a *Agent) takeStock(ctx context.Context) error {
 	return nil
 }
 
-func (a *Agent) coreConfig() core.Config {
-	cfg := core.Config{Cluster: a.cfg.Cluster.UUID, Self: a.self, Timing: a.cfg.Timing, Heartbeats: datastorehb.DefaultRankOptions(), Parallel: a.cfg.Hypervisor.ParallelStarts}
-	cfg.Heartbeats.Count, cfg.Heartbeats.ThresholdPercent = a.cfg.Heartbeat.Datastores, a.cfg.Heartbeat.Threshold
-	for _, h := range a.cfg.Hosts {
+// coreConfig is the part of a configuration that the core goes by.
+func (a *Agent) coreConfig(from *config.Config) core.Config {
+	cfg := core.Config{Cluster: from.Cluster.UUID, Self: a.self, Timing: from.Timing, Heartbeats: datastorehb.DefaultRankOptions(), Parallel: from.Hypervisor.ParallelStarts}
+	cfg.Heartbeats.Count, cfg.Heartbeats.ThresholdPercent = from.Heartbeat.Datastores, from.Heartbeat.Threshold
+	for _, h := range from.Hosts {
 		cfg.Hosts = append(cfg.Hosts, core.Member{ID: h.ID, Name: h.Name, Address: h.Heartbeat.Addr().String()})
 	}
-	for _, d := range a.cfg.Datastores {
+	for _, d := range from.Datastores {
 		cfg.Datastores = append(cfg.Datastores, core.Datastore{ID: d.UUID, Name: d.Name, Preferred: d.Preferred, Excluded: d.Excluded})
 	}
-	for _, address := range a.cfg.Isolation.Addresses {
+	for _, address := range from.Isolation.Addresses {
 		cfg.Isolation.Addresses = append(cfg.Isolation.Addresses, address.String())
 	}
 	return cfg
@@ -250,6 +254,8 @@ func (a *Agent) loop(ctx context.Context, failed <-chan error) error {
 			answer <- a.core.View(clock.Now())
 			continue
 		case effects = <-a.effects:
+		case next := <-a.reconfigure:
+			effects = a.apply(next)
 		case o := <-a.observations:
 			effects = a.core.Step(clock.Now(), o)
 		case <-timer.C:

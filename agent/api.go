@@ -9,9 +9,12 @@ import (
 	"strings"
 	"sync"
 
+	"storebeat/agent/config"
 	"storebeat/agent/control"
 	"storebeat/agent/core"
 	"storebeat/agent/journal"
+	"storebeat/datastorehb"
+	"storebeat/datastorehb/device"
 )
 
 // The methods of the control socket, with their argument and result types.
@@ -169,6 +172,11 @@ func (a *Agent) validate(cmd *core.Command) error {
 	if !ok {
 		return control.Errorf(control.NotFound, "no datastore with UUID %s is configured", cmd.Datastore)
 	}
+	if home, ok = a.live.Load().DatastoreByUUID(cmd.Datastore); ok {
+		if err := a.datastores[cmd.Datastore].acceptable(home); err != nil {
+			return err
+		}
+	}
 	driver := a.machines.drivers[cmd.Entry.Driver]
 	if driver == nil {
 		return control.Errorf(control.Invalid, "no hypervisor driver %q is configured on this host", cmd.Entry.Driver).WithRemedy("add it to hypervisor.drivers")
@@ -177,6 +185,22 @@ func (a *Agent) validate(cmd *core.Command) error {
 		return control.Errorf(control.Invalid, "the definition of %s is not valid: %v", cmd.Entry.Name, err)
 	}
 	return nil
+}
+
+// acceptable refuses to protect a machine where nothing stops a lost host's late
+// writes, unless the operator has accepted that (R12).
+func (d *datastore) acceptable(as config.Datastore) error {
+	barrier, why := datastorehb.BarrierNone, "it can't be told what lies under the datastore"
+	if as.WriteBarrier != nil {
+		barrier, why = *as.WriteBarrier, "the configuration says so"
+	} else if i, err := device.Inspect(d.Path); err == nil {
+		barrier, why = i.Barrier().Kind, i.Barrier().Why
+	}
+	if barrier != datastorehb.BarrierNone || as.AcceptNoBarrier {
+		return nil
+	}
+	return control.Errorf(control.Refused, "datastore %s has no write barrier (%s): a late write of a lost host could damage the disks of a machine that was started elsewhere", d.Name, why).
+		WithRemedy("use a datastore with NFSv4.1 locks or a cluster file system, or accept the risk with accept_no_barrier = true in its configuration block")
 }
 
 // totalMemory returns the memory of this computer in bytes, 0 if it can't be told.

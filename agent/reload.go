@@ -5,7 +5,9 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"storebeat/agent/clock"
 	"storebeat/agent/config"
+	"storebeat/agent/core"
 )
 
 // reload follows the configuration file. What can change live does; the rest is
@@ -15,9 +17,20 @@ func (a *Agent) reload(ctx context.Context) {
 		return
 	}
 	err := config.Watch(ctx, a.cfg, config.DefaultPace, a.log.Named("config"), func(next *config.Config) {
-		a.log.SetLevel(hclog.LevelFromString(next.Log.Level))
+		select {
+		case a.reconfigure <- next:
+		case <-ctx.Done():
+		}
 	})
 	if err != nil && ctx.Err() == nil {
 		a.log.Warn("the configuration file is not followed", "error", err)
 	}
+}
+
+// apply takes over what changed live. It runs in the loop.
+func (a *Agent) apply(next *config.Config) []core.Effect {
+	a.live.Store(next)
+	a.log.SetLevel(hclog.LevelFromString(next.Log.Level))
+	a.core.Configure(a.coreConfig(next))
+	return a.core.Step(clock.Now(), core.MemoryState{Total: next.Hypervisor.Memory.Of(totalMemory())})
 }

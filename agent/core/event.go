@@ -23,7 +23,8 @@ type Event struct {
 	VM         uuid.UUID           `json:"vm,omitzero"`
 	Term       uint64              `json:"term,omitempty"`
 	Generation uint64              `json:"generation,omitempty"`
-	Text       string              `json:"text"`           // one sentence
-	Rule       string              `json:"rule,omitempty"` // of docs/safety.md, such as "R7a"
+	LastSign   datastorehb.Instant `json:"last_sign,omitempty"` // of life, for a term that was closed
+	Text       string              `json:"text"`                // one sentence
+	Rule       string              `json:"rule,omitempty"`      // of docs/safety.md, such as "R7a"
 	Evidence   []string            `json:"evidence,omitempty"`
 }
