@@ -114,9 +114,6 @@ func endAll(t testing.TB, spec hypervisor.Spec) {
 			t.Errorf("clean up %v: %v", f.Handle, err)
 		}
 	}
-	if spec.CgroupRoot == "" {
-		return
-	}
 }
 
 // start starts the machine and makes sure that it ends with the test.
