@@ -157,13 +157,20 @@ func (f *osFile) ReadAt(b []byte, off int64) (n int, err error) {
 	return n, nil
 }
 
-// WriteAt is one pwrite(2): a short one is an error, and not carried on.
-func (f *osFile) WriteAt(b []byte, off int64) (int, error) {
-	n, err := retry(func() (int, error) { return unix.Pwrite(f.fd, b, off) })
-	if err == nil && n < len(b) {
-		err = io.ErrShortWrite
+// WriteAt is one pwrite(2). Only after a short one it goes on, because the next
+// says what is wrong.
+func (f *osFile) WriteAt(b []byte, off int64) (n int, err error) {
+	for n < len(b) {
+		m, err := retry(func() (int, error) { return unix.Pwrite(f.fd, b[n:], off+int64(n)) })
+		if err == nil && m == 0 {
+			err = io.ErrShortWrite
+		}
+		if err != nil {
+			return n, wrap("write", f.name, err)
+		}
+		n += m
 	}
-	return max(n, 0), wrap("write", f.name, err)
+	return n, nil
 }
 
 func (f *osFile) Sync() error { return wrap("sync", f.name, unix.Fsync(f.fd)) }

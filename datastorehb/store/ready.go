@@ -122,14 +122,14 @@ func (s *Store) newClaimFile() (*claimFile, error) {
 		return nil, err
 	}
 	f := &claimFile{name, file}
-	if _, err := file.WriteAt(alignedBuffer(datastorehb.BlockSize), 0); err == nil {
+	if _, err = file.WriteAt(alignedBuffer(datastorehb.BlockSize), 0); err == nil {
 		err = file.Sync()
-		if err == nil {
-			return f, nil
-		}
 	}
-	s.ready.spent(f)
-	return nil, fmt.Errorf("allocate %s", name)
+	if err != nil {
+		s.ready.spent(f)
+		return nil, err
+	}
+	return f, nil
 }
 
 func (s *Store) claimPrefix() string { return fmt.Sprintf("%s/%d-", readyDir, s.want.Writer.Host) }
