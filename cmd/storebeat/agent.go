@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/spf13/cobra"
+
+	"storebeat/agent"
+	"storebeat/agent/config"
+)
+
+func newAgent(a *app) *cobra.Command {
+	var host string
+	cmd := &cobra.Command{
+		Use:   "agent",
+		Short: "Run this host's agent until it is told to end",
+		Long: `Runs the agent of this host in the foreground. SIGTERM and SIGINT end it in good
+order; machines go on running, and a new agent that is there within the lease takes
+them over unharmed. Longer than the lease without an agent, they are frozen.
+
+Under systemd (Type=notify) it says when it is ready, and feeds the unit's watchdog
+for as long as its main loop answers.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.runAgent(cmd.Context(), host) },
+	}
+	cmd.Flags().StringVar(&host, "host", "", "`name` of this host, in place of the configuration's self or the computer's host name")
+	_ = cmd.RegisterFlagCompletionFunc("host", cobra.NoFileCompletions)
+	return cmd
+}
+
+func (a *app) runAgent(ctx context.Context, host string) error {
+	cfg, err := a.loadConfig()
+	if err != nil {
+		return err
+	}
+	hostname, err := os.Hostname()
+	if err != nil && host == "" && cfg.Self == "" {
+		return fmt.Errorf("can't tell the computer's name: %w; give --host", err)
+	}
+	self, err := cfg.FindSelf(host, hostname)
+	if err != nil {
+		return &failure{exitUsage, err}
+	}
+	if a.socket != "" {
+		cfg.ControlSocket = a.socket
+	}
+	stayInMemory()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go tellSystemd(ctx, cfg.ControlSocket)
+	return agent.Run(ctx, cfg, self, newLog(a.errOut, cfg.Log))
+}
+
+// loadConfig reads the configuration with its key. Warnings go to standard error.
+func (a *app) loadConfig() (*config.Config, error) {
+	cfg, diags := config.Load(a.config)
+	if cfg == nil {
+		return nil, badConfig(diags)
+	}
+	fmt.Fprint(a.errOut, config.Describe(diags))
+	return cfg, nil
+}
+
+func newLog(to io.Writer, l config.Log) hclog.Logger {
+	return hclog.New(&hclog.LoggerOptions{Name: "storebeat", Level: hclog.LevelFromString(l.Level), JSONFormat: l.Format == "json", Output: to})
+}
+
+// stayInMemory trades a little time for a small process: an agent makes little
+// garbage, and what it keeps is a few megabytes. The environment goes first.
+func stayInMemory() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(48 << 20)
+	}
+}

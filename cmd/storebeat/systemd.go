@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"storebeat/agent"
+	"storebeat/agent/control"
+	"storebeat/agent/core"
+)
+
+// tellSystemd says that the agent is ready once its loop has answered, feeds the
+// unit's watchdog while it goes on answering, and says when it ends. Not run by
+// systemd, it does nothing.
+func tellSystemd(ctx context.Context, socket string) {
+	if sent, err := daemon.SdNotify(false, "STATUS=starting"); !sent || err != nil {
+		return
+	}
+	client := control.NewClient(socket)
+	defer client.Close()
+	every := time.Second
+	if limit, err := daemon.SdWatchdogEnabled(false); err == nil && limit > 0 {
+		every = limit / 3
+	}
+	for state := daemon.SdNotifyReady + "\nSTATUS=running"; ; {
+		pause := every
+		if answers(ctx, client, every) {
+			_, _ = daemon.SdNotify(false, state)
+			state = daemon.SdNotifyWatchdog
+		} else if state != daemon.SdNotifyWatchdog {
+			pause = min(every, 100*time.Millisecond)
+		}
+		select {
+		case <-ctx.Done():
+			_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+// answers asks the agent's loop itself, the way a user would.
+func answers(ctx context.Context, client *control.Client, within time.Duration) bool {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	var v core.View
+	return client.Call(ctx, agent.MethodView, agent.ViewRequest{Local: true}, &v) == nil
+}

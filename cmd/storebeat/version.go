@@ -1,0 +1,51 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+
+	"storebeat/datastorehb"
+)
+
+// version is set by the build: -ldflags "-X main.version=…".
+var version = ""
+
+func newVersion(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version of this program", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			v := map[string]any{"version": programVersion(), "go": runtime.Version(), "format": datastorehb.FormatVersion, "level": datastorehb.FeatureLevel}
+			return a.print(v, func() error {
+				_, err := fmt.Fprintf(a.out, "storebeat %s (%s; datastore format %d, feature level %d)\n", v["version"], v["go"], v["format"], v["level"])
+				return err
+			})
+		},
+	}
+}
+
+// programVersion falls back to what the build recorded about the source.
+func programVersion() string {
+	if version != "" {
+		return version
+	}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	revision, dirty := "", ""
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision" && len(s.Value) >= 12:
+			revision = s.Value[:12]
+		case s.Key == "vcs.modified" && s.Value == "true":
+			dirty = "+"
+		}
+	}
+	if revision == "" {
+		return info.Main.Version
+	}
+	return "devel-" + revision + dirty
+}
