@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
@@ -32,17 +33,43 @@ func harden(log *quietLog) {
 	}
 }
 
-// lockMemory brings in and locks what is mapped now, the program itself above
-// all: its file may be on a disk that hangs. Later mappings are locked page by
-// page as they are used, because the runtime maps far more than it uses.
+// lockMemory locks pages as they are used, because the runtime maps far more
+// than it uses; and brings in and locks all that is mapped from files, the
+// program itself above all: its file may be on a disk that hangs.
 func lockMemory() error {
-	if err := unix.Mlockall(unix.MCL_CURRENT); err != nil {
+	if err := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE | unix.MCL_ONFAULT); err != nil {
 		return fmt.Errorf("lock memory: %w", err)
 	}
-	if err := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE | unix.MCL_ONFAULT); err != nil {
-		return fmt.Errorf("lock memory to come: %w", err)
+	maps, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		return fmt.Errorf("list mappings: %w", err)
+	}
+	for line := range strings.Lines(string(maps)) {
+		start, length, ok := parseFileMapping(line)
+		if !ok {
+			continue
+		}
+		if _, _, errno := unix.Syscall(unix.SYS_MLOCK, start, length, 0); errno != 0 {
+			return fmt.Errorf("lock mapping %s: %w", strings.TrimSpace(line), errno)
+		}
 	}
 	return nil
+}
+
+// parseFileMapping reads a line of /proc/self/maps and tells whether it is of a
+// readable mapping of a file.
+func parseFileMapping(line string) (start, length uintptr, ok bool) {
+	fields := strings.Fields(line)
+	if len(fields) < 6 || !strings.HasPrefix(fields[1], "r") || !strings.HasPrefix(fields[5], "/") {
+		return 0, 0, false
+	}
+	from, to, found := strings.Cut(fields[0], "-")
+	first, err1 := strconv.ParseUint(from, 16, 64)
+	end, err2 := strconv.ParseUint(to, 16, 64)
+	if !found || err1 != nil || err2 != nil || end <= first {
+		return 0, 0, false
+	}
+	return uintptr(first), uintptr(end - first), true
 }
 
 // takeRealtimePriority sets every thread; later threads inherit it from the one
