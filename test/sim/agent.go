@@ -1,0 +1,264 @@
+package sim
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"storebeat/agent/core"
+	"storebeat/agent/freeze"
+	"storebeat/datastorehb"
+)
+
+// agent is one run of a host's agent: the core, and a shell that carries its
+// effects out.
+type agent struct {
+	h        *host
+	core     *core.Core
+	self     datastorehb.Writer
+	alive    bool
+	paused   bool
+	later    []func()
+	queues   map[queueKey]*queue
+	opened   []bool
+	busy     []int // operations under way, by datastore
+	wakes    int
+	spinning int
+	spun     time.Duration
+}
+
+// queueKey names a queue: a datastore, and a purpose on it.
+type queueKey struct {
+	store   int
+	purpose string
+}
+
+// startAgent starts a new incarnation. If there is no guard, it starts one
+// first, with every machine frozen.
+func (h *host) startAgent() {
+	if h.agent != nil {
+		return
+	}
+	w := h.w
+	a := &agent{h: h, alive: true, queues: map[queueKey]*queue{}, opened: make([]bool, len(w.stores)), busy: make([]int, len(w.stores)),
+		self: datastorehb.Writer{Host: h.id, Machine: h.machine, Boot: h.boot, Incarnation: w.rng.Uint64() | 1}}
+	h.agent = a
+	w.note(h.name, "agent starts, incarnation %x", a.self.Incarnation)
+	if h.guard != nil {
+		a.begin()
+		return
+	}
+	h.guard = h.newGuard()
+	h.freezeAll(nil)
+	a.whenFrozen(nil, func() {
+		if h.guard == nil {
+			h.guard = h.newGuard()
+		}
+		for _, p := range h.processes {
+			h.guard.register(p)
+		}
+		a.begin()
+	})
+}
+
+// begin makes the core, from what the guard and the hypervisor know.
+func (a *agent) begin() {
+	h, w := a.h, a.h.w
+	cfg := core.Config{Cluster: w.cluster, Self: a.self, Timing: w.setup.Timing, Heartbeats: datastorehb.DefaultRankOptions(), Isolation: w.isolation(), Parallel: 4}
+	for i := range w.setup.Hosts {
+		id := datastorehb.HostID(i + 1)
+		cfg.Hosts = append(cfg.Hosts, core.Member{ID: id, Name: fmt.Sprintf("h%d", id), Address: fmt.Sprintf("10.0.0.%d", id)})
+	}
+	for _, s := range w.stores {
+		cfg.Datastores = append(cfg.Datastores, core.Datastore{ID: s.id, Name: s.name()})
+	}
+	for _, l := range h.guard.keeper.Inventory(h.now()).Leases {
+		if l.Valid {
+			cfg.Leases = append(cfg.Leases, core.Inherited{Datastore: l.Datastore, Term: l.Term, Length: l.Length, Deadline: l.Deadline})
+		}
+	}
+	for _, p := range h.processes {
+		h.guard.register(p)
+		cfg.Found = append(cfg.Found, core.FoundMachine{VM: p.vm, Generation: p.generation, Datastore: p.home.id, Frozen: p.state == frozen})
+	}
+	a.core = core.New(cfg, h.now())
+	a.observe(core.MemoryState{Total: 64 << 30})
+	for _, s := range w.stores {
+		a.open(s)
+	}
+}
+
+// open opens a datastore once its forerunner's operations there have ended (R1).
+func (a *agent) open(s *store) {
+	p := a.h.paths[s.index]
+	if p.busy > 0 {
+		p.freed = append(p.freed, a.at(func() { a.open(s) }))
+		return
+	}
+	var replaced bool
+	a.call(s, "identity", operation{what: "open", effect: func() { replaced = s.identity != s.id }, reply: func(err string) {
+		o := core.DatastoreState{Datastore: s.id, Available: err == "", Why: err}
+		if err == "" && replaced {
+			o.Available, o.Replaced, o.Why = false, true, "another datastore is mounted there"
+		}
+		o.Device = core.Device{FSType: "nfs4", Identity: datastorehb.NewDeviceIdentity("server-" + s.name())}
+		a.opened[s.index] = err == ""
+		a.observe(o)
+		if err != "" {
+			a.h.w.after(2*time.Second, a.at(func() { a.open(s) }))
+		}
+	}})
+}
+
+// kill ends the agent. Its operations in the kernel go on to their end, and
+// keep its successor away from the datastore.
+func (h *host) killAgent() {
+	a := h.agent
+	if a == nil {
+		return
+	}
+	h.w.note(h.name, "the agent is killed")
+	a.alive, h.agent = false, nil
+	for i, p := range h.paths {
+		p.busy += a.busy[i]
+	}
+}
+
+// pause makes the agent, and nothing else, stand still.
+func (a *agent) pause() {
+	if a != nil && !a.paused {
+		a.h.w.note(a.h.name, "the agent is paused")
+		a.paused = true
+	}
+}
+
+func (a *agent) resume() {
+	if a == nil || !a.paused {
+		return
+	}
+	a.h.w.note(a.h.name, "the agent goes on")
+	a.paused = false
+	later := a.later
+	a.later = nil
+	for _, do := range later {
+		a.h.w.after(0, do)
+	}
+}
+
+// at makes something happen only while the agent is alive and not paused.
+func (a *agent) at(do func()) func() {
+	var run func()
+	run = a.h.at(func() {
+		switch {
+		case !a.alive:
+		case a.paused:
+			a.later = append(a.later, run)
+		default:
+			do()
+		}
+	})
+	return run
+}
+
+// soon makes something happen in the agent a moment later, as the answer of
+// another process does.
+func (a *agent) soon(do func()) { a.h.w.after(100*time.Microsecond, a.at(do)) }
+
+// observe steps the core and carries its effects out.
+func (a *agent) observe(o core.Observation) {
+	if !a.alive || a.core == nil {
+		return
+	}
+	a.countSteps(o)
+	effects := a.core.Step(a.h.now(), o)
+	a.wakes++
+	wakes := a.wakes
+	a.h.w.schedule.add(max(a.h.w.now, a.h.clock.when(a.core.Wake())), a.at(func() {
+		if a.wakes == wakes {
+			a.observe(core.Tick{})
+		}
+	}))
+	for _, e := range effects {
+		a.carryOut(e)
+	}
+}
+
+// countSteps finds a core that asks to be stepped for ever at one instant.
+func (a *agent) countSteps(o core.Observation) {
+	if a.spun != a.h.w.now {
+		a.spun, a.spinning = a.h.w.now, 0
+	}
+	if a.spinning++; a.spinning > 10_000 {
+		panic(fmt.Sprintf("%s: the core of %s makes no headway at %s: %T", a.h.name, a.h.name, stamp(a.h.w.now), o))
+	}
+}
+
+// call puts an operation on a datastore into its queue.
+func (a *agent) call(s *store, purpose string, o operation) {
+	key := queueKey{s.index, purpose}
+	q := a.queues[key]
+	if q == nil {
+		q = &queue{}
+		a.queues[key] = q
+	}
+	q.add(func(done func()) {
+		if !a.alive {
+			return
+		}
+		a.busy[s.index]++
+		a.h.submit(s, a.finished(s, o, done))
+	})
+}
+
+// finished counts the end of an operation, for the agent or for its successor,
+// and delivers the reply to a living agent alone.
+func (a *agent) finished(s *store, o operation, done func()) operation {
+	reply := o.reply
+	p := a.h.paths[s.index]
+	o.reply = func(err string) {
+		if !a.alive {
+			p.ended()
+			return
+		}
+		a.busy[s.index]--
+		a.at(func() { reply(err); done() })()
+	}
+	return o
+}
+
+// ended counts the end of an operation of a dead agent.
+func (p *path) ended() {
+	p.busy--
+	if p.busy > 0 {
+		return
+	}
+	freed := p.freed
+	p.freed = nil
+	for _, open := range freed {
+		open()
+	}
+}
+
+// letAgentFreeze freezes a datastore's machines from the agent, and tells the
+// guard, whose word is asked for before the next term.
+func (a *agent) freezeMachines(id uuid.UUID) {
+	h, s := a.h, a.h.w.storeOf(id)
+	for _, p := range h.processes {
+		if p.home == s && h.guard != nil {
+			_ = h.guard.keeper.Freeze(h.now(), p.vm)
+		}
+	}
+	h.freezeAll(s)
+	if h.guard != nil {
+		h.guard.turn()
+	}
+	a.whenFrozen(s, func() {
+		for _, p := range h.processes {
+			if p.home == s && h.guard != nil {
+				h.guard.keeper.Confirm(h.now(), p.vm, freeze.Frozen)
+			}
+		}
+		a.observe(core.GuardFrozen{Datastore: id})
+	})
+}

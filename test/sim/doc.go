@@ -1,0 +1,33 @@
+// Package sim runs a whole cluster in one process, in virtual time, from a seed:
+// hosts with the agent's own pure core and the guard's own keeper, datastores,
+// network links, hypervisors and users, with faults of every kind between them.
+//
+// Guarantees: one seed, setup and version of the program give one run, event by
+// event; the same trace, byte for byte. No goroutine, no wall clock, no order of
+// a map has a say. Each host has a boot-time clock of its own, with its own
+// origin and rate, so that no instant of one host means anything to another.
+// Effects are carried out as the doc of agent/core demands, with one operation
+// at a time per datastore and purpose.
+//
+// The observer stands outside the product: it sees what the hypervisors execute
+// and what the datastores hold, and nothing else. It checks at every event that no
+// machine executes twice (I1), that no machine starts which its user had stopped
+// (I5), that registers only rise, without gaps and with one holder each (I8), and
+// that a generation names an open term of its owner. After the faults have healed it asks for
+// convergence: every machine that is wanted runs once, one master, nothing stuck.
+//
+// Fault budget: hosts lose power, and stand still as a whole and go on; agents
+// are killed, and paused; guards are killed; operations on a datastore hang, are slow, fail before
+// or after they took effect, or take effect long after they were reported as failed (claims); datastores
+// are unavailable to one host or to all; packets are lost, late, doubled and cut in one
+// direction or both; machines crash; users start, stop, protect and unprotect. All of these
+// may come together and in any order, since the rules of docs/safety.md assume nothing
+// of the kind not to happen. Clocks differ by up to 2 %, which is R9's margin.
+//
+// Outside the budget, as docs/safety.md says: a datastore that forgets a write
+// which it acknowledged (except in the tests of R14, which ask that it is noticed), and
+// the time between the end of a host's standstill and its guard's first turn, which is zero here.
+//
+// Non-guarantees: guests write nothing, so I9 is not checked. A run that finds
+// nothing proves nothing.
+package sim

@@ -1,0 +1,403 @@
+package sim
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"storebeat/agent/core"
+	"storebeat/datastorehb"
+	"storebeat/poweron"
+)
+
+// carryOut does what the core decided.
+func (a *agent) carryOut(e core.Effect) {
+	switch e := e.(type) {
+	case core.SendHeartbeat:
+		a.h.sendHeartbeat(e.Packet)
+	case core.Send:
+		a.h.send(e)
+	case core.Ping:
+		a.ping(e)
+	case core.Journal:
+		a.h.w.note(a.h.name, "%s: %s %v", e.Event.Kind, e.Event.Text, e.Event.Evidence)
+		a.h.w.count(string(e.Event.Kind))
+	case core.Reply:
+		a.h.w.reply(a.h, e)
+	default:
+		if !a.carryOutHere(e) {
+			a.carryOutOnDatastore(e)
+		}
+	}
+}
+
+// carryOutHere does what concerns guard and hypervisor.
+func (a *agent) carryOutHere(e core.Effect) bool {
+	guarded := func(do func(g *guardian)) {
+		a.soon(func() {
+			if g := a.h.guard; g != nil {
+				do(g)
+			}
+		})
+	}
+	switch e := e.(type) {
+	case core.GuardLease:
+		guarded(func(g *guardian) { g.setLease(a, e) })
+	case core.GuardLetGo:
+		guarded(func(g *guardian) { g.letGo(a, e) })
+	case core.FreezeMachines:
+		a.soon(func() { a.freezeMachines(e.Datastore) })
+	case core.RestartGuard:
+		a.h.w.after(20*time.Millisecond, a.at(a.restartGuard))
+	case core.StartMachine:
+		a.startMachine(e)
+	case core.StopMachine:
+		a.stopMachine(e)
+	case core.PutDown:
+		a.putDown(e.VM)
+	default:
+		return false
+	}
+	return true
+}
+
+// carryOutOnDatastore puts an operation on a datastore into its queue.
+func (a *agent) carryOutOnDatastore(e core.Effect) {
+	switch e := e.(type) {
+	case core.WriteSlot:
+		a.writeSlot(e)
+	case core.ReadRegion:
+		a.readRegion(e)
+	case core.CheckIdentity:
+		a.checkIdentity(e)
+	case core.ReadTerms:
+		a.readTerms(e)
+	case core.ClaimTerm:
+		a.claimTerm(e)
+	case core.ClaimGeneration:
+		a.claimGeneration(e)
+	case core.ClaimEntry:
+		a.claimEntry(e)
+	case core.ReadMachine:
+		a.readMachine(e)
+	case core.ReadCatalogue:
+		a.readCatalogue(e)
+	case core.ReadList:
+		a.readList(e)
+	case core.PublishList:
+		a.publishList(e)
+	default:
+		panic(fmt.Sprintf("sim: unknown effect %T", e))
+	}
+}
+
+// issue puts an operation into its queue and gives its reply the instants
+// between which it took place.
+func (a *agent) issue(id uuid.UUID, purpose string, o operation, reply func(core.Span)) {
+	s := a.h.w.storeOf(id)
+	span := core.Span{Datastore: id}
+	key := queueKey{s.index, purpose}
+	q := a.queues[key]
+	if q == nil {
+		q = &queue{}
+		a.queues[key] = q
+	}
+	q.add(func(done func()) {
+		if !a.alive {
+			return
+		}
+		span.Issued = a.h.now()
+		a.busy[s.index]++
+		o.reply = func(err string) {
+			span.Err = err
+			reply(span)
+		}
+		finished := a.finished(s, o, done)
+		inner := finished.reply
+		finished.reply = func(err string) {
+			span.Returned = a.h.now()
+			inner(err)
+		}
+		a.h.submit(s, finished)
+	})
+}
+
+func (a *agent) writeSlot(e core.WriteSlot) {
+	s := a.h.w.storeOf(e.Datastore)
+	slot := e.Slot
+	slot.Vouches = slices.Clone(slot.Vouches)
+	var buffer [datastorehb.SlotSize]byte
+	if _, err := datastorehb.EncodeSlot(buffer[:], a.identity(s), &slot, -1); err != nil {
+		a.h.w.fail("format", "%s: %v", a.h.name, err)
+	}
+	a.issue(e.Datastore, "heartbeat", operation{what: "slot", writes: true, effect: func() {
+		s.slots[slot.Host] = datastorehb.SlotReading{Host: slot.Host, State: datastorehb.Valid, Slot: slot}
+	}}, func(span core.Span) { a.observe(core.SlotWritten{Span: span, Sequence: slot.Sequence}) })
+}
+
+func (a *agent) identity(s *store) datastorehb.Identity {
+	return datastorehb.Identity{Version: 1, Level: 1, Cluster: a.h.w.cluster, Datastore: s.id, Name: s.name(), Capacity: capacity}
+}
+
+// readRegion reads the slots at two instants: a read of several slots is no snapshot.
+func (a *agent) readRegion(e core.ReadRegion) {
+	s := a.h.w.storeOf(e.Datastore)
+	hosts := e.Hosts
+	if hosts == nil {
+		for h := range capacity {
+			hosts = append(hosts, datastorehb.HostID(h+1))
+		}
+	}
+	half := a.h.w.rng.IntN(len(hosts) + 1)
+	var slots []datastorehb.SlotReading
+	read := func(part []datastorehb.HostID) {
+		for _, h := range part {
+			slots = append(slots, s.slots[h])
+		}
+	}
+	o := operation{what: "region", prepare: func() { read(hosts[:half]) }, effect: func() { read(hosts[half:]) }}
+	a.issue(e.Datastore, "region", o, func(span core.Span) {
+		if span.Err != "" {
+			slots = nil
+		}
+		a.observe(core.RegionRead{Span: span, Full: e.Hosts == nil, Slots: slots})
+	})
+}
+
+func (a *agent) checkIdentity(e core.CheckIdentity) {
+	s := a.h.w.storeOf(e.Datastore)
+	var found uuid.UUID
+	a.issue(e.Datastore, "identity", operation{what: "identity", effect: func() { found = s.identity }}, func(span core.Span) {
+		o := core.DatastoreState{Datastore: s.id, Available: span.Err == "", Why: span.Err,
+			Device: core.Device{FSType: "nfs4", Identity: datastorehb.NewDeviceIdentity("server-" + s.name())}}
+		if span.Err == "" && found != s.id {
+			o.Available, o.Replaced, o.Why = false, true, "another datastore is mounted there"
+		}
+		a.observe(o)
+	})
+}
+
+func (a *agent) readTerms(e core.ReadTerms) {
+	s := a.h.w.storeOf(e.Datastore)
+	o := core.TermsRead{Host: e.Host, State: datastorehb.Absent}
+	a.issue(e.Datastore, "terms", operation{what: "terms", effect: func() {
+		if r, ok := s.newestTerm(e.Host); ok {
+			o.State, o.Term, o.Writer = datastorehb.Valid, r.term, r.by
+		}
+	}}, func(span core.Span) {
+		if o.Span = span; span.Err != "" {
+			o.State = datastorehb.Unreadable
+		}
+		a.observe(o)
+	})
+}
+
+func (a *agent) claimTerm(e core.ClaimTerm) {
+	s := a.h.w.storeOf(e.Datastore)
+	if _, err := datastorehb.EncodeTerm(e.Term); err != nil {
+		a.h.w.fail("format", "%s: %v", a.h.name, err)
+	}
+	o := core.TermClaimed{Term: e.Term}
+	a.issue(e.Datastore, "terms", operation{what: fmt.Sprintf("claim of term %d of host %d", e.Term.Number, e.Term.Host), claims: true,
+		effect: func() { o.Outcome = s.claimTerm(e.Term, a.self) }}, func(span core.Span) {
+		o := o // what lands late has no say in the reply
+		if o.Span = span; span.Err != "" {
+			o.Outcome = datastorehb.ClaimFailed
+		}
+		a.observe(o)
+	})
+}
+
+func machinePurpose(vm uuid.UUID) string { return fmt.Sprintf("machine %d", vm[15]%4) }
+
+func (a *agent) claimGeneration(e core.ClaimGeneration) {
+	s := a.h.w.storeOf(e.Datastore)
+	if _, err := poweron.EncodeGeneration(e.Generation); err != nil {
+		a.h.w.fail("format", "%s: %v", a.h.name, err)
+	}
+	o := core.GenerationClaimed{Generation: e.Generation}
+	a.issue(e.Datastore, machinePurpose(e.Generation.VM), operation{what: fmt.Sprintf("claim of generation %d of %s", e.Generation.Number, a.h.w.nameOf(e.Generation.VM)), claims: true,
+		effect: func() { o.Outcome = s.claimGeneration(e.Generation, a.self) }}, func(span core.Span) {
+		o := o
+		if o.Span = span; span.Err != "" {
+			o.Outcome = datastorehb.ClaimFailed
+		}
+		a.observe(o)
+	})
+}
+
+func (a *agent) claimEntry(e core.ClaimEntry) {
+	s := a.h.w.storeOf(e.Datastore)
+	o := core.EntryClaimed{Revision: e.Revision, Entry: e.Entry}
+	_, bad := poweron.EncodeEntry(e.Entry)
+	a.issue(e.Datastore, machinePurpose(e.Entry.VM), operation{what: "claim of entry", claims: true,
+		effect: func() {
+			if bad == nil {
+				o.Outcome = s.claimEntry(e.Entry, e.Revision)
+			}
+		}}, func(span core.Span) {
+		o := o
+		if bad != nil {
+			span.Err = bad.Error()
+		}
+		if o.Span = span; span.Err != "" {
+			o.Outcome = datastorehb.ClaimFailed
+		}
+		a.observe(o)
+	})
+}
+
+func (a *agent) readMachine(e core.ReadMachine) {
+	s := a.h.w.storeOf(e.Datastore)
+	purpose := machinePurpose(e.VM)
+	if e.Purpose == core.ForCatalogue {
+		purpose = "catalogue"
+	}
+	o := core.MachineRead{VM: e.VM, Purpose: e.Purpose}
+	op := operation{what: "machine", prepare: func() { o.Machine = s.machineState(e.VM, false) }, effect: func() {
+		if e.Purpose != core.ForRecheck {
+			now := s.machineState(e.VM, true)
+			o.Machine.GenerationState, o.Machine.Generation, o.Machine.GenerationBy = now.GenerationState, now.Generation, now.GenerationBy
+		}
+	}}
+	a.issue(e.Datastore, purpose, op, func(span core.Span) {
+		if o.Span = span; span.Err != "" {
+			o.Machine = core.MachineState{}
+		}
+		a.observe(o)
+	})
+}
+
+func (a *agent) readCatalogue(e core.ReadCatalogue) {
+	s := a.h.w.storeOf(e.Datastore)
+	o := core.CatalogueRead{Machines: map[uuid.UUID]core.MachineState{}}
+	op := operation{what: "catalogue", prepare: func() {
+		for i, vm := range s.machinesOn() {
+			if i%2 == 0 {
+				o.Machines[vm] = s.machineState(vm, true)
+			}
+		}
+	}, effect: func() {
+		for _, vm := range s.machinesOn() {
+			if _, ok := o.Machines[vm]; !ok {
+				o.Machines[vm] = s.machineState(vm, true)
+			}
+		}
+	}}
+	a.issue(e.Datastore, "catalogue", op, func(span core.Span) {
+		if o.Span = span; span.Err != "" {
+			o.Machines = map[uuid.UUID]core.MachineState{}
+		}
+		a.observe(o)
+	})
+}
+
+func (a *agent) readList(e core.ReadList) {
+	s := a.h.w.storeOf(e.Datastore)
+	o := core.ListRead{Host: e.Host, State: datastorehb.Absent}
+	a.issue(e.Datastore, "lists", operation{what: "list", effect: func() {
+		if s.listed[e.Host] {
+			o.State, o.List = datastorehb.Valid, s.lists[e.Host]
+		}
+	}}, func(span core.Span) {
+		if o.Span = span; span.Err != "" {
+			o.State = datastorehb.Unreadable
+		}
+		a.observe(o)
+	})
+}
+
+// publishList writes the own list; what hangs on the write is done only once it
+// has completed, and after the core has seen it.
+func (a *agent) publishList(e core.PublishList) {
+	s := a.h.w.storeOf(e.Datastore)
+	list := e.List
+	list.Machines = slices.Clone(list.Machines)
+	if _, err := poweron.EncodeList(list); err != nil {
+		a.h.w.fail("format", "%s: %v", a.h.name, err)
+	}
+	a.issue(e.Datastore, "lists", operation{what: "power-on list", writes: true, effect: func() {
+		s.lists[list.Writer.Host], s.listed[list.Writer.Host] = list, true
+	}}, func(span core.Span) {
+		a.observe(core.ListWritten{Span: span, Revision: list.Revision})
+		if span.Err == "" {
+			for _, after := range e.After {
+				a.carryOut(after)
+			}
+		}
+	})
+}
+
+// startTime is how long a machine takes to be there, frozen.
+const startTime = 100 * time.Millisecond
+
+// startMachine creates the process and registers it with the guard.
+func (a *agent) startMachine(e core.StartMachine) {
+	h, w := a.h, a.h.w
+	if old := h.process(e.VM); old != nil {
+		w.fail("I1", "%s is asked to start %s, which is there already", h.name, w.nameOf(e.VM))
+	}
+	if h.badStart {
+		a.soon(func() {
+			a.observe(core.MachineStarted{VM: e.VM, Generation: e.Generation, Err: "the hypervisor can't start it"})
+		})
+		return
+	}
+	p := h.bear(e)
+	w.after(startTime+w.between(0, startTime/4)+h.slowStart, a.at(func() {
+		if p.state == gone {
+			return
+		}
+		if h.guard != nil {
+			h.guard.register(p)
+		}
+		a.observe(core.MachineStarted{VM: e.VM, Generation: e.Generation})
+	}))
+}
+
+// stopMachine asks the guest to stop, and powers it off at the deadline. A
+// frozen guest does not hear it.
+func (a *agent) stopMachine(e core.StopMachine) {
+	h, w := a.h, a.h.w
+	p := h.process(e.VM)
+	if p == nil {
+		a.soon(func() { a.observe(core.MachineGone{VM: e.VM, Ending: core.EndedByUs, Detail: "it was not there"}) })
+		return
+	}
+	p.stopAt++
+	request := p.stopAt
+	w.after(e.Graceful, h.at(func() {
+		if p.stopAt == request {
+			p.end(core.EndedByUs, "powered off")
+		}
+	}))
+	if e.Graceful > 0 {
+		w.after(min(e.Graceful, w.between(100*time.Millisecond, 2*time.Second)), h.at(func() {
+			if p.stopAt == request && p.executes() {
+				p.end(core.EndedByUs, "stopped in good order")
+			}
+		}))
+	}
+}
+
+// putDown ends a frozen former instance once its I/O has returned, which it
+// does when the path works again (R12).
+func (a *agent) putDown(vm uuid.UUID) {
+	h := a.h
+	p := h.process(vm)
+	if p == nil {
+		a.soon(func() { a.observe(core.MachineGone{VM: vm, Ending: core.EndedByUs, Detail: "it was not there"}) })
+		return
+	}
+	p.freeze()
+	h.w.after(50*time.Millisecond, a.at(func() {
+		way := h.paths[p.home.index]
+		if way.hung || p.home.hung {
+			h.w.after(200*time.Millisecond, a.at(func() { a.putDown(vm) }))
+			return
+		}
+		p.end(core.EndedByUs, "put down")
+	}))
+}

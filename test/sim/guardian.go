@@ -1,0 +1,159 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+
+	"storebeat/agent/core"
+	"storebeat/agent/freeze"
+	"storebeat/agent/guard"
+)
+
+// guardian is a guard's process: the keeper, and what its server does for it.
+type guardian struct {
+	h      *host
+	keeper *guard.Keeper
+	wakes  int
+}
+
+// freezeBudget is F as the guard knows it.
+func (h *host) newGuard() *guardian {
+	return &guardian{h: h, keeper: guard.NewKeeper(h.w.setup.Timing.Freeze)}
+}
+
+// turn carries out what is due, tells the agent what has happened, and plans
+// the next turn.
+func (g *guardian) turn() {
+	h := g.h
+	for _, o := range g.keeper.Tick(h.now()) {
+		p := h.process(o.VM)
+		if p != nil && o.Freeze {
+			p.freeze()
+		}
+		g.keeper.Confirm(h.now(), o.VM, p.seen())
+	}
+	g.publish()
+	g.wakes++
+	wakes := g.wakes
+	if next, ok := g.keeper.Next(); ok {
+		at := max(h.w.now, h.clock.when(next))
+		h.w.schedule.add(at, h.at(func() {
+			if h.guard == g && g.wakes == wakes {
+				g.turn()
+			}
+		}))
+	}
+}
+
+func (g *guardian) publish() {
+	for _, e := range g.keeper.Events() {
+		if e.Kind != guard.MachineFrozen {
+			g.h.w.note(g.h.name, "guard: %s, term %d", e.Kind, e.Term)
+		}
+		if a := g.h.agent; a != nil && e.Kind == guard.Frozen {
+			a.soon(func() { a.observe(core.GuardFrozen{Datastore: e.Datastore, Term: e.Term, Took: e.Took}) })
+		}
+	}
+}
+
+func (g *guardian) forget(vm uuid.UUID) {
+	g.keeper.Confirm(g.h.now(), vm, freeze.Gone)
+	_ = g.keeper.Forget(vm)
+	g.turn()
+}
+
+// register takes a process on, which is frozen if it is new.
+func (g *guardian) register(p *process) {
+	m := guard.Machine{VM: p.vm, Generation: p.generation, Datastore: p.home.id, Handle: p.handle()}
+	if err := g.keeper.Register(g.h.now(), m); err != nil {
+		g.h.w.note(g.h.name, "guard refuses %s: %v", g.h.w.nameOf(p.vm), err)
+	}
+	g.turn()
+}
+
+func (g *guardian) setLease(a *agent, e core.GuardLease) {
+	err := g.keeper.SetLease(g.h.now(), e.Datastore, e.Term, e.Length, e.Deadline)
+	g.turn()
+	if err != nil {
+		a.soon(func() { a.observe(core.GuardRefused{Datastore: e.Datastore, Term: e.Term, Why: err.Error()}) })
+	}
+}
+
+func (g *guardian) letGo(a *agent, e core.GuardLetGo) {
+	r := g.keeper.LetGo(g.h.now(), e.Datastore, e.Term, e.VMs)
+	o := core.GuardLetWent{Datastore: e.Datastore, Term: e.Term, Asked: e.VMs, VMs: r.Running}
+	for _, vm := range r.Running {
+		if p := g.h.process(vm); p != nil {
+			p.thaw()
+		}
+	}
+	for _, f := range r.Refused {
+		o.Why = f.Why
+	}
+	g.turn()
+	a.soon(func() { a.observe(o) })
+}
+
+// killGuard ends the guard; its unit freezes what it guarded, and its agent
+// notices.
+func (h *host) killGuard() {
+	if h.guard == nil || !h.powered {
+		return
+	}
+	h.w.note(h.name, "the guard is killed")
+	h.guard = nil
+	h.w.after(h.w.between(0, freezeTime), h.at(func() {
+		if h.guard == nil {
+			h.freezeAll(nil)
+		}
+	}))
+	if a := h.agent; a != nil {
+		h.w.after(h.w.between(0, 10*time.Millisecond), a.at(func() { a.observe(core.GuardGone{Why: "its connection has ended"}) }))
+	}
+}
+
+// freezeAll freezes the machines of a datastore, or all.
+func (h *host) freezeAll(s *store) {
+	for _, p := range h.processes {
+		if s == nil || p.home == s {
+			p.freeze()
+		}
+	}
+}
+
+// allFrozen reports whether no machine of a datastore, or of any, executes.
+func (h *host) allFrozen(s *store) bool {
+	for _, p := range h.processes {
+		if (s == nil || p.home == s) && p.state != frozen {
+			return false
+		}
+	}
+	return true
+}
+
+// whenFrozen goes on once everything is seen frozen.
+func (a *agent) whenFrozen(s *store, then func()) {
+	if a.h.allFrozen(s) {
+		then()
+		return
+	}
+	a.h.w.after(5*time.Millisecond, a.at(func() { a.whenFrozen(s, then) }))
+}
+
+// restartGuard starts a new guard and registers every machine with it, frozen.
+func (a *agent) restartGuard() {
+	h := a.h
+	h.guard = h.newGuard()
+	h.w.note(h.name, "a new guard starts")
+	h.freezeAll(nil)
+	a.whenFrozen(nil, func() {
+		if h.guard == nil {
+			return
+		}
+		for _, p := range h.processes {
+			h.guard.register(p)
+		}
+		a.observe(core.GuardBack{})
+	})
+}

@@ -1,0 +1,120 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+
+	"storebeat/datastorehb"
+)
+
+// host is one computer.
+type host struct {
+	w         *World
+	index     int
+	id        datastorehb.HostID
+	name      string
+	machine   uuid.UUID
+	powered   bool
+	boots     int
+	boot      uuid.UUID
+	clock     bootClock
+	ppm       int64 // of its clock, at every boot
+	still     bool  // stands still as a whole
+	later     []func()
+	processes []*process
+	guard     *guardian
+	agent     *agent
+	paths     []*path
+	reachable bool          // an isolation address answers it
+	slowStart time.Duration // added to every start of a machine
+	badStart  bool          // machines can't be started
+	pids      int
+}
+
+// now returns what the host's clock reads.
+func (h *host) now() datastorehb.Instant { return h.clock.read(h.w.now) }
+
+// powerOn boots the host. Guard and agent come up a little later.
+func (h *host) powerOn() {
+	if h.powered {
+		return
+	}
+	w := h.w
+	h.powered, h.still, h.later = true, false, nil
+	h.boots++
+	h.boot = w.uuid()
+	h.clock = bootClock{base: w.now, start: datastorehb.Instant(w.between(time.Second, time.Minute)), ppm: h.ppm}
+	for _, p := range h.paths {
+		p.busy, p.freed, p.parked = 0, nil, nil
+	}
+	w.note(h.name, "powered on")
+	w.after(w.between(10*time.Millisecond, 100*time.Millisecond), h.at(h.startAgent))
+}
+
+// powerOff ends everything on the host at once.
+func (h *host) powerOff() {
+	if !h.powered {
+		return
+	}
+	h.w.note(h.name, "lost power")
+	h.powered, h.still, h.later = false, false, nil
+	for _, p := range h.processes {
+		p.state = gone
+	}
+	h.processes, h.guard, h.agent = nil, nil, nil
+	h.w.seeExecution()
+}
+
+// at makes something happen only in the present boot, and not while the host
+// stands still.
+func (h *host) at(do func()) func() {
+	boot := h.boots
+	var run func()
+	run = func() {
+		switch {
+		case h.boots != boot || !h.powered:
+		case h.still:
+			h.later = append(h.later, run)
+		default:
+			do()
+		}
+	}
+	return run
+}
+
+// stop makes the host stand still: nothing on it executes.
+func (h *host) stop() {
+	if h.powered && !h.still {
+		h.w.note(h.name, "stands still")
+		h.still = true
+		h.w.seeExecution()
+	}
+}
+
+// goOn ends the standstill. The guard comes first.
+func (h *host) goOn() {
+	if !h.still {
+		return
+	}
+	h.w.note(h.name, "goes on")
+	h.still = false
+	if h.guard != nil {
+		h.guard.turn()
+	}
+	h.w.seeExecution()
+	later := h.later
+	h.later = nil
+	for _, do := range later {
+		h.w.after(0, do)
+	}
+}
+
+func (h *host) process(vm uuid.UUID) *process {
+	for _, p := range h.processes {
+		if p.vm == vm {
+			return p
+		}
+	}
+	return nil
+}

@@ -1,0 +1,201 @@
+package sim
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"storebeat/datastorehb"
+	"storebeat/poweron"
+)
+
+// observer sees what hypervisors execute and what datastores hold, and nothing else.
+type observer struct {
+	violations []string
+	starts     map[uuid.UUID]int // processes that were let go for the first time
+	counts     map[string]int    // events of the journals, for coverage
+	startedAt  map[uuid.UUID]time.Duration
+}
+
+func (o *observer) init() {
+	o.starts, o.counts, o.startedAt = map[uuid.UUID]int{}, map[string]int{}, map[uuid.UUID]time.Duration{}
+}
+
+func (o *observer) count(what string) { o.counts[what]++ }
+
+// Violations returns what went against the invariants.
+func (w *World) Violations() []string { return w.violations }
+
+func (w *World) fail(invariant, format string, args ...any) {
+	text := fmt.Sprintf("%s %s: %s", stamp(w.now), invariant, fmt.Sprintf(format, args...))
+	w.note("OBSERVER", "%s: %s", invariant, fmt.Sprintf(format, args...))
+	w.violations = append(w.violations, text)
+}
+
+// seeExecution checks I1: no machine executes twice.
+func (w *World) seeExecution() {
+	for _, vm := range w.vms {
+		var first *process
+		for _, h := range w.hosts {
+			for _, p := range h.processes {
+				if p.vm != vm || !p.executes() {
+					continue
+				}
+				if first != nil {
+					w.fail("I1", "%s executes on %s (generation %d) and on %s (generation %d)", w.nameOf(vm), first.h.name, first.generation, h.name, p.generation)
+				}
+				first = p
+			}
+		}
+	}
+}
+
+// startGrace is how long before a start the user's last word may have come and not
+// be heeded: the last look at the entry, the creation of the process and the
+// guard lie between them.
+const startGrace = 5 * time.Second
+
+// seeStart checks I5 and I3 when a process executes for the first time.
+func (w *World) seeStart(p *process) {
+	w.starts[p.vm]++
+	w.startedAt[p.vm] = w.now
+	es := p.home.entries[p.vm]
+	since := time.Duration(-1)
+	for i := len(es) - 1; i >= 0 && (!es[i].entry.Protected || es[i].entry.Desired != poweron.Running); i-- {
+		since = es[i].at
+	}
+	if since >= 0 && w.now-since > startGrace {
+		w.fail("I5", "%s starts on %s though its user wants it stopped since %s", w.nameOf(p.vm), p.h.name, stamp(since))
+	}
+	w.seeRight(p)
+}
+
+// seeRight checks that what the datastore says allows the first execution:
+// the newest generation is held by the host and its term is carried by the newest.
+func (w *World) seeRight(p *process) {
+	gs := p.home.gens[p.vm]
+	if len(gs) == 0 {
+		w.fail("I8", "%s starts on %s without a generation", w.nameOf(p.vm), p.h.name)
+		return
+	}
+	g := gs[len(gs)-1].gen
+	t, _ := p.home.newestTerm(p.h.id)
+	if g.Kind != poweron.Run || g.Owner != p.h.id || !t.term.Carries(g.Term) {
+		w.fail("R3", "%s starts on %s, but generation %d (%s, host %d, term %d) is the newest, and term %d (closed %t, first %d) of the host",
+			w.nameOf(p.vm), p.h.name, g.Number, g.Kind, g.Owner, g.Term, t.term.Number, t.term.Closed, t.term.First)
+	}
+}
+
+// seeTerm checks I8 when a term comes into being.
+func (w *World) seeTerm(s *store, t datastorehb.Term, by datastorehb.Writer, newest uint64) {
+	verb := "opens"
+	if t.Closed {
+		verb = "closes"
+	}
+	w.note(s.name(), "host %d %s term %d of host %d (chain from %d): %s", by.Host, verb, t.Number, t.Host, t.First, t.Reason)
+	if t.Number != newest+1 {
+		w.fail("I8", "term of host %d on %s jumps from %d to %d", t.Host, s.name(), newest, t.Number)
+	}
+	if t.Closed == (by.Host == t.Host) {
+		w.fail("I8", "host %d %s term %d of host %d", by.Host, verb, t.Number, t.Host)
+	}
+	if old, ok := s.newestTerm(t.Host); ok && !t.Closed && t.First != t.Number && (old.term.Closed || old.term.First != t.First) {
+		w.fail("I8", "term %d of host %d on %s claims a chain from %d that is broken", t.Number, t.Host, s.name(), t.First)
+	}
+}
+
+// seeGeneration checks I8 when a generation comes into being.
+func (w *World) seeGeneration(s *store, g poweron.Generation, by datastorehb.Writer, newest uint64) {
+	w.note(s.name(), "host %d claims generation %d of %s: %s %s, term %d %s", by.Host, g.Number, w.nameOf(g.VM), g.Kind, g.Reason, g.Term, g.Detail)
+	if g.Number != newest+1 {
+		w.fail("I8", "generation of %s on %s jumps from %d to %d", w.nameOf(g.VM), s.name(), newest, g.Number)
+		return
+	}
+	if g.Owner != by.Host {
+		w.fail("I8", "host %d claims generation %d of %s for host %d", by.Host, g.Number, w.nameOf(g.VM), g.Owner)
+	}
+	if newest == 0 {
+		return
+	}
+	old := s.gens[g.VM][newest-1].gen
+	t, known := s.newestTerm(old.Owner)
+	if over, why := poweron.Over(old, t.term, known); !over && old.Owner != g.Owner {
+		w.fail("I8", "host %d claims generation %d of %s, but %s", by.Host, g.Number, w.nameOf(g.VM), why)
+	}
+}
+
+// executing returns the hosts on which a machine executes.
+func (w *World) executing(vm uuid.UUID) (on []*host) {
+	for _, h := range w.hosts {
+		if p := h.process(vm); p != nil && p.executes() {
+			on = append(on, h)
+		}
+	}
+	return on
+}
+
+// wanted reports whether a machine shall run, by what its datastore says.
+func (w *World) wanted(vm uuid.UUID) bool {
+	for _, s := range w.stores {
+		es := s.entries[vm]
+		if len(es) == 0 {
+			continue
+		}
+		e := es[len(es)-1].entry
+		gs := s.gens[vm]
+		var g *poweron.Generation
+		if len(gs) > 0 {
+			g = &gs[len(gs)-1].gen
+		}
+		wants, _ := poweron.Wants(e, uint64(len(es)), g, true)
+		return wants
+	}
+	return false
+}
+
+// Unsettled says what keeps the cluster from being at rest, or nothing.
+func (w *World) Unsettled() (why []string) {
+	master := datastorehb.HostID(0)
+	for _, h := range w.hosts {
+		if !h.powered || h.agent == nil || h.agent.core == nil {
+			continue
+		}
+		v := h.agent.core.View(h.now())
+		if v.Master == 0 || master != 0 && v.Master != master {
+			why = append(why, fmt.Sprintf("%s follows host %d, another follows %d", h.name, v.Master, master))
+		}
+		master = v.Master
+	}
+	for _, vm := range w.vms {
+		why = append(why, w.unsettled(vm)...)
+	}
+	return why
+}
+
+func (w *World) unsettled(vm uuid.UUID) (why []string) {
+	on := w.executing(vm)
+	wanted := w.wanted(vm)
+	switch {
+	case wanted && len(on) != 1:
+		why = append(why, fmt.Sprintf("%s is wanted and runs on %d hosts", w.nameOf(vm), len(on)))
+	case !wanted && len(on) > 0 && w.protected(vm):
+		why = append(why, fmt.Sprintf("%s is not wanted and runs on %s", w.nameOf(vm), on[0].name))
+	}
+	for _, h := range w.hosts {
+		if p := h.process(vm); p != nil && !p.executes() {
+			why = append(why, fmt.Sprintf("%s has a process on %s that does not execute", w.nameOf(vm), h.name))
+		}
+	}
+	return why
+}
+
+// protected reports whether a machine's newest entry protects it.
+func (w *World) protected(vm uuid.UUID) bool {
+	for _, s := range w.stores {
+		if es := s.entries[vm]; len(es) > 0 {
+			return es[len(es)-1].entry.Protected
+		}
+	}
+	return false
+}

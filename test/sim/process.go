@@ -1,0 +1,135 @@
+package sim
+
+import (
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"storebeat/agent/core"
+	"storebeat/agent/freeze"
+	"storebeat/poweron"
+)
+
+// processState is what a machine's process does.
+type processState uint8
+
+const (
+	frozen   processState = iota // executes nothing
+	running                      // executes
+	freezing                     // executes still, and will soon not
+	gone                         // is reaped
+)
+
+// process is a machine's process on one host.
+type process struct {
+	h          *host
+	vm         uuid.UUID
+	generation uint64
+	home       *store
+	pid        int
+	entry      poweron.Entry
+	state      processState
+	ran        bool // it was ever let go
+	thaws      int
+	stopAt     uint64 // counts requests to stop
+}
+
+// freezeTime is the longest that a freeze takes.
+const freezeTime = 20 * time.Millisecond
+
+func (p *process) handle() freeze.Handle {
+	return freeze.Handle{PID: p.pid, StartTime: uint64(p.pid)}
+}
+
+// seen is what somebody who looks sees.
+func (p *process) seen() freeze.State {
+	switch {
+	case p == nil || p.state == gone:
+		return freeze.Gone
+	case p.state == frozen:
+		return freeze.Frozen
+	case p.state == freezing:
+		return freeze.Freezing
+	}
+	return freeze.Running
+}
+
+// executes reports whether the machine does anything.
+func (p *process) executes() bool {
+	return (p.state == running || p.state == freezing) && p.h.powered && !p.h.still
+}
+
+// freeze stops the process, which takes a moment.
+func (p *process) freeze() {
+	if p.state != running {
+		return
+	}
+	p.state = freezing
+	thaws := p.thaws
+	w := p.h.w
+	w.after(w.between(0, freezeTime), p.h.at(func() {
+		if p.state == freezing && p.thaws == thaws {
+			p.state = frozen
+			w.note(p.h.name, "%s is frozen", w.nameOf(p.vm))
+			w.seeExecution()
+		}
+	}))
+}
+
+// thaw lets the process go.
+func (p *process) thaw() {
+	if p.state == gone {
+		return
+	}
+	p.thaws++
+	w := p.h.w
+	if p.state != running {
+		w.note(p.h.name, "%s executes, generation %d", w.nameOf(p.vm), p.generation)
+	}
+	p.state = running
+	if !p.ran {
+		p.ran = true
+		w.seeStart(p)
+	}
+	w.seeExecution()
+}
+
+// end reaps the process and tells the agent.
+func (p *process) end(ending core.Ending, detail string) {
+	if p.state == gone {
+		return
+	}
+	h := p.h
+	p.state = gone
+	h.processes = slices.DeleteFunc(h.processes, func(o *process) bool { return o == p })
+	h.w.note(h.name, "%s is gone: %s", h.w.nameOf(p.vm), detail)
+	h.w.seeExecution()
+	if h.guard != nil {
+		h.guard.forget(p.vm)
+	}
+	if a := h.agent; a != nil {
+		a.soon(func() {
+			a.observe(core.MachineGone{VM: p.vm, Generation: p.generation, Ending: ending, Detail: detail})
+		})
+	}
+}
+
+// bear creates a machine's process, frozen.
+func (h *host) bear(e core.StartMachine) *process {
+	h.pids++
+	p := &process{h: h, vm: e.VM, generation: e.Generation, home: h.w.storeOf(e.Datastore), pid: 1000*h.boots + h.pids, entry: e.Entry}
+	h.processes = append(h.processes, p)
+	slices.SortFunc(h.processes, func(a, b *process) int { return compareUUID(a.vm, b.vm) })
+	h.w.note(h.name, "%s is born frozen, generation %d", h.w.nameOf(e.VM), e.Generation)
+	return p
+}
+
+func (w *World) storeOf(id uuid.UUID) *store {
+	for _, s := range w.stores {
+		if s.id == id {
+			return s
+		}
+	}
+	return nil
+}

@@ -1,0 +1,168 @@
+package sim
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"storebeat/agent/core"
+	"storebeat/datastorehb"
+	"storebeat/poweron"
+)
+
+// capacity is how many slots a datastore has.
+const capacity = 8
+
+// store is a datastore: what would be bytes on a disk.
+type store struct {
+	w        *World
+	index    int
+	id       uuid.UUID
+	identity uuid.UUID // what is written on it: another one once it was replaced
+	hung     bool      // nothing takes effect until it heals
+	contents
+}
+
+// contents is what a snapshot holds.
+type contents struct {
+	slots   [capacity + 1]datastorehb.SlotReading
+	terms   [capacity + 1][]termRecord // by number, the first is 1
+	gens    map[uuid.UUID][]genRecord
+	entries map[uuid.UUID][]entryRecord
+	lists   [capacity + 1]poweron.List
+	listed  [capacity + 1]bool
+}
+
+type termRecord struct {
+	term datastorehb.Term
+	by   datastorehb.Writer
+	at   time.Duration
+}
+
+type genRecord struct {
+	gen poweron.Generation
+	by  datastorehb.Writer
+	at  time.Duration
+}
+
+type entryRecord struct {
+	entry poweron.Entry
+	at    time.Duration
+}
+
+func newStore(w *World, index int) *store {
+	s := &store{w: w, index: index, id: uuid.UUID{0: 0xd5, 15: byte(index + 1)}}
+	s.identity = s.id
+	s.contents = emptyContents()
+	return s
+}
+
+func emptyContents() (c contents) {
+	for i := range c.slots {
+		c.slots[i] = datastorehb.SlotReading{Host: datastorehb.HostID(i), State: datastorehb.Absent}
+	}
+	c.gens, c.entries = map[uuid.UUID][]genRecord{}, map[uuid.UUID][]entryRecord{}
+	return c
+}
+
+// snapshot returns a copy of everything on the datastore.
+func (s *store) snapshot() contents {
+	c := s.contents
+	c.gens, c.entries = map[uuid.UUID][]genRecord{}, map[uuid.UUID][]entryRecord{}
+	for i := range c.terms {
+		c.terms[i] = slices.Clone(c.terms[i])
+	}
+	for vm, g := range s.gens {
+		c.gens[vm] = slices.Clone(g)
+	}
+	for vm, e := range s.entries {
+		c.entries[vm] = slices.Clone(e)
+	}
+	return c
+}
+
+func (s *store) name() string { return fmt.Sprintf("ds%d", s.index+1) }
+
+func (s *store) machineState(vm uuid.UUID, generation bool) (m core.MachineState) {
+	m.EntryState = datastorehb.Absent
+	if es := s.entries[vm]; len(es) > 0 {
+		m.EntryState, m.Entry, m.Revision = datastorehb.Valid, es[len(es)-1].entry, uint64(len(es))
+	}
+	if !generation {
+		return m
+	}
+	m.GenerationState = datastorehb.Absent
+	if gs := s.gens[vm]; len(gs) > 0 {
+		g := gs[len(gs)-1]
+		m.GenerationState, m.Generation, m.GenerationBy = datastorehb.Valid, g.gen, g.by
+	}
+	return m
+}
+
+// machinesOn returns every machine with a register here, sorted.
+func (s *store) machinesOn() (vms []uuid.UUID) {
+	for vm := range s.entries {
+		vms = append(vms, vm)
+	}
+	for vm := range s.gens {
+		if _, ok := s.entries[vm]; !ok {
+			vms = append(vms, vm)
+		}
+	}
+	slices.SortFunc(vms, compareUUID)
+	return vms
+}
+
+func compareUUID(a, b uuid.UUID) int { return slices.Compare(a[:], b[:]) }
+
+// create is the exclusive create of R2: it decides by the numbers that are there.
+func create(newest, number uint64) datastorehb.Outcome {
+	if number <= newest {
+		return datastorehb.ClaimLost
+	}
+	return datastorehb.ClaimWon
+}
+
+func (s *store) claimTerm(t datastorehb.Term, by datastorehb.Writer) datastorehb.Outcome {
+	newest := uint64(len(s.terms[t.Host]))
+	if create(newest, t.Number) == datastorehb.ClaimLost {
+		return datastorehb.ClaimLost
+	}
+	s.w.seeTerm(s, t, by, newest)
+	s.terms[t.Host] = append(s.terms[t.Host], termRecord{t, by, s.w.now})
+	return datastorehb.ClaimWon
+}
+
+func (s *store) claimGeneration(g poweron.Generation, by datastorehb.Writer) datastorehb.Outcome {
+	newest := uint64(len(s.gens[g.VM]))
+	if create(newest, g.Number) == datastorehb.ClaimLost {
+		return datastorehb.ClaimLost
+	}
+	s.w.seeGeneration(s, g, by, newest)
+	s.gens[g.VM] = append(s.gens[g.VM], genRecord{g, by, s.w.now})
+	return datastorehb.ClaimWon
+}
+
+func (s *store) claimEntry(e poweron.Entry, revision uint64) datastorehb.Outcome {
+	newest := uint64(len(s.entries[e.VM]))
+	if create(newest, revision) == datastorehb.ClaimLost {
+		return datastorehb.ClaimLost
+	}
+	if revision != newest+1 {
+		s.w.fail("I8", "entry of %s jumps from revision %d to %d", s.w.nameOf(e.VM), newest, revision)
+		return datastorehb.ClaimLost
+	}
+	s.entries[e.VM] = append(s.entries[e.VM], entryRecord{e, s.w.now})
+	s.w.note(s.name(), "entry %s revision %d: protected %t, %s", s.w.nameOf(e.VM), revision, e.Protected, e.Desired)
+	return datastorehb.ClaimWon
+}
+
+// newestTerm returns the newest term of a host.
+func (s *store) newestTerm(h datastorehb.HostID) (termRecord, bool) {
+	if n := len(s.terms[h]); n > 0 {
+		return s.terms[h][n-1], true
+	}
+	return termRecord{}, false
+}

@@ -1,0 +1,47 @@
+package sim
+
+import (
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"storebeat/agent/core"
+	"storebeat/poweron"
+)
+
+// entryOf returns the entry of a machine, as a user would write it.
+func (w *World) entryOf(vm uuid.UUID) poweron.Entry {
+	return poweron.Entry{VM: vm, Name: w.nameOf(vm), Desired: poweron.Running, Policy: w.setup.Policy, Driver: "sim", Definition: []byte("x"), Memory: 1 << 30}
+}
+
+// command gives a user's command to a host's agent.
+func (w *World) command(h *host, c core.Command) uint64 {
+	w.commands++
+	c.ID = w.commands
+	w.note("user", "asks %s: %s %s", h.name, c.Verb, c.VM)
+	if a := h.agent; a != nil {
+		w.after(w.latency(), a.at(func() { a.observe(c) }))
+	}
+	return c.ID
+}
+
+func (w *World) reply(h *host, r core.Reply) {
+	text := r.Text
+	if r.Err != "" {
+		text = "refused: " + r.Err
+	}
+	w.note(h.name, "answers command %d: %s", r.Command, text)
+	if _, ok := w.replies[r.Command]; ok {
+		w.fail("reply", "%s answers command %d twice", h.name, r.Command)
+	}
+	w.replies[r.Command] = text
+}
+
+// protect puts machine i, counted from 1, on the protected list of datastore home.
+func (w *World) protect(by *host, i int, home *store) uint64 {
+	return w.command(by, core.Command{Verb: core.Protect, Datastore: home.id, VM: fmt.Sprintf("vm%d", i), Entry: w.entryOf(w.vms[i-1])})
+}
+
+func (w *World) ask(by *host, verb core.Verb, i int) uint64 {
+	return w.command(by, core.Command{Verb: verb, VM: fmt.Sprintf("vm%d", i)})
+}

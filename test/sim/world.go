@@ -1,0 +1,147 @@
+package sim
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/google/uuid"
+
+	"storebeat/datastorehb"
+	"storebeat/partition"
+	"storebeat/poweron"
+)
+
+// Setup is the cluster to be simulated.
+type Setup struct {
+	Seed       uint64
+	Hosts      int
+	Datastores int
+	Machines   int
+	Timing     datastorehb.Timing
+	Policy     poweron.Policy
+	Isolation  []string // isolation addresses
+	Latency    time.Duration
+	Quiet      bool // keep no trace
+}
+
+// Default returns the profile "default" with three hosts, two datastores and six machines.
+func Default() Setup {
+	return Setup{Seed: 1, Hosts: 3, Datastores: 2, Machines: 6, Policy: poweron.DefaultPolicy(), Latency: time.Millisecond,
+		Timing: datastorehb.Timing{Interval: time.Second, Lease: 4 * time.Second, Freeze: 500 * time.Millisecond, Takeover: 5 * time.Second}}
+}
+
+// Fast returns Default with the profile "fast".
+func Fast() Setup {
+	s := Default()
+	s.Timing = datastorehb.Timing{Interval: 250 * time.Millisecond, Lease: 1500 * time.Millisecond, Freeze: 500 * time.Millisecond, Takeover: 2200 * time.Millisecond}
+	return s
+}
+
+// World is a cluster in virtual time.
+type World struct {
+	setup    Setup
+	now      time.Duration
+	schedule schedule
+	rng      *rand.Rand
+	trace    Trace
+	cluster  uuid.UUID
+	hosts    []*host
+	stores   []*store
+	vms      []uuid.UUID
+	network  network
+	commands uint64
+	replies  map[uint64]string
+	observer
+}
+
+// New returns a cluster whose hosts are all without power.
+func New(s Setup) *World {
+	w := &World{setup: s, rng: rand.New(rand.NewPCG(s.Seed, 0x5107)), cluster: uuid.UUID{0: 0xc1, 15: 1}, replies: map[uint64]string{}}
+	w.trace.off = s.Quiet
+	w.observer.init()
+	for i := range s.Datastores {
+		w.stores = append(w.stores, newStore(w, i))
+	}
+	for i := range s.Hosts {
+		w.addHost(datastorehb.HostID(i + 1))
+	}
+	for i := range s.Machines {
+		w.vms = append(w.vms, uuid.UUID{0: 0xaa, 15: byte(i + 1)})
+	}
+	return w
+}
+
+func (w *World) addHost(id datastorehb.HostID) *host {
+	h := &host{w: w, index: len(w.hosts), id: id, name: fmt.Sprintf("h%d", len(w.hosts)+1), machine: w.uuid(), reachable: true}
+	for range w.stores {
+		h.paths = append(h.paths, &path{})
+	}
+	w.hosts = append(w.hosts, h)
+	w.network.grow(len(w.hosts))
+	return h
+}
+
+// Now returns the present instant of virtual time.
+func (w *World) Now() time.Duration { return w.now }
+
+// Trace returns what happened so far.
+func (w *World) Trace() *Trace { return &w.trace }
+
+// Run lets time pass.
+func (w *World) Run(d time.Duration) {
+	until := w.now + d
+	for {
+		e, ok := w.schedule.next(until)
+		if !ok {
+			break
+		}
+		w.now = e.at
+		e.do()
+	}
+	w.now = until
+}
+
+// RunUntil lets time pass until a condition holds, looking every millisecond or so, for at most limit.
+// It returns how long that took.
+func (w *World) RunUntil(limit time.Duration, holds func() bool) (took time.Duration, ok bool) {
+	begin := w.now
+	for !holds() {
+		if w.now-begin >= limit {
+			return w.now - begin, false
+		}
+		w.Run(5 * time.Millisecond)
+	}
+	return w.now - begin, true
+}
+
+// after plans something.
+func (w *World) after(d time.Duration, do func()) { w.schedule.add(w.now+d, do) }
+
+// latency is the time that one short way takes.
+func (w *World) latency() time.Duration {
+	return w.setup.Latency/2 + time.Duration(w.rng.Int64N(int64(w.setup.Latency)))
+}
+
+func (w *World) between(least, most time.Duration) time.Duration {
+	if most <= least {
+		return least
+	}
+	return least + time.Duration(w.rng.Int64N(int64(most-least)))
+}
+
+func (w *World) chance(p float64) bool { return p > 0 && w.rng.Float64() < p }
+
+// uuid returns a new UUID.
+func (w *World) uuid() (u uuid.UUID) {
+	binary.LittleEndian.PutUint64(u[:], w.rng.Uint64())
+	binary.LittleEndian.PutUint64(u[8:], w.rng.Uint64()|1)
+	return u
+}
+
+func (w *World) nameOf(vm uuid.UUID) string { return fmt.Sprintf("vm%d", vm[15]) }
+
+func (w *World) isolation() partition.IsolationOptions {
+	return partition.IsolationOptions{Addresses: w.setup.Isolation}
+}
