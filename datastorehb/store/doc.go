@@ -12,7 +12,9 @@
 // Non-guarantees: no call has a deadline. On a storage path that is gone each one
 // may hang for ever, in a way that not even SIGKILL ends. The store does not judge
 // how long a claim took, whether a caller is entitled to it, or whether what it
-// reads is older than what was read before: that is decided purely, elsewhere.
+// reads is older than what was read before: that is decided purely, elsewhere. A
+// write that a network file system gave up on (soft mounts do) may still reach the
+// server after later ones, and put an older slot back: recommend hard mounts.
 //
 // Duties of the caller: run every call in a Worker. Call CheckIdentity far more
 // often than once in a lease, and take no write for a proof of life after it has

@@ -26,11 +26,10 @@ type claimFile struct {
 
 // readyFiles holds the claim files. Its lock is never held during I/O.
 type readyFiles struct {
-	mu     sync.Mutex
-	free   []*claimFile
-	used   []string // to be unlinked
-	last   uint64   // number of the last one made
-	closed bool
+	mu   sync.Mutex
+	free []*claimFile
+	used []string // to be unlinked
+	last uint64   // number of the last one made
 }
 
 func (r *readyFiles) take() *claimFile {
