@@ -333,12 +333,30 @@ func (a *Agent) carryOutOnDatastore(e core.Effect) {
 func (a *Agent) record(e core.Event) {
 	e.Wall = time.Now()
 	a.journal.Append(e)
-	a.log.Info(e.Text, "event", e.Kind, "host", a.core.HostName(e.Host), "vm", shortID(e.VM), "generation", e.Generation, "term", e.Term, "rule", e.Rule, "evidence", e.Evidence)
+	a.log.Info(e.Text, a.fields(e)...)
 }
 
-func shortID(id uuid.UUID) string {
-	if id == uuid.Nil {
-		return ""
+// fields are those of an event's facts that apply, as key and value.
+func (a *Agent) fields(e core.Event) []any {
+	fields := []any{"event", e.Kind}
+	add := func(applies bool, key string, value any) {
+		if applies {
+			fields = append(fields, key, value)
+		}
+	}
+	add(e.Host != 0, "host", a.core.HostName(e.Host))
+	add(e.Datastore != uuid.Nil, "datastore", a.datastoreName(e.Datastore))
+	add(e.VM != uuid.Nil, "vm", e.VM)
+	add(e.Generation != 0, "generation", e.Generation)
+	add(e.Term != 0, "term", e.Term)
+	add(e.Rule != "", "rule", e.Rule)
+	add(len(e.Evidence) > 0, "evidence", e.Evidence)
+	return fields
+}
+
+func (a *Agent) datastoreName(id uuid.UUID) string {
+	if d, ok := a.cfg.DatastoreByUUID(id); ok {
+		return d.Name
 	}
 	return id.String()
 }

@@ -60,7 +60,7 @@ func Default() *Config {
 		Heartbeat:      Heartbeat{Datastores: datastorehb.LeastHeartbeatDatastores, Threshold: 25},
 		Hypervisor: Hypervisor{
 			Drivers:        slices.Clone(Drivers),
-			CgroupRoot:     "/sys/fs/cgroup/storebeat",
+			CgroupRoot:     "",
 			ParallelStarts: 4,
 			Memory:         Memory{Percent: 90},
 		},

@@ -291,7 +291,6 @@ func (j *judge) sockets() {
 	for _, d := range []struct{ setting, path string }{
 		{"run_directory", j.c.RunDirectory},
 		{"state_directory", j.c.StateDirectory},
-		{"hypervisor.cgroup_root", j.c.Hypervisor.CgroupRoot},
 	} {
 		if d.path == "" {
 			j.errorf(d.setting, "Missing path", "%s is empty; remove the line to get the default, or name a folder.", d.setting)

@@ -20,6 +20,7 @@ import (
 	"storebeat/agent/control"
 	"storebeat/agent/core"
 	"storebeat/agent/freeze"
+	"storebeat/agent/guard"
 	"storebeat/agent/hypervisor"
 	"storebeat/datastorehb"
 	"storebeat/datastorehb/store"
@@ -161,11 +162,11 @@ func (c *cluster) processes(ctx context.Context, h *host) ([]hypervisor.Found, e
 // once, without a word.
 func (c *cluster) kill(ctx context.Context, h *host) (time.Time, error) {
 	var victims []freeze.Handle
-	guard, err := c.guardOf(ctx, h)
+	g, err := c.guardOf(ctx, h)
 	if err != nil {
 		return time.Time{}, err
 	}
-	victims = append(victims, guard)
+	victims = append(victims, g)
 	found, err := c.processes(ctx, h)
 	if err != nil {
 		return time.Time{}, err
@@ -177,7 +178,7 @@ func (c *cluster) kill(ctx context.Context, h *host) (time.Time, error) {
 	at := time.Now()
 	_ = h.agent.Process.Kill()
 	for _, v := range victims {
-		if err := v.Kill(); err != nil && !errors.Is(err, freeze.ErrGone) {
+		if err := unlessGone(v.Kill()); err != nil {
 			return at, fmt.Errorf("kill process %d of %s: %w", v.PID, h.name, err)
 		}
 	}
@@ -186,15 +187,14 @@ func (c *cluster) kill(ctx context.Context, h *host) (time.Time, error) {
 	return at, nil
 }
 
+// guardOf returns the guard's process, by its socket: it outlives the agent.
 func (c *cluster) guardOf(ctx context.Context, h *host) (freeze.Handle, error) {
-	var health agent.Health
-	if err := h.client.Call(ctx, agent.MethodHealth, struct{}{}, &health); err != nil {
+	g, err := guard.Dial(ctx, filepath.Join(h.dir, "run", "guard.sock"))
+	if err != nil {
 		return freeze.Handle{}, err
 	}
-	if health.GuardPID == 0 {
-		return freeze.Handle{}, fmt.Errorf("%s has no guard just now", h.name)
-	}
-	return freeze.Of(health.GuardPID, "")
+	defer g.Close()
+	return freeze.Of(g.PID(), "")
 }
 
 // end stops everything that is still there. It goes on after errors and returns them all.
@@ -202,19 +202,27 @@ func (c *cluster) end(ctx context.Context) error {
 	var errs []error
 	for _, h := range c.hosts {
 		if h.agent != nil {
-			if _, err := c.kill(ctx, h); err != nil {
-				errs = append(errs, err, h.agent.Process.Kill())
-			}
+			_ = h.agent.Process.Kill() // it may have ended by itself
+			<-h.ended
+		}
+		if g, err := c.guardOf(ctx, h); err == nil {
+			errs = append(errs, unlessGone(g.Kill()))
 		}
 		found, err := c.processes(ctx, h)
 		errs = append(errs, err)
 		for _, f := range found {
-			if err := f.Handle.Kill(); !errors.Is(err, freeze.ErrGone) {
-				errs = append(errs, err)
-			}
+			errs = append(errs, unlessGone(f.Handle.Kill()), unlessGone(freeze.Wait(ctx, f.Handle)))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// unlessGone is err, unless it says that there is nothing left to end.
+func unlessGone(err error) error {
+	if errors.Is(err, freeze.ErrGone) {
+		return nil
+	}
+	return err
 }
 
 // view returns the view of a host's agent.
