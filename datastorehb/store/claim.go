@@ -36,11 +36,12 @@ func (s *Store) Claim(rec datastorehb.Record) (Result, error) {
 	if err != nil {
 		return Result{}, fmt.Errorf("claim on %s: %w", s.path, err)
 	}
-	name, err := s.stage(raw)
+	f, err := s.stage(raw)
 	if err != nil {
 		return Result{}, fmt.Errorf("claim %s, number %d, on %s: write it in full: %w", rec.Register, rec.Number, s.path, err)
 	}
-	linked := s.link(name, rec)
+	linked := s.link(f.name, rec)
+	s.ready.spent(f) // not before: a refill unlinks what is spent
 	res, err := s.judge(rec)
 	if errors.Is(err, errUndecided) {
 		res, err = s.judge(rec) // The listing has made a client that caches look again.
@@ -52,19 +53,23 @@ func (s *Store) Claim(rec datastorehb.Record) (Result, error) {
 }
 
 // stage writes the value into a file that no other attempt has used or will use.
-func (s *Store) stage(raw []byte) (name string, err error) {
-	f := s.ready.take()
+// The caller calls spent when it needs the file's name no more.
+func (s *Store) stage(raw []byte) (f *claimFile, err error) {
+	f = s.ready.take()
 	if f == nil || len(raw) > datastorehb.BlockSize {
 		s.ready.putBack(f)
 		if f, err = s.newClaimFile(); err != nil {
-			return "", err
+			return nil, err
 		}
 	}
-	defer s.ready.spent(f)
-	if _, err := f.file.WriteAt(raw, 0); err != nil {
-		return "", err
+	if _, err = f.file.WriteAt(raw, 0); err == nil {
+		err = f.file.Sync()
 	}
-	return f.name, f.file.Sync()
+	if err != nil {
+		s.ready.spent(f)
+		return nil, err
+	}
+	return f, nil
 }
 
 // link gives the file its final name, and makes the register's directories if

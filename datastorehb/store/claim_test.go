@@ -164,6 +164,41 @@ func TestClaimRace(t *testing.T) {
 	}
 }
 
+// TestRefillDisturbsNoClaim refills all the time while claims are made: the file
+// of a claim under way is not to be unlinked under it.
+func TestRefillDisturbsNoClaim(t *testing.T) {
+	f := newFixture(t)
+	s := f.open(1)
+	stop := make(chan struct{})
+	var refilling, claiming sync.WaitGroup
+	refilling.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				if err := s.Refill(); err != nil {
+					t.Errorf("refill: %v", err)
+					return
+				}
+			}
+		}
+	})
+	for vm := range byte(8) {
+		claiming.Go(func() {
+			for n := uint64(1); n <= 20; n++ {
+				res, err := s.Claim(datastorehb.Record{Register: datastorehb.GenerationsOf(uuid.UUID{vm + 1}), Number: n, Nonce: uuid.UUID{vm + 1, byte(n)}, Writer: s.want.Writer})
+				if err != nil || res.Outcome != datastorehb.ClaimWon {
+					t.Errorf("claim %d of machine %d: %v, %v", n, vm, res.Outcome, err)
+				}
+			}
+		})
+	}
+	claiming.Wait()
+	close(stop)
+	refilling.Wait()
+}
+
 // TestClaimFailsAtEveryStep lets each operation of a claim fail, with and without
 // effect, alone and as a crash. Whatever happens, no value is ever held twice, a win
 // that was reported lasts, and the next agent can go on.
@@ -275,9 +310,10 @@ func TestClaimFilesAreUsedOnce(t *testing.T) {
 			t.Fatalf("%d files are missing", got)
 		}
 		for range readyFull + 2 {
-			name, err := s.stage(alignedBuffer(datastorehb.BlockSize))
+			file, err := s.stage(alignedBuffer(datastorehb.BlockSize))
 			must(t, err)
-			names = append(names, name)
+			names = append(names, file.name)
+			s.ready.spent(file)
 		}
 	}
 	seen := map[string]bool{}
