@@ -20,6 +20,7 @@ type footing struct {
 	Datastore
 	device     Device
 	open       bool
+	opened     bool // it was open once: the shell opens it the first time, and only then
 	why        string // why it is not open, or not trusted
 	distrusted bool   // replaced or rolled back (R14): nothing on it counts
 
@@ -102,7 +103,7 @@ func (c *Core) onDatastoreState(o DatastoreState) {
 	if o.Available == f.open && o.Why == f.why {
 		return
 	}
-	f.open, f.why, f.device = o.Available, o.Why, o.Device
+	f.open, f.opened, f.why, f.device = o.Available, f.opened || o.Available, o.Why, o.Device
 	f.revision = max(f.revision, o.Revision)
 	kind, text := Kind("datastore-available"), fmt.Sprintf("datastore %s can be used", f.Name)
 	if !o.Available {

@@ -62,7 +62,7 @@ func (f *footing) sortedWatches() []*watch {
 // readRegion reads heartbeat slots when it is time: all of them as a master,
 // without a master, or when the master has gone quiet; else the master's alone.
 func (c *Core) readRegion(f *footing) {
-	if !f.open {
+	if !f.opened {
 		return
 	}
 	if c.due(f.nextCheck) {
@@ -70,7 +70,7 @@ func (c *Core) readRegion(f *footing) {
 		c.do(CheckIdentity{Datastore: f.ID})
 	}
 	full := !f.cleared || c.readsAll()
-	if f.distrusted || f.reading || !(full && !f.readFull) && !c.due(f.nextRead) {
+	if !f.usable() || f.reading || !(full && !f.readFull) && !c.due(f.nextRead) {
 		return
 	}
 	if full != f.readFull {
