@@ -2,6 +2,7 @@ package core
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -30,6 +31,7 @@ type order struct {
 	host   datastorehb.HostID
 	memory uint64
 	ends   datastorehb.Instant
+	won    uint64 // the generation under which it runs; the order counts until that is known
 }
 
 // history is how the starts of a machine have gone lately.
@@ -72,12 +74,12 @@ func (c *Core) lead() {
 // consider closes the term of a host that has gone silent on a datastore, if
 // machines hang on it (R7).
 func (c *Core) consider(f *footing, w *watch) {
-	if c.heard(w.host) || w.Silence() < 2*c.interval() || w.host == c.cfg.Self.Host {
+	if c.heard(w.host) || w.host == c.cfg.Self.Host {
 		return
 	}
-	if !w.listBusy && c.due(w.nextList) {
-		w.listBusy, w.nextList = true, c.now.Add(c.cfg.Timing.Takeover)
-		c.do(ReadList{Datastore: f.ID, Host: w.host})
+	c.readListOf(f, w)
+	if w.Silence() < 2*c.interval() {
+		return
 	}
 	if end, ok := w.Ends(c.cfg.Timing.Takeover); !ok || w.busy || !c.due(end) || !c.holdsMachines(f, w) {
 		return
@@ -90,6 +92,19 @@ func (c *Core) consider(f *footing, w *watch) {
 	c.do(ClaimTerm{Datastore: f.ID, Term: datastorehb.Term{Host: w.host, Number: t.Number + 1, First: t.Number + 1, Closed: true,
 		Timing: datastorehb.Timing{Interval: t.Timing.Interval, Lease: t.Timing.Lease, Freeze: t.Timing.Freeze},
 		Reason: fmt.Sprintf("silent for %v of %v", w.Silence().Round(time.Millisecond), w.Required(c.cfg.Timing.Takeover))}})
+}
+
+// readListOf reads the power-on list of a host that is not heard: what it gives
+// up, being isolated, it can tell on the datastore alone.
+func (c *Core) readListOf(f *footing, w *watch) {
+	if w.listBusy || !c.due(w.nextList) {
+		return
+	}
+	w.listBusy, w.nextList = true, c.now.Add(c.cfg.Timing.Takeover)
+	if w.slot.Slot.Flags&datastorehb.SlotIsolated != 0 {
+		w.nextList = c.now.Add(c.interval())
+	}
+	c.do(ReadList{Datastore: f.ID, Host: w.host})
 }
 
 // holdsMachines reports whether a host's newest term carries machines.
@@ -123,6 +138,21 @@ func (c *Core) onListRead(o ListRead) {
 			c.do(ReadMachine{Datastore: f.ID, VM: l.VM, Purpose: ForCatalogue})
 		}
 	}
+	c.lookUpMissing(f, o.List)
+}
+
+// lookUpMissing reads the machines that a host is thought to run and does not
+// list. That they are missing is no end of them (R8): their generations tell.
+func (c *Core) lookUpMissing(f *footing, list poweron.List) {
+	for _, i := range f.infos {
+		g := i.newest()
+		if g == nil || g.Kind != poweron.Run || g.Owner != list.Writer.Host {
+			continue
+		}
+		if !slices.ContainsFunc(list.Machines, func(l poweron.Listed) bool { return l.VM == i.vm }) {
+			c.do(ReadMachine{Datastore: f.ID, VM: i.vm, Purpose: ForCatalogue})
+		}
+	}
 }
 
 // onClosed takes in the result of closing another host's term.
@@ -147,7 +177,12 @@ func (c *Core) onClosed(f *footing, o TermClaimed) {
 // expireOrders gives up orders that were not answered in time, and those of
 // hosts that are not live any more.
 func (c *Core) expireOrders() {
-	for vm, o := range c.mastery.orders {
+	for _, vm := range slices.SortedFunc(maps.Keys(c.mastery.orders), compareUUID) {
+		o := c.mastery.orders[vm]
+		if i := o.home.info(vm); o.won > 0 && (i != nil && i.Generation.Number >= o.won || c.due(o.ends)) {
+			delete(c.mastery.orders, vm)
+			continue
+		}
 		if o.host != c.cfg.Self.Host && !c.heard(o.host) {
 			c.failed(vm, o.host, fmt.Sprintf("%s is not heard any more", c.HostName(o.host)))
 		} else if c.due(o.ends) {
@@ -170,6 +205,20 @@ func (c *Core) failed(vm uuid.UUID, h datastorehb.HostID, why string) {
 	hist.failed[at].Times++
 }
 
+// failedOn says where a machine failed lately: by the answers to orders, and by
+// the word of a holder that gave it up so that it starts elsewhere.
+func (c *Core) failedOn(i *info) []poweron.Failed {
+	failed := c.history(i.vm).failed
+	g := i.newest()
+	if g == nil || g.Kind != poweron.Released || g.Reason != poweron.Crashed && g.Reason != poweron.StartFailed && g.Reason != poweron.Isolation {
+		return failed
+	}
+	if slices.ContainsFunc(failed, func(f poweron.Failed) bool { return f.Host == g.Owner }) {
+		return failed
+	}
+	return append(slices.Clone(failed), poweron.Failed{Host: g.Owner, Times: 1})
+}
+
 func (c *Core) history(vm uuid.UUID) *history {
 	if c.mastery.histories == nil {
 		c.mastery.histories = map[uuid.UUID]*history{}
@@ -187,7 +236,7 @@ func (c *Core) onOrderEnded(from datastorehb.HostID, msg Message) {
 	}
 	c.mastery.stale = true
 	if msg.OK {
-		delete(c.mastery.orders, msg.VM)
+		o.won = msg.Generation
 		delete(c.mastery.histories, msg.VM)
 	} else {
 		c.failed(msg.VM, from, msg.Why)
@@ -209,7 +258,7 @@ func (c *Core) plan() {
 			if c.wants(f, i) {
 				homes[i.vm] = f
 				in.Machines = append(in.Machines, poweron.Machine{VM: i.vm, Name: i.Entry.Name, Priority: i.Entry.Policy.Priority,
-					Memory: i.Entry.Memory, Home: f.ID, Failed: c.history(i.vm).failed})
+					Memory: i.Entry.Memory, Home: f.ID, Failed: c.failedOn(i)})
 			}
 		}
 	}
@@ -239,12 +288,19 @@ func (c *Core) wants(f *footing, i *info) bool {
 			c.learnTermsOf(f, g.Owner)
 		}
 	}
-	if g != nil && !over {
+	if g != nil && (!over || c.gaveUp(g)) {
 		return false
 	}
 	wants, _ := poweron.Wants(i.Entry, i.Revision, g, over)
 	h := c.mastery.histories[i.vm]
 	return wants && (h == nil || c.due(h.next))
+}
+
+// gaveUp reports whether this host gave the machine up because it is isolated,
+// for somebody else to start. It may still start what others have lost: it
+// could be the last host there is.
+func (c *Core) gaveUp(g *poweron.Generation) bool {
+	return c.net.isolated && g.Kind == poweron.Released && g.Reason == poweron.Isolation && g.Owner == c.cfg.Self.Host
 }
 
 // learnTermsOf has the terms read of a host that holds a generation but has no slot in sight.
@@ -270,6 +326,7 @@ func (c *Core) planHosts() (hosts []poweron.Host) {
 			}
 		} else {
 			c.describePeer(m.ID, &h)
+			h.Used = max(h.Used, c.memoryHeld(m.ID))
 		}
 		for vm, o := range c.mastery.orders {
 			if o.host == m.ID {
@@ -282,6 +339,19 @@ func (c *Core) planHosts() (hosts []poweron.Host) {
 		hosts = append(hosts, h)
 	}
 	return hosts
+}
+
+// memoryHeld is how much memory the machines need that a host runs by what the
+// datastores say. The host's own word may be half a second old.
+func (c *Core) memoryHeld(h datastorehb.HostID) (bytes uint64) {
+	for _, f := range c.footings {
+		for _, i := range f.infos {
+			if g := i.newest(); g != nil && g.Kind == poweron.Run && g.Owner == h {
+				bytes += i.Entry.Memory
+			}
+		}
+	}
+	return bytes
 }
 
 // order asks a host to start a machine.

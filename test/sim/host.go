@@ -102,6 +102,11 @@ func (h *host) goOn() {
 	if h.guard != nil {
 		h.guard.turn()
 	}
+	for _, p := range h.processes {
+		if p.state == freezing {
+			p.state = frozen // in no time: see the fault budget
+		}
+	}
 	h.w.seeExecution()
 	later := h.later
 	h.later = nil

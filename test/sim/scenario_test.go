@@ -3,22 +3,520 @@ package sim
 import (
 	"testing"
 	"time"
+
+	"storebeat/agent/core"
+	"storebeat/poweron"
 )
+
+func TestSameSeedSameTrace(t *testing.T) {
+	run := func() string {
+		c := newCluster(t, Default())
+		c.master().powerOff()
+		c.Run(30 * time.Second)
+		return c.Trace().String()
+	}
+	if a, b := run(), run(); a != b {
+		t.Fatal("two runs of one seed have different traces")
+	}
+}
 
 func TestClusterComesUpAndStartsItsMachines(t *testing.T) {
 	c := newCluster(t, Default())
 	if c.allStarts() != 6 {
 		c.fatalf("%d starts of 6 machines", c.allStarts())
 	}
+	for _, h := range c.hosts {
+		if len(c.on(h)) != 2 {
+			c.fatalf("%s runs %v: the machines are not spread", h.name, c.on(h))
+		}
+	}
 }
 
-func TestDeadHostsMachinesRunElsewhere(t *testing.T) {
+// TestLostHosts is about what a user waits for: from the loss of power to
+// machines that run elsewhere.
+func TestLostHosts(t *testing.T) {
+	tests := []struct {
+		name   string
+		setup  Setup
+		within time.Duration
+		lose   func(c *cluster) []*host
+	}{
+		{"subordinate", Default(), 6500 * time.Millisecond, func(c *cluster) []*host { return c.others(c.master())[:1] }},
+		{"master", Default(), 6500 * time.Millisecond, func(c *cluster) []*host { return []*host{c.master()} }},
+		{"master and another", Default(), 6500 * time.Millisecond, func(c *cluster) []*host { return append(c.others(c.master())[:1], c.master()) }},
+		{"subordinate, fast", Fast(), 3 * time.Second, func(c *cluster) []*host { return c.others(c.master())[:1] }},
+		{"master, fast", Fast(), 3 * time.Second, func(c *cluster) []*host { return []*host{c.master()} }},
+		{"master and another, fast", Fast(), 3 * time.Second, func(c *cluster) []*host { return append(c.others(c.master())[:1], c.master()) }},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			var worst time.Duration
+			for seed := range uint64(20) {
+				test.setup.Seed = seed + 1
+				c := newCluster(t, test.setup)
+				c.Run(c.between(0, test.setup.Timing.Interval))
+				m, lost := c.mark(), 0
+				for _, h := range test.lose(c) {
+					lost += len(c.on(h))
+					h.powerOff()
+				}
+				worst = max(worst, c.settles(test.within))
+				c.started(m, lost)
+				c.Run(30 * time.Second)
+				c.started(m, lost)
+			}
+			t.Logf("at worst %v", worst)
+		})
+	}
+}
+
+func TestAgentBackWithinItsLeaseDisturbsNothing(t *testing.T) {
+	for seed := range uint64(20) {
+		s := Default()
+		s.Seed = seed + 1
+		c := newCluster(t, s)
+		m := c.mark()
+		for _, h := range c.hosts {
+			c.restartAgent(h, c.between(100*time.Millisecond, 2*time.Second))
+			c.Run(12 * time.Second)
+		}
+		c.quiet(m)
+	}
+}
+
+func TestAgentBackAfterItsLease(t *testing.T) {
+	for _, away := range []time.Duration{4200 * time.Millisecond, 4900 * time.Millisecond, 5300 * time.Millisecond, 6 * time.Second, 20 * time.Second} {
+		for seed := range uint64(10) {
+			s := Default()
+			s.Seed = seed + 1
+			c := newCluster(t, s)
+			m := c.mark()
+			h := c.hosts[int(seed)%3]
+			lost := len(c.on(h))
+			c.restartAgent(h, away)
+			c.Run(away)
+			c.settles(20 * time.Second)
+			if n := c.allStarts() - m.starts; n > lost {
+				c.fatalf("%d starts for %d lost machines", n, lost)
+			}
+			c.Run(30 * time.Second)
+			c.settles(time.Second)
+			if n := c.allStarts() - m.starts; n > lost {
+				c.fatalf("%d starts for %d lost machines", n, lost)
+			}
+		}
+	}
+}
+
+func TestGuardKilled(t *testing.T) {
+	for seed := range uint64(10) {
+		s := Default()
+		s.Seed = seed + 1
+		c := newCluster(t, s)
+		m := c.mark()
+		for _, h := range c.hosts {
+			h.killGuard()
+			c.settles(4 * time.Second)
+			c.Run(5 * time.Second)
+		}
+		c.started(m, 0)
+	}
+}
+
+func TestAgentPaused(t *testing.T) {
+	for _, for_ := range []time.Duration{2 * time.Second, 4100 * time.Millisecond, 5 * time.Second, 7 * time.Second, 60 * time.Second} {
+		s := Default()
+		s.Seed = uint64(for_)
+		c := newCluster(t, s)
+		m := c.mark()
+		h := c.others(c.master())[0]
+		lost := len(c.on(h))
+		h.agent.pause()
+		c.Run(for_)
+		h.agent.resume()
+		c.settles(20 * time.Second)
+		c.Run(20 * time.Second)
+		if n := c.allStarts() - m.starts; n != 0 && n != lost {
+			c.fatalf("%d starts for %d machines", n, lost)
+		}
+	}
+}
+
+func TestHostStandsStill(t *testing.T) {
+	for _, for_ := range []time.Duration{2 * time.Second, 4100 * time.Millisecond, 5 * time.Second, 5500 * time.Millisecond, 7 * time.Second, 60 * time.Second} {
+		for seed := range uint64(5) {
+			s := Default()
+			s.Seed = seed + 1
+			c := newCluster(t, s)
+			m := c.mark()
+			h := c.hosts[seed%3]
+			lost := len(c.on(h))
+			h.stop()
+			c.Run(for_)
+			h.goOn()
+			c.settles(20 * time.Second)
+			c.Run(20 * time.Second)
+			if n := c.allStarts() - m.starts; n != 0 && n != lost {
+				c.fatalf("%d starts for %d machines", n, lost)
+			}
+		}
+	}
+}
+
+func TestStallForAllFreezesAndThaws(t *testing.T) {
+	for _, for_ := range []time.Duration{5 * time.Second, 30 * time.Second, 60 * time.Second, 600 * time.Second} {
+		t.Run(for_.String(), func(t *testing.T) {
+			c := newCluster(t, Default())
+			m := c.mark()
+			for _, s := range c.stores {
+				c.hang(s)
+			}
+			c.Run(for_)
+			for _, s := range c.stores {
+				c.mend(s)
+			}
+			t.Logf("all thawed %v after the end", c.settles(3*time.Second))
+			c.Run(30 * time.Second)
+			c.started(m, 0)
+			if n := c.since(m, "term-closed") + c.since(m, "start-ordered") + c.since(m, "machine-reclaimed"); n > 0 {
+				c.fatalf("%d takeovers", n)
+			}
+		})
+	}
+}
+
+func TestShortGlitchesDisturbNothing(t *testing.T) {
+	for _, for_ := range []time.Duration{500 * time.Millisecond, time.Second, 2 * time.Second, 2900 * time.Millisecond} {
+		c := newCluster(t, Default())
+		m := c.mark()
+		for _, s := range c.stores {
+			c.hang(s)
+		}
+		c.Run(for_)
+		for _, s := range c.stores {
+			c.mend(s)
+		}
+		c.Run(20 * time.Second)
+		c.quiet(m)
+		c.part(c.hosts[:1], c.hosts[1:])
+		c.Run(for_)
+		c.join()
+		c.Run(20 * time.Second)
+		c.quiet(m)
+	}
+}
+
+func TestLostPathIsVouchedFor(t *testing.T) {
+	for _, lose := range []func(c *cluster, s *store, h *host){
+		func(c *cluster, s *store, h *host) { c.hang(s, h) },
+		func(c *cluster, s *store, h *host) { c.sever(s, h) },
+	} {
+		c := newCluster(t, Default())
+		m := c.mark()
+		h := c.others(c.master())[0]
+		lost := len(c.on(h))
+		for _, s := range c.stores {
+			lose(c, s, h)
+		}
+		c.Run(60 * time.Second)
+		c.quiet(m)
+		// Now the network goes too: the others take over, and what comes back is put down.
+		c.part([]*host{h}, c.others(h))
+		if _, ok := c.RunUntil(10*time.Second, func() bool { return c.allStarts()-m.starts == lost }); !ok {
+			c.fatalf("its machines were not taken over")
+		}
+		c.heal()
+		c.settles(20 * time.Second)
+		c.started(m, lost)
+	}
+}
+
+func TestMastersLostPathIsVouchedFor(t *testing.T) {
 	c := newCluster(t, Default())
-	victim := c.others(c.master())[0]
-	lost := len(c.on(victim))
 	m := c.mark()
-	victim.powerOff()
-	took := c.settles(6500 * time.Millisecond)
-	t.Logf("%d machines run elsewhere after %v", lost, took)
+	h := c.master()
+	for _, s := range c.stores {
+		c.hang(s, h)
+	}
+	c.Run(60 * time.Second)
+	c.quiet(m)
+	c.heal()
+	c.Run(20 * time.Second)
+	c.quiet(m)
+}
+
+func TestOneOfTwoDatastoresLost(t *testing.T) {
+	c := newCluster(t, Default())
+	m := c.mark()
+	c.hang(c.stores[0])
+	c.Run(60 * time.Second)
+	for i, vm := range c.vms {
+		if on := c.executing(vm); len(on) != i%2 {
+			c.fatalf("vm%d runs on %d hosts", i+1, len(on))
+		}
+	}
+	c.mend(c.stores[0])
+	c.settles(3 * time.Second)
+	c.started(m, 0)
+}
+
+func TestNetworkPartitionAlone(t *testing.T) {
+	for _, size := range []int{1, 2} {
+		c := newCluster(t, Default())
+		m := c.mark()
+		c.part(c.hosts[:size], c.hosts[size:])
+		c.Run(5 * time.Minute)
+		c.join()
+		c.Run(20 * time.Second)
+		c.quiet(m)
+	}
+}
+
+func TestWholeNetworkLost(t *testing.T) {
+	for _, response := range []poweron.IsolationResponse{poweron.Leave, poweron.ShutDown, poweron.PowerOff} {
+		s := Default()
+		s.Policy.Isolation = response
+		s.Isolation = []string{"gateway"}
+		c := newCluster(t, s)
+		m := c.mark()
+		for i := range c.hosts {
+			c.part(c.hosts[i:i+1], c.others(c.hosts[i]))
+			c.hosts[i].reachable = false
+		}
+		c.Run(5 * time.Minute)
+		c.heal()
+		c.Run(30 * time.Second)
+		c.quiet(m)
+	}
+}
+
+func TestIsolation(t *testing.T) {
+	for _, test := range []struct {
+		response poweron.IsolationResponse
+		moves    bool
+	}{{poweron.Leave, false}, {poweron.ShutDown, true}, {poweron.PowerOff, true}} {
+		for seed := range uint64(6) {
+			s := Default()
+			s.Seed = seed + 1
+			s.Policy.Isolation = test.response
+			s.Isolation = []string{"gateway"}
+			c := newCluster(t, s)
+			m := c.mark()
+			h := c.hosts[seed%3]
+			lost := len(c.on(h))
+			c.part([]*host{h}, c.others(h))
+			h.reachable = false
+			c.Run(40 * time.Second)
+			want := 0
+			if test.moves {
+				want = lost
+			}
+			if c.since(m, "isolated") != 1 {
+				c.fatalf("%d hosts are isolated", c.since(m, "isolated"))
+			}
+			c.started(m, want)
+			c.heal()
+			c.settles(20 * time.Second)
+			c.Run(20 * time.Second)
+			c.started(m, want)
+		}
+	}
+}
+
+func TestOneWayCut(t *testing.T) {
+	for _, in := range []bool{true, false} {
+		c := newCluster(t, Default())
+		m := c.mark()
+		h := c.others(c.master())[0]
+		if in {
+			c.cut(c.others(h), []*host{h})
+		} else {
+			c.cut([]*host{h}, c.others(h))
+		}
+		c.Run(2 * time.Minute)
+		c.join()
+		c.Run(20 * time.Second)
+		c.quiet(m)
+	}
+}
+
+func TestUserCommands(t *testing.T) {
+	c := newCluster(t, Default())
+	m := c.mark()
+	vm := c.vms[0]
+	c.ask(c.hosts[1], core.Stop, 1)
+	if _, ok := c.RunUntil(10*time.Second, func() bool { return len(c.executing(vm)) == 0 }); !ok {
+		c.fatalf("vm1 was not stopped")
+	}
+	c.Run(2 * time.Minute)
+	c.started(m, 0)
+	c.settles(time.Second)
+	c.ask(c.hosts[2], core.Start, 1)
+	if took, ok := c.RunUntil(10*time.Second, func() bool { return len(c.executing(vm)) == 1 }); !ok {
+		c.fatalf("vm1 was not started")
+	} else {
+		t.Logf("started %v after the command", took)
+	}
+	c.ask(c.hosts[0], core.Unprotect, 1)
+	c.Run(5 * time.Second)
+	h := c.executing(vm)
+	if len(h) != 1 {
+		c.fatalf("an unprotected machine goes on running")
+	}
+	h[0].powerOff()
+	c.Run(60 * time.Second)
+	if len(c.executing(vm)) != 0 {
+		c.fatalf("an unprotected machine was started")
+	}
+	h[0].powerOn()
+	c.Run(60 * time.Second)
+	if len(c.executing(vm)) != 0 {
+		c.fatalf("an unprotected machine was started")
+	}
+	c.ask(c.hosts[0], core.Start, 99)
+	c.Run(5 * time.Second)
+	if n := len(c.replies); uint64(n) != c.commands {
+		c.fatalf("%d replies to %d commands", n, c.commands)
+	}
+	c.sound()
+}
+
+// TestUserRaces has a user change their mind while a machine is being taken over.
+func TestUserRaces(t *testing.T) {
+	for _, verb := range []core.Verb{core.Stop, core.Unprotect} {
+		for at := 4 * time.Second; at < 6*time.Second; at += 50 * time.Millisecond {
+			s := Default()
+			s.Seed = uint64(at)
+			c := newCluster(t, s)
+			h := c.others(c.master())[0]
+			vm := c.on(h)[0]
+			h.powerOff()
+			c.Run(at)
+			c.ask(c.master(), verb, vm)
+			c.Run(15 * time.Second)
+			if verb == core.Stop && len(c.executing(c.vms[vm-1])) != 0 {
+				c.fatalf("vm%d runs though its user stopped it", vm)
+			}
+			c.settles(10 * time.Second)
+			c.command(c.master(), core.Command{Verb: core.Start, VM: c.vms[vm-1].String()})
+			c.Run(10 * time.Second)
+			c.settles(10 * time.Second)
+			if len(c.executing(c.vms[vm-1])) != 1 {
+				c.fatalf("vm%d does not run though its user started it", vm)
+			}
+		}
+	}
+}
+
+func TestMachineCrashes(t *testing.T) {
+	c := newCluster(t, Default())
+	vm := c.vms[0]
+	first := c.executing(vm)[0]
+	for i, want := range []struct {
+		moves, held bool
+	}{{}, {}, {moves: true}, {}, {}, {held: true}} {
+		on := c.executing(vm)
+		if len(on) != 1 {
+			c.fatalf("crash %d: vm1 runs on %d hosts", i+1, len(on))
+		}
+		m := c.mark()
+		on[0].process(vm).end(core.EndedByCrash, "crashed")
+		if want.held {
+			c.Run(3 * time.Minute)
+			if len(c.executing(vm)) != 0 {
+				c.fatalf("vm1 is not held")
+			}
+			continue
+		}
+		if _, ok := c.RunUntil(40*time.Second, func() bool { return len(c.executing(vm)) == 1 }); !ok {
+			c.fatalf("crash %d: vm1 was not started again", i+1)
+		}
+		if moved := c.executing(vm)[0] != on[0]; moved != want.moves {
+			c.fatalf("crash %d: moved is %t", i+1, moved)
+		}
+		c.started(m, 1)
+	}
+	_ = first
+	c.settles(time.Second)
+	c.ask(c.hosts[0], core.Start, 1)
+	c.Run(5 * time.Second)
+	if len(c.executing(vm)) != 1 {
+		c.fatalf("a held machine is let go by its user")
+	}
+	c.sound()
+}
+
+func TestGuestShutsDown(t *testing.T) {
+	c := newCluster(t, Default())
+	vm := c.vms[3]
+	c.executing(vm)[0].process(vm).end(core.EndedByGuest, "shut down")
+	c.Run(2 * time.Minute)
+	if len(c.executing(vm)) != 0 {
+		c.fatalf("a guest that shut itself down was started")
+	}
+	c.settles(time.Second)
+}
+
+func TestDatastoreReplacedOrRolledBack(t *testing.T) {
+	for _, how := range []string{"replaced", "rolled back"} {
+		c := newCluster(t, Default())
+		s := c.stores[0]
+		old := s.snapshot()
+		h := c.executing(c.vms[0])[0]
+		c.ask(c.hosts[0], core.Stop, 1)
+		c.Run(20 * time.Second)
+		c.ask(c.hosts[0], core.Start, 1)
+		c.Run(20 * time.Second)
+		m := c.mark()
+		if how == "replaced" {
+			s.contents, s.identity = emptyContents(), c.uuid()
+		} else {
+			s.contents = old
+		}
+		c.Run(75 * time.Second)
+		if n := c.since(m, "datastore-distrusted"); n != 3 {
+			c.fatalf("%s: %d hosts distrust it", how, n)
+		}
+		h.powerOff()
+		c.Run(30 * time.Second)
+		for i, vm := range c.vms {
+			if on := c.executing(vm); len(on) != i%2 {
+				c.fatalf("%s: vm%d runs on %d hosts", how, i+1, len(on))
+			}
+		}
+		if v := c.Violations(); len(v) > 0 {
+			c.fatalf("%s: %s", how, v[0])
+		}
+	}
+}
+
+func TestTwoComputersWithOneID(t *testing.T) {
+	c := newCluster(t, Default())
+	m := c.mark()
+	twin := c.addHost(2)
+	twin.powerOn()
+	c.Run(2 * time.Minute)
+	c.sound()
+	if n := c.since(m, "term-closed") + c.since(m, "lease-lapsed") + c.since(m, "machine-started"); n > 0 {
+		c.fatalf("%d things happened to machines", n)
+	}
+	if c.since(m, "datastore-distrusted") == 0 {
+		c.fatalf("nobody noticed")
+	}
+}
+
+func TestComputerReplacedByAnotherWithItsID(t *testing.T) {
+	c := newCluster(t, Default())
+	m := c.mark()
+	h := c.others(c.master())[0]
+	lost := len(c.on(h))
+	h.powerOff()
+	twin := c.addHost(h.id)
+	twin.powerOn()
+	c.Run(60 * time.Second)
+	c.settles(10 * time.Second)
 	c.started(m, lost)
+	twin.powerOff()
+	c.Run(time.Second)
+	c.settles(20 * time.Second)
 }

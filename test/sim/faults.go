@@ -1,0 +1,94 @@
+package sim
+
+import "time"
+
+// hang makes every operation of hosts on a datastore wait. Without hosts the
+// datastore itself hangs.
+func (w *World) hang(s *store, hosts ...*host) {
+	if len(hosts) == 0 {
+		w.note(s.name(), "hangs")
+		s.hung = true
+	}
+	for _, h := range hosts {
+		w.note(h.name, "its path to %s hangs", s.name())
+		h.paths[s.index].hung = true
+	}
+}
+
+// sever makes every operation of hosts on a datastore fail at once.
+func (w *World) sever(s *store, hosts ...*host) {
+	for _, h := range hosts {
+		w.note(h.name, "its path to %s is broken", s.name())
+		h.paths[s.index].broken = true
+	}
+}
+
+// mend ends every fault between hosts and a datastore, and those of the datastore itself.
+func (w *World) mend(s *store, hosts ...*host) {
+	if len(hosts) == 0 {
+		w.note(s.name(), "works again")
+		s.hung = false
+		for _, h := range w.hosts {
+			h.release(s)
+		}
+	}
+	for _, h := range hosts {
+		w.note(h.name, "its path to %s works again", s.name())
+		p := h.paths[s.index]
+		p.hung, p.broken, p.slow, p.errors, p.lost, p.late = false, false, 0, 0, 0, 0
+		h.release(s)
+	}
+}
+
+// cut cuts the network from some hosts to others, in this direction alone.
+func (w *World) cut(from, to []*host) {
+	for _, a := range from {
+		for _, b := range to {
+			w.note(a.name, "is cut off from %s", b.name)
+			w.network.links[a.index][b.index].cut = true
+		}
+	}
+}
+
+// part cuts the network between two groups of hosts, in both directions.
+func (w *World) part(a, b []*host) {
+	w.cut(a, b)
+	w.cut(b, a)
+}
+
+// join ends every fault of the network.
+func (w *World) join() {
+	w.note("network", "works again")
+	for i := range w.network.links {
+		clear(w.network.links[i])
+	}
+	for _, h := range w.hosts {
+		h.reachable = true
+	}
+}
+
+// restartAgent kills a host's agent and starts it again some time later.
+func (w *World) restartAgent(h *host, after time.Duration) {
+	h.killAgent()
+	w.after(after, h.at(h.startAgent))
+}
+
+// heal ends every fault of everything.
+func (w *World) heal() {
+	w.note("world", "everything heals")
+	w.join()
+	for _, s := range w.stores {
+		w.mend(s)
+		w.mend(s, w.hosts...)
+	}
+	for _, h := range w.hosts {
+		h.slowStart, h.badStart = 0, false
+		h.goOn()
+		h.agent.resume()
+		if !h.powered {
+			h.powerOn()
+		} else if h.agent == nil {
+			w.after(0, h.at(h.startAgent))
+		}
+	}
+}
