@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -145,12 +146,73 @@ func (c *cluster) start(h *host) error {
 	if err := h.agent.Start(); err != nil {
 		return fmt.Errorf("start the agent of %s: %w", h.name, err)
 	}
+	if err := h.remember(); err != nil {
+		return err
+	}
 	h.ended = make(chan struct{})
 	go func(cmd *exec.Cmd, ended chan struct{}) {
 		_ = cmd.Wait()
 		close(ended)
 	}(h.agent, h.ended)
 	return nil
+}
+
+// agentFile holds the handle of a host's agent, for End.
+const agentFile = "agent.json"
+
+func (h *host) remember() error {
+	handle, err := freeze.Of(h.agent.Process.Pid, "")
+	if err != nil {
+		return err
+	}
+	content, err := json.Marshal(handle)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(h.dir, agentFile), content, 0o644)
+}
+
+// End ends a cluster that a demo has kept in dir, and removes dir.
+func End(ctx context.Context, dir string) error {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	configs, err := filepath.Glob(filepath.Join(dir, "host*", "storebeat.hcl"))
+	if err != nil || len(configs) == 0 {
+		return fmt.Errorf("%s holds no demo cluster: name the directory that storebeat demo --keep printed", dir)
+	}
+	c := &cluster{dir: dir}
+	for _, path := range configs {
+		cfg, diags := config.Load(path)
+		if cfg == nil {
+			return fmt.Errorf("%s", config.Describe(diags))
+		}
+		self, err := cfg.FindSelf("", "")
+		if err != nil {
+			return err
+		}
+		c.id = cfg.Cluster.UUID
+		h := &host{name: self.Name, id: self.ID, dir: filepath.Dir(path), config: path}
+		if err := h.endAgent(ctx); err != nil {
+			return err
+		}
+		c.hosts = append(c.hosts, h)
+	}
+	return errors.Join(c.end(ctx), os.RemoveAll(dir))
+}
+
+// endAgent ends the agent that an earlier process started.
+func (h *host) endAgent(ctx context.Context) error {
+	content, err := os.ReadFile(filepath.Join(h.dir, agentFile))
+	if err != nil {
+		return err
+	}
+	var handle freeze.Handle
+	if err := json.Unmarshal(content, &handle); err != nil {
+		return fmt.Errorf("%s: %w", filepath.Join(h.dir, agentFile), err)
+	}
+	return errors.Join(unlessGone(handle.Kill()), unlessGone(freeze.Wait(ctx, handle)))
 }
 
 // processes lists the machine processes of a host.

@@ -81,6 +81,7 @@ func (a *app) addCommands(root *cobra.Command) {
 	add("change", newInit(a), newConfig(a), newDatastore(a))
 	add("run", newAgent(a), newGuard(a))
 	add("look", newVersion(a))
+	add("run", newDemo(a))
 	root.AddCommand(newJournalStore(a), newTicker())
 }
 
