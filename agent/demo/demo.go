@@ -2,24 +2,15 @@ package demo
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"time"
 
-	"github.com/google/uuid"
-
-	"storebeat/agent"
-	"storebeat/agent/core"
-	"storebeat/agent/hypervisor/process"
-	"storebeat/agent/hypervisor/qemu"
-	"storebeat/agent/hypervisor/qemu/bootsector"
+	"storebeat/agent/demo/cluster"
 	"storebeat/datastorehb"
-	"storebeat/poweron"
 )
 
 // Options choose the demo.
@@ -59,18 +50,15 @@ func (o Options) Validate() error {
 type demo struct {
 	Options
 	out      io.Writer
-	cluster  *cluster
+	cluster  *cluster.Cluster
 	machines []*machine
 	journal  *recorder
 	results  []Result
 }
 
-// machine is one guest of the demo, with its oracle.
+// machine is one guest of the demo.
 type machine struct {
-	name   string
-	vm     uuid.UUID
-	home   datastore
-	oracle *oracle
+	*cluster.Machine
 	owner  datastorehb.HostID // that ran it when its host was killed last
 	struck int                // how often its host was killed
 }
@@ -103,7 +91,7 @@ func (d *demo) cleanUp(failed error) error {
 	defer cancel()
 	var err error
 	if d.cluster != nil {
-		err = d.cluster.end(ctx)
+		err = d.cluster.End(ctx)
 	}
 	if failed != nil {
 		fmt.Fprintf(d.out, "\nThe logs are left in %s\n", d.Dir)
@@ -133,20 +121,14 @@ func (d *demo) chooseDriver() {
 func (d *demo) run(ctx context.Context) error {
 	d.say("Storebeat demo: %d hosts, %d datastores, %d machines (%s), profile %s, in %s", d.Hosts, d.Datastores, d.VMs, d.Driver, d.Profile, d.Dir)
 	d.say("What it is not: all hosts share this computer and local directories stand in for shared storage, so it measures Storebeat and not your storage.\n")
-	var err error
-	if d.cluster, err = build(d.Options, d.Dir); err != nil {
+	if err := d.begin(); err != nil {
 		return err
-	}
-	for _, h := range d.cluster.hosts {
-		if err := d.cluster.start(h); err != nil {
-			return err
-		}
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	d.journal = newRecorder(ctx, d)
 	d.say("Waiting for the agents to elect a master …")
-	if err := await(ctx, 60*time.Second, "the cluster to form", func() (bool, string) { return d.cluster.settled(ctx, 0) }); err != nil {
+	if err := cluster.Await(ctx, 60*time.Second, "the cluster to form", func() (bool, string) { return d.cluster.Settled(ctx, 0) }); err != nil {
 		return err
 	}
 	if err := d.protectAll(ctx); err != nil {
@@ -164,48 +146,38 @@ func (d *demo) run(ctx context.Context) error {
 	return d.conclude()
 }
 
+// begin builds the cluster and starts its agents.
+func (d *demo) begin() error {
+	binary, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	d.cluster, err = cluster.Build(cluster.Options{Binary: binary, Dir: d.Dir, Hosts: d.Hosts, Datastores: d.Datastores, Profile: d.Profile})
+	if err != nil {
+		return err
+	}
+	return d.cluster.Start()
+}
+
 // protectAll puts every machine on the protected list, spread over the datastores.
 func (d *demo) protectAll(ctx context.Context) error {
 	d.say("Protecting %d machines; the master places and starts them …", d.VMs)
 	for i := range d.VMs {
-		m := &machine{name: fmt.Sprintf("vm%d", i+1), vm: uuid.New(), home: d.cluster.datastores[i%len(d.cluster.datastores)]}
-		m.oracle = &oracle{path: filepath.Join(m.home.path, m.name+".console")}
-		definition, err := d.define(m)
-		if err != nil {
+		m := &machine{Machine: cluster.NewMachine(fmt.Sprintf("vm%d", i+1), d.cluster.Datastores[i%len(d.cluster.Datastores)], d.Driver)}
+		if err := d.cluster.Protect(ctx, d.cluster.Hosts[0], m.Machine); err != nil {
 			return err
-		}
-		cmd := core.Command{Verb: core.Protect, Datastore: m.home.id, Entry: poweron.Entry{VM: m.vm, Name: m.name, Protected: true,
-			Desired: poweron.Running, Policy: poweron.DefaultPolicy(), Driver: d.Driver, Definition: definition, Memory: 1 << 20}}
-		var done agent.CommandResult
-		if err := d.cluster.hosts[0].client.Call(ctx, agent.MethodCommand, cmd, &done); err != nil {
-			return fmt.Errorf("protect %s: %w", m.name, err)
 		}
 		d.machines = append(d.machines, m)
 	}
 	return nil
 }
 
-// define makes a machine's disk and definition.
-func (d *demo) define(m *machine) ([]byte, error) {
-	if d.Driver == "process" {
-		binary, err := os.Executable()
-		if err != nil {
-			return nil, err
-		}
-		return json.Marshal(process.Definition{Command: []string{binary, "ticker", "{{datastore}}/" + m.name + ".console"}})
-	}
-	if err := bootsector.WriteDisk(filepath.Join(m.home.path, m.name+".img")); err != nil {
-		return nil, err
-	}
-	return json.Marshal(qemu.Definition{MemoryMiB: 1, Machine: "pc", SerialLog: m.name + ".console", Disks: []qemu.Disk{{Path: m.name + ".img", Interface: "ide"}}})
-}
-
 // watchConsoles reads every console a hundred times a second.
 func (d *demo) watchConsoles(ctx context.Context) {
 	for ctx.Err() == nil {
 		for _, m := range d.machines {
-			if err := m.oracle.look(); err != nil {
-				d.say("can't read the console of %s: %v", m.name, err)
+			if err := m.Console.Look(); err != nil {
+				d.say("can't read the console of %s: %v", m.Name, err)
 			}
 		}
 		select {
@@ -218,22 +190,21 @@ func (d *demo) watchConsoles(ctx context.Context) {
 // awaitRunning waits until the cluster calls every machine running and every
 // guest has said something itself.
 func (d *demo) awaitRunning(ctx context.Context) error {
-	return await(ctx, 60*time.Second, "every machine to run", func() (bool, string) {
+	return cluster.Await(ctx, 60*time.Second, "every machine to run", func() (bool, string) {
 		for _, m := range d.machines {
-			boots, _ := m.oracle.state()
-			if len(boots) == 0 || boots[len(boots)-1].first.IsZero() {
-				return false, "nothing was heard of the guest " + m.name
+			if newest, _ := m.Console.Newest(); newest.First.IsZero() {
+				return false, "nothing was heard of the guest " + m.Name
 			}
 		}
-		return d.cluster.settled(ctx, d.VMs)
+		return d.cluster.Settled(ctx, d.VMs)
 	})
 }
 
 func (d *demo) tellHowToExplore() {
 	fmt.Fprintf(d.out, "\nThe cluster goes on in %s. Explore it:\n", d.Dir)
-	config := d.cluster.up()[0].config
+	config := d.cluster.Up()[0].Config
 	for _, words := range []string{"status", "vm list", "explain vm vm1", "events --follow"} {
-		fmt.Fprintf(d.out, "  %s --config %s %s\n", d.cluster.binary, config, words)
+		fmt.Fprintf(d.out, "  %s --config %s %s\n", d.cluster.Binary, config, words)
 	}
-	fmt.Fprintf(d.out, "End it with:\n  %s demo --end %s\n", d.cluster.binary, d.Dir)
+	fmt.Fprintf(d.out, "End it with:\n  %s demo --end %s\n", d.cluster.Binary, d.Dir)
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"storebeat/agent/core"
+	"storebeat/agent/demo/cluster"
 )
 
 // Fault is what the demo does to the cluster.
@@ -35,18 +36,18 @@ func (f Fault) validate() error {
 
 // victims chooses the hosts to kill: among those that may be chosen, the ones
 // with the most machines.
-func (d *demo) victims(ctx context.Context) ([]*host, core.View, error) {
-	v, err := d.cluster.up()[0].view(ctx, false)
+func (d *demo) victims(ctx context.Context) ([]*cluster.Host, core.View, error) {
+	v, err := d.cluster.Up()[0].View(ctx, false)
 	if err != nil {
 		return nil, v, err
 	}
-	var master, other *host
+	var master, other *cluster.Host
 	most := -1
 	for i := range v.Hosts {
-		h := d.cluster.hosts[v.Hosts[i].ID-1]
+		h := d.cluster.Hosts[v.Hosts[i].ID-1]
 		if v.Hosts[i].Master {
 			master = h
-		} else if h.agent != nil && v.Hosts[i].Machines > most {
+		} else if h.Up() && v.Hosts[i].Machines > most {
 			other, most = h, v.Hosts[i].Machines
 		}
 	}
@@ -54,11 +55,11 @@ func (d *demo) victims(ctx context.Context) ([]*host, core.View, error) {
 	case master == nil || other == nil:
 		return nil, v, fmt.Errorf("there is no master and other host to choose from")
 	case d.Fault == OneHost:
-		return []*host{other}, v, nil
+		return []*cluster.Host{other}, v, nil
 	case d.Fault == MasterHost:
-		return []*host{master}, v, nil
+		return []*cluster.Host{master}, v, nil
 	}
-	return []*host{master, other}, v, nil
+	return []*cluster.Host{master, other}, v, nil
 }
 
 // strike kills hosts once, waits until their machines run elsewhere, tells the
@@ -71,18 +72,17 @@ func (d *demo) strike(ctx context.Context, run int) error {
 	lost := d.machinesOn(before, victims)
 	var names []string
 	for _, v := range victims {
-		names = append(names, v.name)
+		names = append(names, v.Name)
 	}
 	d.say("\n%s: %s dies now, with agent, guard and %d machines.", d.Fault, strings.Join(names, " and "), len(lost))
 	boots := map[*machine]int{}
 	for _, m := range d.machines {
-		b, _ := m.oracle.state()
-		boots[m] = len(b)
+		_, boots[m] = m.Console.Newest()
 	}
 	d.journal.begin()
 	var killed time.Time
 	for i, v := range victims {
-		at, err := d.cluster.kill(ctx, v)
+		at, err := v.Kill(ctx)
 		if err != nil {
 			return err
 		}
@@ -104,17 +104,17 @@ func (d *demo) strike(ctx context.Context, run int) error {
 	return d.bringBack(ctx, victims)
 }
 
-func (d *demo) machinesOn(v core.View, hosts []*host) (on []*machine) {
+func (d *demo) machinesOn(v core.View, hosts []*cluster.Host) (on []*machine) {
 	for _, state := range v.Machines {
 		for _, h := range hosts {
-			if state.Host != h.id {
+			if state.Host != h.ID {
 				continue
 			}
 			for _, m := range d.machines {
-				if m.vm == state.VM {
+				if m.VM == state.VM {
 					on = append(on, m)
 					m.struck++
-					m.owner = h.id
+					m.owner = h.ID
 				}
 			}
 		}
@@ -124,22 +124,21 @@ func (d *demo) machinesOn(v core.View, hosts []*host) (on []*machine) {
 
 // awaitRestarts waits for the first words of every lost guest.
 func (d *demo) awaitRestarts(ctx context.Context, lost []*machine, boots map[*machine]int) error {
-	return await(ctx, 2*time.Minute, "the lost machines to run elsewhere", func() (bool, string) {
+	return cluster.Await(ctx, 2*time.Minute, "the lost machines to run elsewhere", func() (bool, string) {
 		for _, m := range lost {
-			b, _ := m.oracle.state()
-			if len(b) <= boots[m] || b[len(b)-1].first.IsZero() {
-				return false, m.name + " is silent"
+			if newest, runs := m.Console.Newest(); runs <= boots[m] || newest.First.IsZero() {
+				return false, m.Name + " is silent"
 			}
 		}
 		return true, ""
 	})
 }
 
-func (d *demo) bringBack(ctx context.Context, hosts []*host) error {
+func (d *demo) bringBack(ctx context.Context, hosts []*cluster.Host) error {
 	for _, h := range hosts {
-		if err := d.cluster.start(h); err != nil {
+		if err := h.Start(); err != nil {
 			return err
 		}
 	}
-	return await(ctx, time.Minute, "the cluster to be whole again", func() (bool, string) { return d.cluster.settled(ctx, d.VMs) })
+	return cluster.Await(ctx, time.Minute, "the cluster to be whole again", func() (bool, string) { return d.cluster.Settled(ctx, d.VMs) })
 }

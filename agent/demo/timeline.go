@@ -14,6 +14,7 @@ import (
 
 	"storebeat/agent"
 	"storebeat/agent/core"
+	"storebeat/agent/demo/cluster"
 	"storebeat/agent/journal"
 	"storebeat/datastorehb"
 )
@@ -30,16 +31,16 @@ type recorder struct {
 
 func newRecorder(ctx context.Context, d *demo) *recorder {
 	r := &recorder{demo: d}
-	for _, h := range d.cluster.hosts {
+	for _, h := range d.cluster.Hosts {
 		go r.follow(ctx, h)
 	}
 	return r
 }
 
 // follow follows one agent's journal, through its restarts.
-func (r *recorder) follow(ctx context.Context, h *host) {
+func (r *recorder) follow(ctx context.Context, h *cluster.Host) {
 	for ctx.Err() == nil {
-		_ = h.client.Stream(ctx, agent.MethodFollow, journal.Filter{}, func(value json.RawMessage) error {
+		_ = h.Client.Stream(ctx, agent.MethodFollow, journal.Filter{}, func(value json.RawMessage) error {
 			var e journal.Entry
 			if err := json.Unmarshal(value, &e); err != nil {
 				return err
@@ -54,12 +55,12 @@ func (r *recorder) follow(ctx context.Context, h *host) {
 	}
 }
 
-func (r *recorder) take(h *host, e core.Event) {
+func (r *recorder) take(h *cluster.Host, e core.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.events = append(r.events, e)
 	if !r.telling.IsZero() {
-		r.demo.say("  %+7.2fs  %-6s %s", e.Wall.Sub(r.telling).Seconds(), h.name, e.Text)
+		r.demo.say("  %+7.2fs  %-6s %s", e.Wall.Sub(r.telling).Seconds(), h.Name, e.Text)
 	}
 }
 
@@ -122,18 +123,18 @@ func (d *demo) measure(run int, names []string, killed time.Time, lost []*machin
 		return at.Sub(killed).Seconds()
 	}
 	for _, m := range lost {
-		boots, _ := m.oracle.state()
-		row := MachineResult{Name: m.name, FirstOutput: since(boots[len(boots)-1].first)}
-		if e, ok := d.journal.first(func(e *core.Event) bool { return e.Kind == "start-ordered" && e.VM == m.vm }); ok {
-			row.To = d.cluster.hosts[e.Host-1].name
+		newest, _ := m.Console.Newest()
+		row := MachineResult{Name: m.Name, FirstOutput: since(newest.First)}
+		if e, ok := d.journal.first(func(e *core.Event) bool { return e.Kind == "start-ordered" && e.VM == m.VM }); ok {
+			row.To = d.cluster.Hosts[e.Host-1].Name
 		}
-		if e, ok := d.journal.first(func(e *core.Event) bool { return e.Kind == "generation-won" && e.VM == m.vm }); ok {
+		if e, ok := d.journal.first(func(e *core.Event) bool { return e.Kind == "generation-won" && e.VM == m.VM }); ok {
 			row.Claimed = since(e.Wall)
 		}
-		if e, ok := d.journal.first(func(e *core.Event) bool { return e.Kind == "machine-started" && e.VM == m.vm }); ok {
+		if e, ok := d.journal.first(func(e *core.Event) bool { return e.Kind == "machine-started" && e.VM == m.VM }); ok {
 			row.Started = since(e.Wall)
 		}
-		d.measureLoss(&row, m.home.id, m.owner, since)
+		d.measureLoss(&row, m.Home.ID, m.owner, since)
 		r.Machines = append(r.Machines, row)
 	}
 	return r
@@ -141,7 +142,7 @@ func (d *demo) measure(run int, names []string, killed time.Time, lost []*machin
 
 // measureLoss fills in how the loss of the machine's host was noticed.
 func (d *demo) measureLoss(row *MachineResult, home uuid.UUID, owner datastorehb.HostID, since func(time.Time) float64) {
-	row.From = d.cluster.hosts[owner-1].name
+	row.From = d.cluster.Hosts[owner-1].Name
 	if e, ok := d.journal.first(func(e *core.Event) bool {
 		return e.Host == owner && (e.Kind == "host-dead" || e.Kind == "host-agent-down" || e.Kind == "host-unreachable")
 	}); ok {
@@ -182,10 +183,10 @@ type Summary struct {
 func (d *demo) conclude() error {
 	s := Summary{Results: d.results, Faults: []string{}}
 	for _, m := range d.machines {
-		boots, faults := m.oracle.state()
+		boots, faults := m.Console.State()
 		s.Faults = append(s.Faults, faults...)
 		if len(boots) != 1+m.struck {
-			s.Faults = append(s.Faults, fmt.Sprintf("%s was started %d times, though its host died %d times", m.name, len(boots), m.struck))
+			s.Faults = append(s.Faults, fmt.Sprintf("%s was started %d times, though its host died %d times", m.Name, len(boots), m.struck))
 		}
 	}
 	var times []float64
