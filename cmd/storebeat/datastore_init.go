@@ -36,7 +36,7 @@ to write is printed, and --update-config writes it.
 Do this on one host only. The agent is not needed.`,
 		Example: `  storebeat datastore init nfs1 --update-config
   storebeat datastore init /mnt/nfs1`,
-		Args: cobra.ExactArgs(1),
+		Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeDatastores,
 		RunE: func(_ *cobra.Command, args []string) error { return a.initDatastore(args[0], o) },
 	}
 	cmd.Flags().StringVar(&o.name, "name", "", "`name` to record, when a PATH is given that no datastore block has")
@@ -78,7 +78,7 @@ func (a *app) initDatastore(nameOrPath string, o datastoreInit) error {
 
 // target finds out which directory is meant, and the block that speaks of it.
 func (o datastoreInit) target(file *configFile, nameOrPath string) (block *hclwrite.Block, name, path string, err error) {
-	isPath := strings.ContainsRune(nameOrPath, filepath.Separator) || nameOrPath == "."
+	isPath := isPath(nameOrPath)
 	if isPath {
 		nameOrPath = absolute(nameOrPath)
 	}
@@ -112,4 +112,9 @@ func (a *app) tellInitialised(d initialised, block *hclwrite.Block) error {
 		_, err = fmt.Fprintf(a.out, "Add this block to %s, on every host, and restart the agents:\n\ndatastore %q {\n  path = %q\n  uuid = %q\n}\n", a.config, d.Name, d.Path, d.UUID)
 	}
 	return err
+}
+
+// isPath tells a path from a name, which has no slash.
+func isPath(nameOrPath string) bool {
+	return strings.ContainsRune(nameOrPath, filepath.Separator) || nameOrPath == "."
 }

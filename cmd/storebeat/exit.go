@@ -113,3 +113,20 @@ func (a *app) report(err error) int {
 }
 
 func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
+
+// failures gathers the errors of a command with several parts. Its status is
+// that of the first.
+type failures []error
+
+func (f *failures) add(err error) {
+	if err != nil {
+		*f = append(*f, err)
+	}
+}
+
+func (f failures) join() error {
+	if len(f) == 0 {
+		return nil
+	}
+	return &failure{statusOf(f[0]), errors.Join(f...)}
+}

@@ -46,13 +46,13 @@ A running one:   storebeat status, storebeat explain, storebeat events`,
 	}
 	a.addFlags(root)
 	root.AddGroup(
-		&cobra.Group{ID: "look", Title: "Look at the cluster:"},
-		&cobra.Group{ID: "change", Title: "Set up and change:"},
+		&cobra.Group{ID: "look", Title: "Look at the cluster and change it:"},
+		&cobra.Group{ID: "setup", Title: "Set up:"},
 		&cobra.Group{ID: "run", Title: "Run on every host:"},
 	)
 	a.addCommands(root)
 	root.SetHelpCommandGroupID("look")
-	root.SetCompletionCommandGroupID("change")
+	root.SetCompletionCommandGroupID("setup")
 	root.AddCommand(newExitCodes())
 	return root
 }
@@ -78,9 +78,9 @@ func (a *app) addCommands(root *cobra.Command) {
 			root.AddCommand(c)
 		}
 	}
-	add("change", newInit(a), newConfig(a), newDatastore(a))
+	add("look", newStatus(a), newHost(a), newVM(a), newDatastore(a), newEvents(a), newExplain(a), newVersion(a))
+	add("setup", newInit(a), newConfig(a))
 	add("run", newAgent(a), newGuard(a))
-	add("look", newVersion(a))
 	add("run", newDemo(a))
 	root.AddCommand(newJournalStore(a), newTicker())
 }

@@ -1,0 +1,224 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"storebeat/agent"
+	"storebeat/agent/control"
+	"storebeat/agent/core"
+	"storebeat/agent/journal"
+)
+
+// eventOptions are the flags of events.
+type eventOptions struct {
+	follow              bool
+	vm, host, datastore string
+	kind, since         string
+	limit               int
+	evidence            bool
+}
+
+func newEvents(a *app) *cobra.Command {
+	var o eventOptions
+	cmd := &cobra.Command{
+		Use:   "events",
+		Short: "Show this host's journal: what happened, what was decided, and why",
+		Long: `Shows the newest entries of this host's journal, oldest first. Each host keeps its own:
+verdicts, closed terms and ordered starts stand in the master's.`,
+		Example: `  storebeat events --since 1h
+  storebeat events --vm web --evidence
+  storebeat events --follow -o json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.events(cmd.Context(), o) },
+	}
+	f := cmd.Flags()
+	f.BoolVarP(&o.follow, "follow", "f", false, "go on with entries as they come, until interrupted")
+	f.StringVar(&o.vm, "vm", "", "only those about this machine (`name` or UUID)")
+	f.StringVar(&o.host, "host", "", "only those about this host (`name`)")
+	f.StringVar(&o.datastore, "datastore", "", "only those about this datastore (`name`)")
+	f.StringVar(&o.kind, "kind", "", "only those of this `kind`, such as term-closed")
+	f.StringVar(&o.since, "since", "", "only those since a `time`: 10m, 15:04, 2006-01-02, 2006-01-02T15:04:05Z")
+	f.IntVarP(&o.limit, "limit", "n", 50, fmt.Sprintf("at most so many, at most %d", journal.MaxLimit))
+	f.BoolVarP(&o.evidence, "evidence", "e", false, "also the evidence behind each entry")
+	_ = cmd.RegisterFlagCompletionFunc("vm", a.completing(func(n names) []string { return n.machines }))
+	_ = cmd.RegisterFlagCompletionFunc("host", a.completing(func(n names) []string { return n.hosts }))
+	_ = cmd.RegisterFlagCompletionFunc("datastore", a.completing(func(n names) []string { return n.datastores }))
+	return cmd
+}
+
+func (a *app) events(ctx context.Context, o eventOptions) error {
+	v, err := a.view(ctx, false)
+	if err != nil {
+		return err
+	}
+	filter, err := o.filter(v, time.Now())
+	if err != nil {
+		return err
+	}
+	entries, err := a.listEvents(ctx, filter)
+	if err != nil {
+		return err
+	}
+	show := a.showEvent(v, o.evidence)
+	if o.follow {
+		return a.follow(ctx, filter, entries, show)
+	}
+	return a.print(entries, func() error {
+		for _, e := range entries {
+			if err := show(e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// filter looks names up and reads times.
+func (o eventOptions) filter(v cluster, now time.Time) (f journal.Filter, err error) {
+	f.Kind, f.Limit = core.Kind(o.kind), o.limit
+	if o.limit < 1 || o.limit > journal.MaxLimit {
+		return f, fail(exitUsage, "--limit %d: give it from 1 to %d", o.limit, journal.MaxLimit)
+	}
+	if o.vm != "" {
+		m, err := v.machine(o.vm)
+		if err != nil {
+			return f, err
+		}
+		f.VM = m.VM
+	}
+	if o.host != "" {
+		h, err := v.host(o.host)
+		if err != nil {
+			return f, err
+		}
+		f.Host = h.ID
+	}
+	if o.datastore != "" {
+		d, err := v.datastore(o.datastore)
+		if err != nil {
+			return f, err
+		}
+		f.Datastore = d.ID
+	}
+	if o.since != "" {
+		f.Since, err = parseSince(o.since, now)
+	}
+	return f, err
+}
+
+// parseSince reads a duration back from now, a time of today, or a full time.
+func parseSince(text string, now time.Time) (time.Time, error) {
+	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
+		return now.Add(-d), nil
+	}
+	for _, layout := range []string{"15:04", "15:04:05"} {
+		if t, err := time.Parse(layout, text); err == nil {
+			y, m, d := now.Date()
+			return time.Date(y, m, d, t.Hour(), t.Minute(), t.Second(), 0, now.Location()), nil
+		}
+	}
+	for _, layout := range []string{time.RFC3339, "2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02"} {
+		if t, err := time.ParseInLocation(layout, text, now.Location()); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, fail(exitUsage, "--since %q is no time: write 10m, 15:04, 2006-01-02 or 2006-01-02T15:04:05Z", text)
+}
+
+func (a *app) listEvents(ctx context.Context, f journal.Filter) ([]journal.Entry, error) {
+	entries := []journal.Entry{}
+	err := a.call(ctx, agent.MethodEvents, f, &entries)
+	return entries, err
+}
+
+// follow shows entries as they come. What came between the list and the stream
+// is fetched when the stream's first entry shows that there was something.
+func (a *app) follow(ctx context.Context, f journal.Filter, entries []journal.Entry, show func(journal.Entry) error) error {
+	client, err := a.client()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	var last uint64
+	tell := func(e journal.Entry) error {
+		if e.ID <= last {
+			return nil
+		}
+		last = e.ID
+		if a.output == "json" {
+			return json.NewEncoder(a.out).Encode(e)
+		}
+		return show(e)
+	}
+	for _, e := range entries {
+		if err := tell(e); err != nil {
+			return err
+		}
+	}
+	first := true
+	return client.Stream(ctx, agent.MethodFollow, f, func(value json.RawMessage) error {
+		var e journal.Entry
+		if err := json.Unmarshal(value, &e); err != nil {
+			return control.Errorf(control.Internal, "an entry makes no sense: %v", err).WithRemedy("use a storebeat command of the agent's version")
+		}
+		if first {
+			first = false
+			if err := a.catchUp(ctx, f, tell); err != nil {
+				return err
+			}
+		}
+		return tell(e)
+	})
+}
+
+func (a *app) catchUp(ctx context.Context, f journal.Filter, tell func(journal.Entry) error) error {
+	entries, err := a.listEvents(ctx, f)
+	for _, e := range entries {
+		if err := tell(e); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// showEvent writes one entry in one line, and its evidence below.
+func (a *app) showEvent(v cluster, evidence bool) func(journal.Entry) error {
+	return func(e journal.Entry) error {
+		_, err := fmt.Fprintf(a.out, "%s  %-20s  %s%s\n", e.Wall.Local().Format("2006-01-02 15:04:05.000"), e.Kind, e.Text, v.about(&e.Event))
+		if evidence {
+			for _, line := range e.Evidence {
+				_, err = fmt.Fprintf(a.out, "%25s· %s\n", "", line)
+			}
+		}
+		return err
+	}
+}
+
+// about names what an event concerns and its sentence does not.
+func (v cluster) about(e *core.Event) string {
+	var parts []string
+	add := func(what, name string) {
+		if !strings.Contains(e.Text, name) {
+			parts = append(parts, what+" "+name)
+		}
+	}
+	if e.Host != 0 && e.Host != e.By {
+		add("host", v.hostName(e.Host))
+	}
+	if textOf(e.VM) != "" {
+		add("vm", v.machineName(e.VM))
+	}
+	if e.Rule != "" {
+		parts = append(parts, e.Rule)
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(parts, ", ") + ")"
+}

@@ -1,0 +1,231 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"storebeat/agent/core"
+	"storebeat/agent/journal"
+	"storebeat/datastorehb"
+)
+
+func newExplain(a *app) *cobra.Command {
+	var limit int
+	explain := newGroup("explain", "Explain a state: the rule, the evidence, and why nothing is done",
+		explainCommand(a, "host", "Explain the state of a host", one(a.completing(func(n names) []string { return n.hosts })), &limit, a.explainHost),
+		explainCommand(a, "vm", "Explain where a machine is, or why it does not run", one(a.completeMachines), &limit, a.explainMachine),
+		explainCommand(a, "datastore", "Explain what can be done on a datastore, and why not", one(a.completing(func(n names) []string { return n.datastores })), &limit, a.explainDatastore),
+	)
+	explain.Long = `Explains the present state of a host, a machine or a datastore: the rule behind it (the
+numbers are those of docs/safety.md), the evidence with its times, what is not done and
+why, and what this host's journal says about how it came to that.`
+	explain.PersistentFlags().IntVarP(&limit, "limit", "n", 15, "at most so many `entries` of the journal")
+	return explain
+}
+
+func explainCommand(a *app, what, short string, complete completer, limit *int, explain func(cluster, string) (explanation, error)) *cobra.Command {
+	return &cobra.Command{
+		Use: what + " NAME", Short: short, Args: cobra.ExactArgs(1), ValidArgsFunction: complete,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if *limit < 1 || *limit > journal.MaxLimit {
+				return fail(exitUsage, "--limit %d: give it from 1 to %d", *limit, journal.MaxLimit)
+			}
+			v, err := a.view(cmd.Context(), false)
+			if err != nil {
+				return err
+			}
+			e, err := explain(v, args[0])
+			if err != nil {
+				return err
+			}
+			if e.Journal, err = a.timeline(cmd.Context(), e.filters, *limit); err != nil {
+				return err
+			}
+			return a.print(e, func() error { return a.showExplanation(v, &e) })
+		},
+	}
+}
+
+// explanation is what is known about one host, machine or datastore.
+type explanation struct {
+	What     string          `json:"what"`
+	State    string          `json:"state"`
+	Rule     string          `json:"rule"`
+	Evidence []string        `json:"evidence"`
+	NotDone  []string        `json:"not_done"` // what is not acted upon, and why
+	View     string          `json:"view"`     // whose view it is
+	Journal  []journal.Entry `json:"journal"`
+	filters  []journal.Filter
+}
+
+func (a *app) explainHost(v cluster, name string) (explanation, error) {
+	h, err := v.host(name)
+	if err != nil {
+		return explanation{}, err
+	}
+	e := explanation{What: "host " + h.Name, State: since(stateOf(&h), h.For), Rule: h.Rule, Evidence: slices.Clone(h.Evidence), View: v.whose(),
+		filters: []journal.Filter{{Host: h.ID}}}
+	for i := range v.Datastores {
+		d := &v.Datastores[i]
+		if w := watchOf(d, h.ID); w != nil {
+			e.Evidence = append(e.Evidence, watchLine(d, w))
+			e.NotDone = append(e.NotDone, notClosed(d, w)...)
+		}
+	}
+	for _, line := range v.machinesOn(&h) {
+		e.Evidence = append(e.Evidence, "runs "+line)
+	}
+	return e, nil
+}
+
+func (a *app) explainMachine(v cluster, name string) (explanation, error) {
+	m, err := v.machine(name)
+	if err != nil {
+		return explanation{}, err
+	}
+	e := explanation{What: "machine " + m.Name, State: stateOn(&m), Rule: m.Why, View: v.whose(), filters: []journal.Filter{{VM: m.VM}}}
+	e.Evidence = append(e.Evidence, fmt.Sprintf("protected: %s; its user wants it %s", yes(m.Protected), m.Desired),
+		fmt.Sprintf("generation %d, claimed under term %d", m.Generation, m.Term))
+	if m.Failures > 0 {
+		e.Evidence = append(e.Evidence, fmt.Sprintf("%d failures in a row; it is held at %d", m.Failures, m.Policy.Limit))
+	}
+	if m.Phase != "" {
+		e.Evidence = append(e.Evidence, "on "+v.Name+": "+m.Phase)
+	}
+	e.NotDone = append(e.NotDone, m.Refusals...)
+	home, err := v.datastore(m.Datastore.String())
+	if err != nil {
+		return e, nil
+	}
+	e.Evidence = append(e.Evidence, datastoreLine(&home, v.Name))
+	if m.Host != 0 && m.Host != v.Host {
+		e.filters = append(e.filters, journal.Filter{Host: m.Host, Datastore: m.Datastore})
+		if w := watchOf(&home, m.Host); w != nil {
+			e.Evidence = append(e.Evidence, watchLine(&home, w))
+			e.NotDone = append(e.NotDone, notClosed(&home, w)...)
+		}
+	}
+	return e, nil
+}
+
+func (a *app) explainDatastore(v cluster, name string) (explanation, error) {
+	d, err := v.datastore(name)
+	if err != nil {
+		return explanation{}, err
+	}
+	e := explanation{What: "datastore " + d.Name, State: d.State, Rule: firstOf(d.Why, d.ReadError, "it can be read and written"), View: v.whose(),
+		filters: []journal.Filter{{Datastore: d.ID}}}
+	e.Evidence = append(e.Evidence, datastoreLine(&d, v.Name))
+	e.Evidence = append(e.Evidence, fmt.Sprintf("rank %s for heartbeats; %s writes heartbeats here: %s", rankOfDatastore(&d), v.Name, yes(d.Heartbeat)))
+	e.Evidence = append(e.Evidence, d.Reasons...)
+	if d.Writing > 0 {
+		e.Evidence = append(e.Evidence, fmt.Sprintf("a heartbeat write has been under way for %s", short(d.Writing)))
+	}
+	for i := range d.Hosts {
+		e.Evidence = append(e.Evidence, watchLine(&d, &d.Hosts[i]))
+		e.NotDone = append(e.NotDone, notClosed(&d, &d.Hosts[i])...)
+	}
+	return e, nil
+}
+
+func rankOfDatastore(d *core.DatastoreView) string {
+	if d.Rank == 0 {
+		return "none"
+	}
+	return fmt.Sprint(d.Rank)
+}
+
+// whose says whose view an explanation goes by.
+func (v cluster) whose() string {
+	if v.Leading {
+		return "that of the master, " + v.Name
+	}
+	return fmt.Sprintf("that of %s, which is not the master and watches only the master", v.Name)
+}
+
+func datastoreLine(d *core.DatastoreView, host string) string {
+	line := fmt.Sprintf("datastore %s (%s) is %s on %s", d.Name, firstOf(d.FSType, "type not known"), d.State, host)
+	if d.Term == 0 {
+		return line + "; no term"
+	}
+	line += fmt.Sprintf("; term %d is %s", d.Term, d.Phase)
+	if lease := leaseOf(d); lease != "" {
+		line += ", lease " + lease
+	}
+	return line
+}
+
+func watchOf(d *core.DatastoreView, h datastorehb.HostID) *core.WatchView {
+	for i := range d.Hosts {
+		if d.Hosts[i].Host == h {
+			return &d.Hosts[i]
+		}
+	}
+	return nil
+}
+
+func watchLine(d *core.DatastoreView, w *core.WatchView) string {
+	line := fmt.Sprintf("%s on %s: slot %s", w.Name, d.Name, w.Slot)
+	if w.Slot == "valid" {
+		line += fmt.Sprintf(", sequence %d, last sign of life %s ago", w.Sequence, short(w.Silent))
+	}
+	switch {
+	case w.Term == 0:
+		return line + ", no term known"
+	case w.Closed:
+		return line + fmt.Sprintf(", term %d closed", w.Term)
+	}
+	return line + fmt.Sprintf(", term %d open", w.Term)
+}
+
+// notClosed says why a silent host's term is not closed.
+func notClosed(d *core.DatastoreView, w *core.WatchView) []string {
+	if w.Closed || w.Term == 0 || w.NotClosed == "" {
+		return nil
+	}
+	return []string{fmt.Sprintf("term %d of %s on %s is not closed: %s (%s of %s of unbroken silence, R7a)", w.Term, w.Name, d.Name, w.NotClosed, short(w.Interval), short(w.Required))}
+}
+
+// timeline gathers the journal's entries for all filters, in their order.
+func (a *app) timeline(ctx context.Context, filters []journal.Filter, limit int) ([]journal.Entry, error) {
+	all := []journal.Entry{}
+	for _, f := range filters {
+		f.Limit = limit
+		entries, err := a.listEvents(ctx, f)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, entries...)
+	}
+	slices.SortFunc(all, func(x, y journal.Entry) int { return int(int64(x.ID) - int64(y.ID)) })
+	all = slices.CompactFunc(all, func(x, y journal.Entry) bool { return x.ID == y.ID })
+	return all[max(0, len(all)-limit):], nil
+}
+
+func (a *app) showExplanation(v cluster, e *explanation) error {
+	p := a.pairs()
+	p.add("What", "%s", e.What)
+	p.add("State", "%s", e.State)
+	p.add("Because", "%s", e.Rule)
+	p.list("Evidence", e.Evidence)
+	p.list("Not done", e.NotDone)
+	p.add("View", "%s", e.View)
+	if err := p.flush(); err != nil {
+		return err
+	}
+	if len(e.Journal) == 0 {
+		_, err := fmt.Fprintln(a.out, "\nThe journal of this host says nothing about it.")
+		return err
+	}
+	fmt.Fprintln(a.out, "\nFrom the journal of this host:")
+	show := a.showEvent(v, false)
+	for _, entry := range e.Journal {
+		if err := show(entry); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"storebeat/agent/core"
+)
+
+func newHost(a *app) *cobra.Command {
+	return newGroup("host", "List and show hosts", newHostList(a), newHostShow(a))
+}
+
+func newHostList(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Aliases: []string{"ls"}, Short: "List the hosts of the cluster with their states", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			v, err := a.view(cmd.Context(), false)
+			if err != nil {
+				return err
+			}
+			return a.print(v.Hosts, func() error { return a.showHosts(v) })
+		},
+	}
+}
+
+func (a *app) showHosts(v cluster) error {
+	rows := [][]string{{"HOST", "ID", "STATE", "FOR", "MACHINES", "MEMORY", "ROLE"}}
+	for i := range v.Hosts {
+		h := &v.Hosts[i]
+		role := ""
+		if h.Master {
+			role = "master"
+		}
+		rows = append(rows, []string{h.Name, fmt.Sprint(h.ID), stateOf(h), age(h.For), fmt.Sprint(h.Machines), memoryOf(h), role})
+	}
+	return a.table(rows)
+}
+
+// memoryOf shows what machines use of what they may use.
+func memoryOf(h *core.HostView) string {
+	if h.MemoryTotal == 0 {
+		return ""
+	}
+	return humanize.IBytes(h.MemoryUsed) + " of " + humanize.IBytes(h.MemoryTotal)
+}
+
+func newHostShow(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "show NAME", Short: "Show one host: state, evidence, and the machines it runs",
+		Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeHosts,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			v, err := a.view(cmd.Context(), false)
+			if err != nil {
+				return err
+			}
+			h, err := v.host(args[0])
+			if err != nil {
+				return err
+			}
+			return a.print(h, func() error { return a.showHost(v, h) })
+		},
+	}
+}
+
+func (a *app) showHost(v cluster, h core.HostView) error {
+	p := a.pairs()
+	p.add("Host", "%s (id %d)", h.Name, h.ID)
+	p.add("State", "%s", since(stateOf(&h), h.For))
+	p.add("Rule", "%s", h.Rule)
+	if h.Master {
+		p.add("Role", "master")
+	}
+	p.add("Memory", "%s", memoryOf(&h))
+	p.list("Evidence", h.Evidence)
+	p.list("Machines", v.machinesOn(&h))
+	return p.flush()
+}
+
+// machinesOn lists what runs on a host by what the datastores say.
+func (v cluster) machinesOn(h *core.HostView) (lines []string) {
+	for i := range v.Machines {
+		if m := &v.Machines[i]; m.Host == h.ID {
+			lines = append(lines, m.Name+" ("+m.State+")")
+		}
+	}
+	return lines
+}

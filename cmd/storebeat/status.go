@@ -1,0 +1,156 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"storebeat/agent/core"
+)
+
+const localHelp = "this host's own view, even when there is a master to ask"
+
+func newStatus(a *app) *cobra.Command {
+	var local bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show the whole cluster, its problems first",
+		Long: `Shows the cluster: what is wrong first, then hosts, datastores and how many machines
+are in which state. The master is asked, who alone watches everything; if it can't be
+reached, this host's own view is shown, and it says so.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			v, err := a.view(cmd.Context(), local)
+			if err != nil {
+				return err
+			}
+			return a.print(v.View, func() error { return a.showStatus(v) })
+		},
+	}
+	cmd.Flags().BoolVar(&local, "local", false, localHelp)
+	return cmd
+}
+
+func (a *app) showStatus(v cluster) error {
+	t := v.Timing
+	fmt.Fprintf(a.out, "Master    %s\n", v.masterLine())
+	fmt.Fprintf(a.out, "Timing    heartbeat every %v, lease %v, takeover after %v\n", t.Interval, t.Lease, t.Takeover)
+	fmt.Fprintf(a.out, "Machines  %s\n", v.machinesLine())
+	problems := v.problems()
+	if len(problems) > 0 {
+		fmt.Fprintf(a.out, "\nProblems\n")
+		if err := a.table(problems); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintln(a.out)
+	if err := a.showHosts(v); err != nil {
+		return err
+	}
+	fmt.Fprintln(a.out)
+	return a.showDatastores(v)
+}
+
+// masterLine says who is master and whose view this is.
+func (v cluster) masterLine() string {
+	switch {
+	case v.Leading:
+		return v.Name + " (this is its view)"
+	case v.Master == 0:
+		return fmt.Sprintf("none (this is the view of %s; a new one is elected within seconds)", v.Name)
+	}
+	return fmt.Sprintf("%s (this is the view of %s: it does not watch the other hosts)", v.MasterName, v.Name)
+}
+
+// machinesLine counts the protected machines by state.
+func (v cluster) machinesLine() string {
+	states, total := map[string]int{}, 0
+	for i := range v.Machines {
+		if v.Machines[i].Protected {
+			states[v.Machines[i].State]++
+			total++
+		}
+	}
+	var parts []string
+	for state, n := range states {
+		parts = append(parts, fmt.Sprintf("%d %s", n, state))
+	}
+	if total == 0 {
+		return "none is protected"
+	}
+	slices.Sort(parts)
+	slices.SortStableFunc(parts, func(a, b string) int { return cmp.Compare(rankOf(a), rankOf(b)) })
+	return fmt.Sprintf("%d protected: %s", total, strings.Join(parts, ", "))
+}
+
+func rankOf(part string) int {
+	if strings.HasSuffix(part, " running") {
+		return 0
+	}
+	return 1
+}
+
+// problems lists all that is not as it should be: kind, name, state, why.
+func (v cluster) problems() (rows [][]string) {
+	add := func(kind, name, state, why string) { rows = append(rows, []string{"  " + kind, name, state, why}) }
+	if v.Master == 0 {
+		add("cluster", "-", "no master", "no host decides about restarts until one is elected")
+	}
+	if v.Isolated {
+		add("host", v.Name, "isolated", "it hears no other host and no isolation address")
+	}
+	if !v.GuardUp {
+		add("host", v.Name, "no guard", "its machines are frozen until a guard is back (R11)")
+	}
+	for i := range v.Hosts {
+		if h := &v.Hosts[i]; v.worrying(h) {
+			add("host", h.Name, stateOf(h), h.Rule)
+		}
+	}
+	for i := range v.Datastores {
+		if d := &v.Datastores[i]; d.State != "available" || d.ReadError != "" {
+			add("datastore", d.Name, d.State, cmp.Or(d.Why, d.ReadError, "seen from "+v.Name))
+		}
+	}
+	for i := range v.Machines {
+		if m := &v.Machines[i]; troubled(m) {
+			add("machine", m.Name, m.State, m.Why)
+		}
+	}
+	return rows
+}
+
+// worrying leaves out what this host does not watch, when it is not the master.
+func (v cluster) worrying(h *core.HostView) bool {
+	switch h.State {
+	case "live", "maintenance":
+		return false
+	case "undetermined":
+		return v.Leading
+	case "isolated":
+		return h.ID != v.Host
+	}
+	return true
+}
+
+// troubled says whether a machine is not where its user wants it.
+func troubled(m *core.MachineView) bool {
+	if !m.Protected {
+		return false
+	}
+	switch m.State {
+	case "frozen", "waiting", "held", "undetermined", "unknown":
+		return true
+	}
+	return m.State == "stopped" && m.Desired == "running"
+}
+
+func stateOf(h *core.HostView) string {
+	if len(h.Lost) > 0 {
+		return h.State + " (" + strings.Join(h.Lost, ", ") + ")"
+	}
+	return h.State
+}

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"storebeat/agent/core"
+)
+
+func newVM(a *app) *cobra.Command {
+	return newGroup("vm", "Protect, start, stop and list machines",
+		newProtect(a), newUnprotect(a), newStart(a), newStop(a), newVMList(a), newVMShow(a))
+}
+
+func newVMList(a *app) *cobra.Command {
+	var all bool
+	cmd := &cobra.Command{
+		Use: "list", Aliases: []string{"ls"}, Short: "List the protected machines with their states",
+		Long: `Lists the protected machines: where each runs, or why it does not.
+
+States: running, starting, stopping, stopped; frozen (its host has no lease on the home
+datastore), waiting (to be started, with the reason), held (it failed too often),
+undetermined (nobody knows whether it runs, so it is not started), unknown (its entry
+can't be read).`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			v, err := a.view(cmd.Context(), false)
+			if err != nil {
+				return err
+			}
+			shown := v.machinesShown(all)
+			return a.print(shown, func() error { return a.showMachines(shown) })
+		},
+	}
+	cmd.Flags().BoolVarP(&all, "all", "a", false, "also machines that were taken off the protected list")
+	return cmd
+}
+
+func (v cluster) machinesShown(all bool) []core.MachineView {
+	shown := []core.MachineView{}
+	for _, m := range v.Machines {
+		// An entry that can't be read may be that of a protected machine.
+		if all || m.Protected || m.State == "unknown" {
+			shown = append(shown, m)
+		}
+	}
+	return shown
+}
+
+func (a *app) showMachines(machines []core.MachineView) error {
+	if len(machines) == 0 {
+		_, err := fmt.Fprintln(a.out, "No machine is protected: see storebeat vm protect --help")
+		return err
+	}
+	rows := [][]string{{"MACHINE", "STATE", "HOST", "DATASTORE", "PRIORITY", "MEMORY", "WHY"}}
+	for i := range machines {
+		m := &machines[i]
+		state := m.State
+		if !m.Protected && m.State != "unknown" {
+			state += ", not protected"
+		}
+		rows = append(rows, []string{firstOf(m.Name, m.VM.String()), state, m.HostName, m.Home, fmt.Sprint(m.Policy.Priority), humanize.IBytes(m.Memory), whyNot(m)})
+	}
+	return a.table(rows)
+}
+
+// whyNot leaves the reason out where all is well.
+func whyNot(m *core.MachineView) string {
+	if m.State == "running" && m.Desired == "running" {
+		return ""
+	}
+	return m.Why
+}
+
+func newVMShow(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "show NAME", Short: "Show one machine: state, policy and definition",
+		Args: cobra.ExactArgs(1), ValidArgsFunction: one(a.completeMachines),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			v, err := a.view(cmd.Context(), false)
+			if err != nil {
+				return err
+			}
+			m, err := v.machine(args[0])
+			if err != nil {
+				return err
+			}
+			return a.print(m, func() error { return a.showMachine(m) })
+		},
+	}
+}
+
+func (a *app) showMachine(m core.MachineView) error {
+	p := a.pairs()
+	p.add("Machine", "%s", m.Name)
+	p.add("UUID", "%s", m.VM)
+	p.add("State", "%s", stateOn(&m))
+	p.add("Why", "%s", m.Why)
+	p.list("Refused by", m.Refusals)
+	p.add("Wanted", "%s%s", m.Desired, map[bool]string{false: ", not protected"}[m.Protected])
+	p.add("Datastore", "%s", m.Home)
+	p.add("Driver", "%s", m.Driver)
+	p.add("Memory", "%s", humanize.IBytes(m.Memory))
+	p.add("Generation", "%d, under term %d", m.Generation, m.Term)
+	if m.Failures > 0 {
+		p.add("Failures", "%d in a row (held at %d)", m.Failures, m.Policy.Limit)
+	}
+	policy := m.Policy
+	p.add("Priority", "%d", policy.Priority)
+	p.add("Restart", "%s", yes(policy.Restart))
+	p.add("If isolated", "%s", policy.Isolation)
+	p.add("After a crash", "%d attempts on the same host, held after %d failures within %v of each other", policy.Attempts, policy.Limit, policy.Window)
+	p.add("Stop time", "%v", policy.StopTime)
+	p.add("Guest shut down", "%s", policy.OnGuestShutDown)
+	return p.flush()
+}
+
+func stateOn(m *core.MachineView) string {
+	if m.HostName == "" {
+		return m.State
+	}
+	return m.State + " on " + m.HostName
+}
