@@ -60,6 +60,14 @@ func (f *footing) learn(vm uuid.UUID, s MachineState, issued datastorehb.Instant
 	}
 }
 
+// names reports whether a generation here is held by the host.
+func (f *footing) names(h datastorehb.HostID) bool {
+	return slices.ContainsFunc(f.infos, func(i *info) bool {
+		g := i.newest()
+		return g != nil && g.Kind == poweron.Run && g.Owner == h
+	})
+}
+
 // newest returns the machine's newest known generation, nil if it never had one.
 func (i *info) newest() *poweron.Generation {
 	if i.GenerationState != datastorehb.Valid {

@@ -20,7 +20,7 @@ type footing struct {
 	Datastore
 	device     Device
 	open       bool
-	opened     bool // it was open once: the shell opens it the first time, and only then
+	opened     bool   // it was open once: the shell opens it the first time, and only then
 	why        string // why it is not open, or not trusted
 	distrusted bool   // replaced or rolled back (R14): nothing on it counts
 
@@ -138,9 +138,11 @@ func (c *Core) writeSlot(f *footing) {
 }
 
 // wantsSlot reports whether the host writes heartbeats on a datastore: on those
-// selected, and on every one that is home to a machine it runs.
+// selected, and on every one that is home to a machine it runs, or that is in
+// its name. A generation in the name of a host that has restarted comes to its
+// end by a term of that host alone, since nobody closes terms of a living host.
 func (c *Core) wantsSlot(f *footing) bool {
-	if f.selected || f.inherited != nil {
+	if f.selected || f.inherited != nil || f.names(c.cfg.Self.Host) {
 		return true
 	}
 	for _, m := range c.machines {

@@ -115,7 +115,7 @@ func (a *agent) open(s *store) {
 // keep its successor away from the datastore.
 func (h *host) killAgent() {
 	a := h.agent
-	if a == nil {
+	if a == nil || h.still {
 		return
 	}
 	h.w.note(h.name, "the agent is killed")

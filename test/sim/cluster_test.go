@@ -115,7 +115,9 @@ func (c *cluster) allStarts() (n int) {
 }
 
 // since returns how often an event was journaled since the mark.
-func (c *cluster) since(m mark, kind core.Kind) int { return c.counts[string(kind)] - m.counts[string(kind)] }
+func (c *cluster) since(m mark, kind core.Kind) int {
+	return c.counts[string(kind)] - m.counts[string(kind)]
+}
 
 // quiet asks that nothing has happened to any machine since the mark.
 func (c *cluster) quiet(m mark) {

@@ -98,7 +98,7 @@ func (g *guardian) letGo(a *agent, e core.GuardLetGo) {
 // killGuard ends the guard; its unit freezes what it guarded, and its agent
 // notices.
 func (h *host) killGuard() {
-	if h.guard == nil || !h.powered {
+	if h.guard == nil || !h.powered || h.still {
 		return
 	}
 	h.w.note(h.name, "the guard is killed")

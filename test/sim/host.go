@@ -101,6 +101,8 @@ func (h *host) goOn() {
 	h.still = false
 	if h.guard != nil {
 		h.guard.turn()
+	} else {
+		h.freezeAll(nil)
 	}
 	for _, p := range h.processes {
 		if p.state == freezing {

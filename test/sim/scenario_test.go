@@ -520,3 +520,21 @@ func TestComputerReplacedByAnotherWithItsID(t *testing.T) {
 	c.Run(time.Second)
 	c.settles(20 * time.Second)
 }
+
+// TestRebootIsNoticedOnEveryDatastore has hosts that boot so quickly that nobody calls them
+// lost, with machines on a datastore that carries no heartbeats of theirs.
+func TestRebootIsNoticedOnEveryDatastore(t *testing.T) {
+	for seed := range uint64(5) {
+		s := Default()
+		s.Seed, s.Datastores = seed+1, 3
+		c := newCluster(t, s)
+		for _, h := range c.hosts {
+			m, lost := c.mark(), len(c.on(h))
+			h.powerOff()
+			h.powerOn()
+			c.settles(15 * time.Second)
+			c.started(m, lost)
+			c.Run(10 * time.Second)
+		}
+	}
+}

@@ -166,3 +166,12 @@ func (s *store) newestTerm(h datastorehb.HostID) (termRecord, bool) {
 	}
 	return termRecord{}, false
 }
+
+// tear damages a host's slot until the host writes it again.
+func (s *store) tear(h datastorehb.HostID) {
+	if s.slots[h].State == datastorehb.Absent {
+		return
+	}
+	s.w.note(s.name(), "the slot of host %d is torn", h)
+	s.slots[h] = datastorehb.SlotReading{Host: h, State: datastorehb.Corrupt, Sum: s.w.rng.Uint64(), Why: "torn"}
+}
