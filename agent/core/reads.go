@@ -119,9 +119,13 @@ func (c *Core) onRegionRead(o RegionRead) {
 	if f.distrusted {
 		return
 	}
+	var proofs []datastorehb.Proof // empty when they don't follow from this read
+	if o.Full {
+		proofs, _ = datastorehb.ProofsOf(o.Slots, nil)
+	}
 	for i := range o.Slots {
 		if s := &o.Slots[i]; s.Host != c.cfg.Self.Host && s.State != datastorehb.Absent {
-			c.observeSlot(f, s, o)
+			c.observeSlot(f, s, o, proofs)
 		}
 	}
 }
@@ -137,7 +141,8 @@ func (c *Core) readFailed(f *footing, o RegionRead) {
 	}
 }
 
-func (c *Core) observeSlot(f *footing, s *datastorehb.SlotReading, o RegionRead) {
+// observeSlot takes in one other host's slot. proofs is that of the whole region.
+func (c *Core) observeSlot(f *footing, s *datastorehb.SlotReading, o RegionRead, proofs []datastorehb.Proof) {
 	w := f.watches[s.Host]
 	if w == nil {
 		w = &watch{host: s.Host, alive: o.Returned}
@@ -151,9 +156,9 @@ func (c *Core) observeSlot(f *footing, s *datastorehb.SlotReading, o RegionRead)
 		return
 	}
 	alive := false
-	if p, ok := datastorehb.ProofOf(s.Host, o.Slots); !ok {
+	if len(proofs) == 0 {
 		w.Fail("a slot could not be read")
-	} else if alive = w.Observe(o.Issued, o.Returned, p); alive {
+	} else if alive = w.Observe(o.Issued, o.Returned, proofs[s.Host-1]); alive {
 		w.alive = o.Returned
 	}
 	w.trail.Observe(o.Issued, o.Returned, s, alive)
