@@ -123,7 +123,7 @@ func (a *Agent) run(ctx context.Context, self config.Host) error {
 	if err != nil {
 		return fmt.Errorf("listen for other agents: %w", err)
 	}
-	a.peers = peer.NewClient(identity, a.managementAddresses())
+	a.peers = peer.NewClient(identity, a.addresses(func(h config.Host) netip.AddrPort { return h.Management }))
 	defer a.peers.Close()
 	if err := a.takeStock(ctx); err != nil {
 		return err
@@ -146,7 +146,7 @@ func (a *Agent) run(ctx context.Context, self config.Host) error {
 }
 
 func (a *Agent) openNetwork(self config.Host) error {
-	conn, err := network.Listen(network.Options{Self: a.self.Host, Addresses: []netip.AddrPort{self.Heartbeat}, Peers: a.heartbeatAddresses(), Log: a.log.Named("network")})
+	conn, err := network.Listen(network.Options{Self: a.self.Host, Addresses: []netip.AddrPort{self.Heartbeat}, Peers: a.addresses(func(h config.Host) netip.AddrPort { return h.Heartbeat }), Log: a.log.Named("network")})
 	if err != nil {
 		return fmt.Errorf("listen for network heartbeats: %w", err)
 	}
@@ -154,21 +154,12 @@ func (a *Agent) openNetwork(self config.Host) error {
 	return nil
 }
 
-func (a *Agent) heartbeatAddresses() map[datastorehb.HostID][]netip.AddrPort {
+// addresses returns one address of every other host.
+func (a *Agent) addresses(of func(config.Host) netip.AddrPort) map[datastorehb.HostID][]netip.AddrPort {
 	peers := map[datastorehb.HostID][]netip.AddrPort{}
 	for _, h := range a.cfg.Hosts {
 		if h.ID != a.self.Host {
-			peers[h.ID] = []netip.AddrPort{h.Heartbeat}
-		}
-	}
-	return peers
-}
-
-func (a *Agent) managementAddresses() map[datastorehb.HostID][]netip.AddrPort {
-	peers := map[datastorehb.HostID][]netip.AddrPort{}
-	for _, h := range a.cfg.Hosts {
-		if h.ID != a.self.Host {
-			peers[h.ID] = []netip.AddrPort{h.Management}
+			peers[h.ID] = []netip.AddrPort{of(h)}
 		}
 	}
 	return peers

@@ -16,7 +16,7 @@
 // write that a network file system gave up on (soft mounts do) may still reach the
 // server after later ones, and put an older slot back: recommend hard mounts.
 //
-// Duties of the caller: run every call in a Worker. Call CheckIdentity far more
+// Duties of the caller: run every call in a goroutine that may hang for ever. Call CheckIdentity far more
 // often than once in a lease, and take no write for a proof of life after it has
 // failed: writes to a directory that was deleted or replaced still succeed. Call
 // Refill when there is nothing more urgent to do. Close is safe at any time: a

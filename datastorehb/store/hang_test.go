@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -63,15 +62,9 @@ func TestHungWrite(t *testing.T) {
 	})
 	want.Wrap = hook
 	s := f.openAs(want)
-	var w Worker
 	result := make(chan error, 1)
-	if !w.Submit("write slot", func() { result <- s.WriteSlot(datastorehb.Slot{Writer: writer(1), Sequence: 1}) }) {
-		t.Fatal("an idle worker refused")
-	}
+	go func() { result <- s.WriteSlot(datastorehb.Slot{Writer: writer(1), Sequence: 1}) }()
 	<-hanging
-	if w.Submit("write slot", func() {}) {
-		t.Error("a busy worker took a second operation")
-	}
 	if err := s.WriteSlot(datastorehb.Slot{Writer: writer(1), Sequence: 2}); !errors.Is(err, ErrBusy) {
 		t.Errorf("a second write: %v", err)
 	}
@@ -94,8 +87,6 @@ func TestHungWrite(t *testing.T) {
 		}
 		return err == nil
 	})
-	waitFor(t, "the worker", func() bool { return w.Submit("next", func() {}) })
-	waitFor(t, "the worker again", func() bool { _, _, busy := w.Busy(time.Now()); return !busy })
 }
 
 // waitFor polls for a condition, with a generous limit.
@@ -106,26 +97,6 @@ func waitFor(t *testing.T, what string, condition func() bool) {
 			t.Fatalf("waited too long for %s", what)
 		}
 	}
-}
-
-func TestWorkerTellsHowLong(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var w Worker
-		if _, _, busy := w.Busy(time.Now()); busy {
-			t.Error("a new worker is busy")
-		}
-		release := make(chan struct{})
-		w.Submit("read region", func() { <-release })
-		time.Sleep(3 * time.Second)
-		if name, since, busy := w.Busy(time.Now()); name != "read region" || since != 3*time.Second || !busy {
-			t.Errorf("%q, %v, %v", name, since, busy)
-		}
-		close(release)
-		synctest.Wait()
-		if _, _, busy := w.Busy(time.Now()); busy {
-			t.Error("the worker is busy after its operation")
-		}
-	})
 }
 
 // TestFullDatastore fills a small file system to the last byte: slots, lists and
