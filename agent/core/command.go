@@ -88,16 +88,28 @@ func (c *Core) beginProtect(cmd *command) {
 		c.refuse(cmd, err.Error())
 		return
 	}
-	for _, g := range c.footings {
-		for _, i := range g.infos {
-			if i.EntryState == datastorehb.Valid && i.Entry.Protected && i.Entry.Name == cmd.Entry.Name && i.vm != cmd.Entry.VM {
-				c.refuse(cmd, fmt.Sprintf("the name %s is taken by machine %s on %s: choose another", cmd.Entry.Name, i.vm, g.Name))
-				return
-			}
-		}
+	if why := c.taken(f, &cmd.Entry); why != "" {
+		c.refuse(cmd, why)
+		return
 	}
 	cmd.home, cmd.vm = f, cmd.Entry.VM
 	c.readForCommand(cmd)
+}
+
+// taken says why a machine can't have the name or the UUID it asks for. Two home
+// datastores with registers for one UUID could each let it run.
+func (c *Core) taken(home *footing, e *poweron.Entry) string {
+	for _, g := range c.footings {
+		for _, i := range g.infos {
+			switch {
+			case i.vm == e.VM && g != home && i.EntryState != datastorehb.Absent:
+				return fmt.Sprintf("the UUID %s belongs to machine %s on %s: give a machine on %s a UUID of its own", e.VM, i.Entry.Name, g.Name, home.Name)
+			case i.vm != e.VM && i.EntryState == datastorehb.Valid && i.Entry.Protected && i.Entry.Name == e.Name:
+				return fmt.Sprintf("the name %s is taken by machine %s on %s: choose another", e.Name, i.vm, g.Name)
+			}
+		}
+	}
+	return ""
 }
 
 func (c *Core) readForCommand(cmd *command) {

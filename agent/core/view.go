@@ -50,6 +50,7 @@ type DatastoreView struct {
 	State     string        `json:"state"`
 	Why       string        `json:"why,omitempty"`
 	FSType    string        `json:"fs_type"`
+	Scanned   bool          `json:"scanned"`   // its machines have been read
 	Heartbeat bool          `json:"heartbeat"` // this host writes heartbeats here
 	Rank      int           `json:"rank"`      // 0: discarded
 	Reasons   []string      `json:"reasons,omitempty"`
@@ -127,7 +128,7 @@ func (c *Core) View(now datastorehb.Instant) View {
 }
 
 func (c *Core) viewDatastore(f *footing, now datastorehb.Instant) DatastoreView {
-	v := DatastoreView{ID: f.ID, Name: f.Name, State: "available", Why: f.why, FSType: f.device.FSType, Heartbeat: f.selected,
+	v := DatastoreView{ID: f.ID, Name: f.Name, State: "available", Why: f.why, FSType: f.device.FSType, Scanned: f.scanned, Heartbeat: f.selected,
 		Term: f.own.Number, First: f.own.First, Phase: f.phase.String(), ReadError: f.readErr, Hosts: []WatchView{}}
 	switch {
 	case f.distrusted:
