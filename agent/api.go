@@ -43,10 +43,20 @@ type CommandResult struct {
 
 // Health is how the agent itself is doing.
 type Health struct {
-	Journal  journal.Health      `json:"journal"`
-	Busy     map[string][]string `json:"busy"` // per datastore, what is under way there and for how long
-	Freezer  string              `json:"freezer"`
-	GuardPID int                 `json:"guard_pid"`
+	Journal    journal.Health        `json:"journal"`
+	Busy       map[string][]string   `json:"busy"`       // per datastore, what is under way there and for how long
+	Operations map[string]Operations `json:"operations"` // per datastore, since the agent opened it
+	Freezer    string                `json:"freezer"`
+	GuardPID   int                   `json:"guard_pid"`
+}
+
+// Operations counts what the agent has asked of one datastore.
+type Operations struct {
+	Reads        int64 `json:"reads"`
+	Writes       int64 `json:"writes"`
+	Metadata     int64 `json:"metadata"` // opens, links, listings and so on
+	BytesRead    int64 `json:"bytes_read"`
+	BytesWritten int64 `json:"bytes_written"`
 }
 
 func (a *Agent) api() http.Handler {
@@ -88,7 +98,7 @@ func (a *Agent) follow(ctx context.Context, in journal.Filter, send func(any) er
 }
 
 func (a *Agent) health() Health {
-	h := Health{Journal: a.journal.Health(), Busy: map[string][]string{}, Freezer: "weak freeze (SIGSTOP)"}
+	h := Health{Journal: a.journal.Health(), Busy: map[string][]string{}, Operations: map[string]Operations{}, Freezer: "weak freeze (SIGSTOP)"}
 	if a.cgroupRoot != "" {
 		h.Freezer = "cgroup v2 at " + a.cgroupRoot
 	}
@@ -97,6 +107,10 @@ func (a *Agent) health() Health {
 	}
 	for _, d := range a.datastores {
 		h.Busy[d.Name] = d.busy()
+		if counter := d.counter.Load(); counter != nil {
+			h.Operations[d.Name] = Operations{Reads: counter.Reads.Load(), Writes: counter.Writes.Load(), Metadata: counter.Metadata(),
+				BytesRead: counter.BytesRead.Load(), BytesWritten: counter.BytesWritten.Load()}
+		}
 	}
 	return h
 }

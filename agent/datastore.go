@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -26,9 +27,10 @@ const reopenEvery = 2 * time.Second
 // queue of its own, so that a hung read does not hold up heartbeats or claims.
 type datastore struct {
 	config.Datastore
-	agent  *Agent
-	store  *store.Store // set before the core learns that the datastore is available
-	device core.Device  // what lies under it; used by the identity queue alone
+	agent   *Agent
+	store   *store.Store                  // set before the core learns that the datastore is available
+	counter atomic.Pointer[store.Counter] // of store, for those who must not wait for it
+	device  core.Device                   // what lies under it; used by the identity queue alone
 
 	heartbeat, region, terms, lists, catalogue, identity queue
 	machines                                             [machineQueues]queue
@@ -45,6 +47,7 @@ func (d *datastore) open() {
 			return
 		}
 		d.store = s
+		d.counter.Store(s.Counter())
 		d.agent.observe(core.DatastoreState{Datastore: d.UUID, Available: true, Revision: d.ownRevision(), Device: d.inspect()})
 	})
 }

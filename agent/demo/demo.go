@@ -208,3 +208,6 @@ func (d *demo) tellHowToExplore() {
 	}
 	fmt.Fprintf(d.out, "End it with:\n  %s demo --end %s\n", d.cluster.Binary, d.Dir)
 }
+
+// End ends a cluster that a demo has kept in dir, and removes dir.
+func End(ctx context.Context, dir string) error { return cluster.EndKept(ctx, dir) }

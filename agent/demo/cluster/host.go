@@ -52,7 +52,7 @@ func (h *Host) Start() error {
 		_ = cmd.Wait()
 		close(ended)
 	}(h.agent, h.ended)
-	return nil
+	return h.remember()
 }
 
 // Log is the path of the agent's log.
