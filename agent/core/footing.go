@@ -25,9 +25,10 @@ type footing struct {
 	distrusted bool   // replaced or rolled back (R14): nothing on it counts
 
 	// The own slot.
-	cleared      bool                // R1: no other computer writes it
-	strange      bool                // the newest own term, or the slot, is another computer's
-	stranger     datastorehb.Proof   // that computer's last sign of life
+	cleared      bool              // R1: no other computer writes it
+	strange      bool              // the newest own term, or the slot, is another computer's
+	stranger     datastorehb.Proof // that computer's last sign of life
+	foreign      datastorehb.SlotReading
 	watched      datastorehb.Instant // since when there was no other
 	strangerTerm uint64              // its term, once read
 	sequence     uint64              // of the last write issued
@@ -93,7 +94,7 @@ func (f *footing) held(now datastorehb.Instant) bool {
 
 func (c *Core) onDatastoreState(o DatastoreState) {
 	f := c.footing(o.Datastore)
-	if f == nil {
+	if f == nil || f.distrusted {
 		return
 	}
 	if o.Replaced {
@@ -339,7 +340,7 @@ func (c *Core) onOwnTermsRead(f *footing, o TermsRead) {
 	f.mine = (byUs || f.mine && o.Term.Number == f.own.Number) && !o.Term.Closed
 	f.own, f.phase = o.Term, termLapsed
 	if strange := o.State == datastorehb.Valid && !o.Term.Closed && o.Writer.Machine != c.cfg.Self.Machine; strange && f.strangerTerm != o.Term.Number {
-		f.strange, f.strangerTerm, f.cleared, f.watched = true, o.Term.Number, false, 0
+		f.strange, f.strangerTerm, f.cleared, f.watched, f.foreign = true, o.Term.Number, false, 0, datastorehb.SlotReading{}
 	}
 	c.takeOver(f, o)
 }

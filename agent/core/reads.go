@@ -243,6 +243,13 @@ func (c *Core) examineOwnSlot(f *footing, o RegionRead) {
 	}
 }
 
+// writtenSince reports whether a slot was written between two readings. That
+// it is damaged, or that others vouch for the host or cease to, is no such proof.
+func writtenSince(before, now *datastorehb.SlotReading) bool {
+	a, b := before.Slot, now.Slot
+	return now.State == datastorehb.Valid && (before.State != datastorehb.Valid || a.Writer != b.Writer || a.Sequence != b.Sequence)
+}
+
 // clear decides R1: a slot last written by another computer, or a term that one
 // holds, is watched for T before it is taken over, and left alone if a sign of life appears.
 func (c *Core) clear(f *footing, s *datastorehb.SlotReading, o RegionRead) {
@@ -255,14 +262,21 @@ func (c *Core) clear(f *footing, s *datastorehb.SlotReading, o RegionRead) {
 		return
 	}
 	now, ok := datastorehb.ProofOf(s.Host, o.Slots)
-	switch {
-	case !ok:
+	if !ok {
 		f.watched = 0
-	case f.watched == 0:
-		f.watched, f.stranger = o.Returned, now
-		c.journal(Event{Kind: "slot-foreign", Datastore: f.ID, Rule: "R1", Text: fmt.Sprintf("host id %d on %s was used by another computer (or its slot is damaged): it is watched for %v first", c.cfg.Self.Host, f.Name, c.cfg.Timing.Takeover)})
-	case f.stranger != now:
+		return
+	}
+	before := f.foreign
+	f.foreign = *s
+	switch {
+	case before.Host != 0 && s.Slot.Writer != c.cfg.Self && writtenSince(&before, s):
 		c.distrust(f, fmt.Sprintf("host id %d is in use by another computer (machine %s): give this host an id of its own", c.cfg.Self.Host, s.Slot.Machine))
+	case f.watched == 0 || f.stranger != now:
+		f.watched, f.stranger = o.Returned, now
+		if before.Host != 0 {
+			return
+		}
+		c.journal(Event{Kind: "slot-foreign", Datastore: f.ID, Rule: "R1", Text: fmt.Sprintf("host id %d on %s was used by another computer (or its slot is damaged): it is watched for %v first", c.cfg.Self.Host, f.Name, c.cfg.Timing.Takeover)})
 	case o.Issued.Sub(f.watched) >= max(c.cfg.Timing.Takeover, f.own.Timing.LeastTakeover()):
 		f.cleared, f.sequence = true, s.Slot.Sequence
 	}

@@ -24,6 +24,9 @@ func (a *agent) carryOut(e core.Effect) {
 	case core.Journal:
 		a.h.w.note(a.h.name, "%s: %s %v", e.Event.Kind, e.Event.Text, e.Event.Evidence)
 		a.h.w.count(string(e.Event.Kind))
+		if e.Event.Kind == "datastore-distrusted" && !a.h.w.tampered {
+			a.h.w.fail("R14", "%s distrusts a datastore that is what it was: %v", a.h.name, e.Event.Evidence)
+		}
 	case core.Reply:
 		a.h.w.reply(a.h, e)
 	default:

@@ -13,6 +13,7 @@ import (
 // observer sees what hypervisors execute and what datastores hold, and nothing else.
 type observer struct {
 	violations []string
+	tampered   bool // a datastore is not what it was, or a host is not the only one of its id
 	starts     map[uuid.UUID]int // processes that were let go for the first time
 	counts     map[string]int    // events of the journals, for coverage
 	startedAt  map[uuid.UUID]time.Duration

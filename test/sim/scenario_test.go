@@ -461,6 +461,7 @@ func TestDatastoreReplacedOrRolledBack(t *testing.T) {
 	for _, how := range []string{"replaced", "rolled back"} {
 		c := newCluster(t, Default())
 		s := c.stores[0]
+		c.tampered = true
 		old := s.snapshot()
 		h := c.executing(c.vms[0])[0]
 		c.ask(c.hosts[0], core.Stop, 1)
@@ -493,6 +494,7 @@ func TestDatastoreReplacedOrRolledBack(t *testing.T) {
 func TestTwoComputersWithOneID(t *testing.T) {
 	c := newCluster(t, Default())
 	m := c.mark()
+	c.tampered = true
 	twin := c.addHost(2)
 	twin.powerOn()
 	c.Run(2 * time.Minute)
@@ -537,4 +539,25 @@ func TestRebootIsNoticedOnEveryDatastore(t *testing.T) {
 			c.Run(10 * time.Second)
 		}
 	}
+}
+
+// TestDamagedSlotOfARestartedAgent: while a damaged slot is watched (R1), the
+// vouches for its host come and go; they are no sign of another computer.
+func TestDamagedSlotOfARestartedAgent(t *testing.T) {
+	c := newCluster(t, Default())
+	h := c.others(c.master())[0]
+	for _, s := range c.stores {
+		c.hang(s, h)
+	}
+	c.Run(10 * time.Second)
+	h.killAgent()
+	for _, s := range c.stores {
+		s.tear(h.id)
+	}
+	c.heal()
+	c.Run(2 * time.Second)
+	for _, s := range c.stores {
+		s.tear(h.id)
+	}
+	c.settles(30 * time.Second)
 }
