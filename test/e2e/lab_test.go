@@ -1,0 +1,302 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"storebeat/agent"
+	"storebeat/agent/core"
+	"storebeat/agent/demo/cluster"
+	"storebeat/agent/journal"
+	"storebeat/datastorehb"
+)
+
+// patience is how long anything may take that has no limit of its own. It says
+// nothing about how fast the product is: the demo measures that.
+const patience = time.Minute
+
+// lab is a cluster under test with its machines.
+type lab struct {
+	*testing.T
+	*cluster.Cluster
+	ctx      context.Context
+	machines []*cluster.Machine
+}
+
+// newLab builds a cluster that is ended with the test. Where nothing else is
+// said it has three hosts, two datastores and the fast profile.
+func newLab(t *testing.T, o cluster.Options) *lab {
+	t.Helper()
+	o = withDefaults(t, o)
+	l := &lab{T: t, ctx: t.Context()}
+	c, err := cluster.Build(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Cluster = c
+	t.Cleanup(l.end)
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func withDefaults(t *testing.T, o cluster.Options) cluster.Options {
+	t.Helper()
+	if o.Dir == "" {
+		o.Dir = shortDir(t)
+	}
+	if o.Hosts == 0 {
+		o.Hosts = 3
+	}
+	if o.Datastores == 0 {
+		o.Datastores = 2
+	}
+	if o.Profile == "" {
+		o.Profile = "fast"
+	}
+	o.Binary = program
+	return o
+}
+
+// shortDir makes a directory that goes with the test. Its path is short enough
+// for the sockets below it.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "sb-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// end ends the cluster, and shows the logs if the test failed.
+func (l *lab) end() {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if err := l.Cluster.End(ctx); err != nil {
+		l.Errorf("end the cluster: %v", err)
+	}
+	for _, m := range l.machines {
+		if err := m.Console.Look(); err != nil {
+			l.Error(err)
+		}
+		if _, faults := m.Console.State(); len(faults) > 0 {
+			l.Errorf("the console of %s shows that it did not run once at a time: %v", m.Name, faults)
+		}
+	}
+	if l.Failed() {
+		for _, h := range l.Hosts {
+			log, _ := os.ReadFile(h.Log())
+			l.Logf("log of %s:\n%s", h.Name, log)
+		}
+	}
+}
+
+// await waits for a condition and fails the test if it never holds.
+func (l *lab) await(what string, ok func() (done bool, state string)) {
+	l.Helper()
+	if err := cluster.Await(l.ctx, patience, what, ok); err != nil {
+		l.Fatal(err)
+	}
+}
+
+// awaitSettled waits until one master sees every running host live and every
+// machine running.
+func (l *lab) awaitSettled() {
+	l.Helper()
+	l.await("the cluster to be whole", func() (bool, string) { return l.Settled(l.ctx, len(l.machines)) })
+}
+
+// protect makes so many machines, spread over the datastores, and waits until
+// all of them run and have said so themselves.
+func (l *lab) protect(machines int, driver string) {
+	l.Helper()
+	l.awaitMaster()
+	for range machines {
+		n := len(l.machines)
+		l.add(cluster.NewMachine(fmt.Sprintf("vm%d", n+1), l.Datastores[n%len(l.Datastores)], driver))
+	}
+	l.awaitSettled()
+	for _, m := range l.machines {
+		l.awaitTicks(m, 2)
+	}
+}
+
+func (l *lab) awaitMaster() {
+	l.Helper()
+	l.await("the cluster to form", func() (bool, string) { return l.Settled(l.ctx, 0) })
+}
+
+// add protects one machine and watches its console from now on.
+func (l *lab) add(m *cluster.Machine) {
+	l.Helper()
+	if err := l.Protect(l.ctx, l.Up()[0], m); err != nil {
+		l.Fatal(err)
+	}
+	l.machines = append(l.machines, m)
+	go l.watch(m)
+}
+
+// watch reads a machine's console until the test ends.
+func (l *lab) watch(m *cluster.Machine) {
+	for l.ctx.Err() == nil {
+		if err := m.Console.Look(); err != nil {
+			l.Errorf("read the console of %s: %v", m.Name, err)
+			return
+		}
+		select {
+		case <-l.ctx.Done():
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// awaitTicks waits until a guest has counted on by so many.
+func (l *lab) awaitTicks(m *cluster.Machine, more uint64) {
+	l.Helper()
+	before, runs := m.Console.Newest()
+	l.await(m.Name+" to count on", func() (bool, string) {
+		now, runsNow := m.Console.Newest()
+		return runsNow > runs && now.Count >= more || runsNow == runs && now.Count >= before.Count+more, fmt.Sprintf("it is at %d in run %d", now.Count, runsNow)
+	})
+}
+
+// runs returns how often each machine was started, by its own words.
+func (l *lab) runs() map[string]int {
+	runs := map[string]int{}
+	for _, m := range l.machines {
+		_, runs[m.Name] = m.Console.Newest()
+	}
+	return runs
+}
+
+// view returns the master's view by way of the first host that is up.
+func (l *lab) view() core.View {
+	l.Helper()
+	v, err := l.Up()[0].View(l.ctx, false)
+	if err != nil {
+		l.Fatal(err)
+	}
+	return v
+}
+
+// machine returns what the master says of a machine.
+func (l *lab) machine(m *cluster.Machine) core.MachineView {
+	l.Helper()
+	for _, v := range l.view().Machines {
+		if v.VM == m.VM {
+			return v
+		}
+	}
+	return core.MachineView{State: "not known"}
+}
+
+// owner returns the host that runs a machine.
+func (l *lab) owner(m *cluster.Machine) *cluster.Host {
+	l.Helper()
+	v := l.machine(m)
+	if v.Host == 0 {
+		l.Fatalf("%s is %s on no host: %s", m.Name, v.State, v.Why)
+	}
+	return l.host(v.Host)
+}
+
+func (l *lab) host(id datastorehb.HostID) *cluster.Host { return l.Hosts[id-1] }
+
+// master returns the master's host and the others.
+func (l *lab) master() (master *cluster.Host, others []*cluster.Host) {
+	l.Helper()
+	v := l.view()
+	for _, h := range l.Up() {
+		if h.ID == v.Master {
+			master = h
+		} else {
+			others = append(others, h)
+		}
+	}
+	if master == nil {
+		l.Fatal("there is no master")
+	}
+	return master, others
+}
+
+// events returns the journal of a host, oldest first.
+func (l *lab) events(h *cluster.Host) (events []journal.Entry) {
+	l.Helper()
+	if err := h.Client.Call(l.ctx, agent.MethodEvents, journal.Filter{}, &events); err != nil {
+		l.Fatal(err)
+	}
+	return events
+}
+
+// newest returns the number of the newest event of a host.
+func (l *lab) newest(h *cluster.Host) uint64 {
+	l.Helper()
+	events := l.events(h)
+	if len(events) == 0 {
+		return 0
+	}
+	return events[len(events)-1].ID
+}
+
+// since returns the events of a host after a number.
+func (l *lab) since(h *cluster.Host, id uint64) (events []journal.Entry) {
+	l.Helper()
+	for _, e := range l.events(h) {
+		if e.ID > id {
+			events = append(events, e)
+		}
+	}
+	return events
+}
+
+// awaitEvent waits for an event of a kind after a number, and returns it.
+func (l *lab) awaitEvent(h *cluster.Host, since uint64, kind core.Kind) (found journal.Entry) {
+	l.Helper()
+	l.await(fmt.Sprintf("the event %s on %s", kind, h.Name), func() (bool, string) {
+		kinds := []string{}
+		for _, e := range l.since(h, since) {
+			kinds = append(kinds, string(e.Kind))
+			if e.Kind == kind {
+				found = e
+				return true, ""
+			}
+		}
+		return false, "there were " + strings.Join(kinds, ", ")
+	})
+	return found
+}
+
+// refuse fails the test if a host recorded an event of one of these kinds.
+func (l *lab) refuse(h *cluster.Host, since uint64, kinds ...core.Kind) {
+	l.Helper()
+	for _, e := range l.since(h, since) {
+		for _, kind := range kinds {
+			if e.Kind == kind {
+				l.Errorf("%s recorded %s: %s %v", h.Name, kind, e.Text, e.Evidence)
+			}
+		}
+	}
+}
+
+// driver is QEMU where it is there, and plain processes else.
+func driver(t *testing.T) string {
+	t.Helper()
+	if _, err := exec.LookPath("qemu-system-x86_64"); errors.Is(err, exec.ErrNotFound) {
+		t.Log("QEMU is not installed: the machines are plain processes")
+		return "process"
+	}
+	return "qemu"
+}
