@@ -25,7 +25,7 @@ them over unharmed. Longer than the lease without an agent, they are frozen.
 
 Under systemd (Type=notify) it says when it is ready, and feeds the unit's watchdog
 for as long as its main loop answers.`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.runAgent(cmd.Context(), host) },
 	}
 	cmd.Flags().StringVar(&host, "host", "", "`name` of this host, in place of the configuration's self or the computer's host name")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -129,7 +130,10 @@ func (c cluster) machineName(id uuid.UUID) string {
 func notFound(what, name string, names []string, list string) error {
 	remedy := fmt.Sprintf("see `%s`", list)
 	if len(names) > 0 && len(names) <= 6 {
-		remedy = fmt.Sprintf("there are %s", enumerate(names))
+		remedy = "known are " + strings.Join(names, ", ")
+	}
+	if len(names) == 1 {
+		remedy = "the only one is " + names[0]
 	}
 	return control.Errorf(control.NotFound, "there is no %s %q", what, name).WithRemedy("%s", remedy)
 }

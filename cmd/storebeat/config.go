@@ -21,7 +21,7 @@ func newConfig(a *app) *cobra.Command {
 changing anything. Every error is listed with its place in the file, its value and
 the remedy. The cluster key that the file names is judged too, unless --no-key says
 that it is not on this computer.`,
-		Args: cobra.MaximumNArgs(1),
+		Args: arguments(0, 1),
 	}
 	noKey := validate.Flags().Bool("no-key", false, "don't look for the cluster key")
 	validate.RunE = func(_ *cobra.Command, args []string) error {

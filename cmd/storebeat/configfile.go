@@ -25,7 +25,7 @@ type configFile struct {
 func readConfigFile(path string) (*configFile, error) {
 	content, err := readSome(path, config.MaxFileSize)
 	if err != nil {
-		return nil, fmt.Errorf("reading the configuration: %w; give the right file with --config, or let \"storebeat init\" write one", err)
+		return nil, fail(exitUsage, "reading the configuration: %w; give the right file with --config, or let \"storebeat init\" write one", err)
 	}
 	file, diags := hclwrite.ParseConfig(content, path, hcl.InitialPos)
 	if diags.HasErrors() {

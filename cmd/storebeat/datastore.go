@@ -20,7 +20,7 @@ func newDatastoreList(a *app) *cobra.Command {
 		Use: "list", Aliases: []string{"ls"}, Short: "List the datastores as this host sees them",
 		Long: `Lists the datastores as this host's own agent sees them: whether they can be used,
 the term and lease under which this host runs machines there, and why not.`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			v, err := a.view(cmd.Context(), true)
 			if err != nil {
@@ -67,7 +67,7 @@ func newDatastoreRank(a *app) *cobra.Command {
 		Long: `Ranks the datastores for carrying heartbeats, best first: those preferred in the
 configuration, then by how many live hosts have access, whether a device is shared
 with another datastore, and the file system's type. Each host writes to the best ones.`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			v, err := a.view(cmd.Context(), true)
 			if err != nil {

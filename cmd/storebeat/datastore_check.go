@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -29,7 +28,7 @@ expect. It writes to a scratch folder of its own and removes it; a datastore tha
 use is not disturbed. What one host alone can't find out is listed as such.
 
 It ends with status 1 if the directory is unsafe, so that it can stand in a script.`,
-		Args:              cobra.ExactArgs(1),
+		Args:              arguments(1, 1),
 		ValidArgsFunction: a.completeDatastores,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			within := checkTime
@@ -123,7 +122,7 @@ func (a *app) showReport(r *check.Report) error {
 	if l := r.Latency; l != nil {
 		fmt.Fprintf(a.out, "Heartbeat write  median %s, 99 %% within %s, at most %s (%s writes)\n", short(l.Median), short(l.P99), short(l.Max), humanize.Comma(int64(l.Writes)))
 	}
-	fmt.Fprintf(a.out, "Write barrier    %s\n", barrierLine(r))
+	fmt.Fprintf(a.out, "Write barrier    %s\n", r.Barrier.Kind)
 	if r.Restart.Expected > 0 {
 		fmt.Fprintf(a.out, "Restart          machines of a lost host can start elsewhere within %v\n", r.Restart.Expected)
 	}
@@ -131,8 +130,4 @@ func (a *app) showReport(r *check.Report) error {
 		fmt.Fprintf(a.out, "Not seen here    %s\n", u)
 	}
 	return nil
-}
-
-func barrierLine(r *check.Report) string {
-	return strings.TrimSuffix(fmt.Sprintf("%s (%s)", r.Barrier.Kind, r.Barrier.Why), " ()")
 }

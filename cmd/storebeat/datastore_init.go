@@ -36,7 +36,7 @@ to write is printed, and --update-config writes it.
 Do this on one host only. The agent is not needed.`,
 		Example: `  storebeat datastore init nfs1 --update-config
   storebeat datastore init /mnt/nfs1`,
-		Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeDatastores,
+		Args: arguments(1, 1), ValidArgsFunction: a.completeDatastores,
 		RunE: func(_ *cobra.Command, args []string) error { return a.initDatastore(args[0], o) },
 	}
 	cmd.Flags().StringVar(&o.name, "name", "", "`name` to record, when a PATH is given that no datastore block has")

@@ -34,7 +34,7 @@ verdicts, closed terms and ordered starts stand in the master's.`,
 		Example: `  storebeat events --since 1h
   storebeat events --vm web --evidence
   storebeat events --follow -o json`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.events(cmd.Context(), o) },
 	}
 	f := cmd.Flags()
@@ -53,11 +53,15 @@ verdicts, closed terms and ordered starts stand in the master's.`,
 }
 
 func (a *app) events(ctx context.Context, o eventOptions) error {
+	filter, err := o.filter(time.Now())
+	if err != nil {
+		return err
+	}
 	v, err := a.view(ctx, false)
 	if err != nil {
 		return err
 	}
-	filter, err := o.filter(v, time.Now())
+	filter, err = o.about(v, filter)
 	if err != nil {
 		return err
 	}
@@ -79,12 +83,20 @@ func (a *app) events(ctx context.Context, o eventOptions) error {
 	})
 }
 
-// filter looks names up and reads times.
-func (o eventOptions) filter(v cluster, now time.Time) (f journal.Filter, err error) {
+// filter takes over what needs nobody to ask.
+func (o eventOptions) filter(now time.Time) (f journal.Filter, err error) {
 	f.Kind, f.Limit = core.Kind(o.kind), o.limit
 	if o.limit < 1 || o.limit > journal.MaxLimit {
 		return f, fail(exitUsage, "--limit %d: give it from 1 to %d", o.limit, journal.MaxLimit)
 	}
+	if o.since != "" {
+		f.Since, err = parseSince(o.since, now)
+	}
+	return f, err
+}
+
+// about looks the names up.
+func (o eventOptions) about(v cluster, f journal.Filter) (journal.Filter, error) {
 	if o.vm != "" {
 		m, err := v.machine(o.vm)
 		if err != nil {
@@ -106,10 +118,7 @@ func (o eventOptions) filter(v cluster, now time.Time) (f journal.Filter, err er
 		}
 		f.Datastore = d.ID
 	}
-	if o.since != "" {
-		f.Since, err = parseSince(o.since, now)
-	}
-	return f, err
+	return f, nil
 }
 
 // parseSince reads a duration back from now, a time of today, or a full time.

@@ -28,9 +28,10 @@ const exitCodes = `Every command ends with one of these statuses:
 
   0  it did what it was asked for
   1  it failed for another reason than those below
-  2  the command line, a configuration or a machine file makes no sense as it stands
+  2  the command line, a configuration or a machine file makes no sense as it stands,
+     or can't be read
   3  the agent is not running, or its control socket may not be opened
-  4  there is no such host, datastore, machine or file
+  4  there is no such host, datastore or machine
   5  it was understood and refused: the present state or a rule forbids it
   6  not available now, or not known: a datastore or the agent did not answer in time;
      what was asked for may still have happened
@@ -96,12 +97,12 @@ func statusOfCode(c control.Code) int {
 
 // report writes an error to standard error and returns the exit status. An error
 // from before a command began can only be one of the command line.
-func (a *app) report(err error) int {
+func (a *app) report(cmd *cobra.Command, err error) int {
 	if err == nil {
 		return exitOK
 	}
 	if !a.begun {
-		fmt.Fprintf(a.errOut, "storebeat: %s: see storebeat --help\n", oneLine(err.Error()))
+		fmt.Fprintf(a.errOut, "storebeat: %s: see %s --help\n", oneLine(err.Error()), cmd.CommandPath())
 		return exitUsage
 	}
 	if text := err.Error(); text != "" {

@@ -28,7 +28,7 @@ why, and what this host's journal says about how it came to that.`
 
 func explainCommand(a *app, what, short string, complete completer, limit *int, explain func(cluster, string) (explanation, error)) *cobra.Command {
 	return &cobra.Command{
-		Use: what + " NAME", Short: short, Args: cobra.ExactArgs(1), ValidArgsFunction: complete,
+		Use: what + " NAME", Short: short, Args: arguments(1, 1), ValidArgsFunction: complete,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if *limit < 1 || *limit > journal.MaxLimit {
 				return fail(exitUsage, "--limit %d: give it from 1 to %d", *limit, journal.MaxLimit)
@@ -140,8 +140,11 @@ func rankOfDatastore(d *core.DatastoreView) string {
 
 // whose says whose view an explanation goes by.
 func (v cluster) whose() string {
-	if v.Leading {
+	switch {
+	case v.Leading:
 		return "that of the master, " + v.Name
+	case v.Master == 0:
+		return fmt.Sprintf("that of %s; there is no master at the moment", v.Name)
 	}
 	return fmt.Sprintf("that of %s, which is not the master and watches only the master", v.Name)
 }

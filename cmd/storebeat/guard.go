@@ -20,7 +20,7 @@ the configuration says spawn = false, which is for a service unit of the guard's
 Without --socket, everything is taken from the configuration.
 
 SIGTERM and SIGINT make it freeze every machine and end.`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.runGuard(cmd.Context(), o) },
 	}
 	cmd.Flags().StringVar(&o.Socket, "socket", "", "guard `socket` to serve, in place of the configuration's")

@@ -13,7 +13,7 @@ import (
 func newJournalStore(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: journal.StoreCommand + " DIR", Short: "Keep the journal for an agent", Hidden: true,
-		Args: cobra.ExactArgs(1),
+		Args: arguments(1, 1),
 		RunE: func(_ *cobra.Command, args []string) error { return journal.StoreMain(args[0], a.in, a.out) },
 	}
 }

@@ -15,7 +15,7 @@ func newHost(a *app) *cobra.Command {
 
 func newHostList(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use: "list", Aliases: []string{"ls"}, Short: "List the hosts of the cluster with their states", Args: cobra.NoArgs,
+		Use: "list", Aliases: []string{"ls"}, Short: "List the hosts of the cluster with their states", Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			v, err := a.view(cmd.Context(), false)
 			if err != nil {
@@ -50,7 +50,7 @@ func memoryOf(h *core.HostView) string {
 func newHostShow(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "show NAME", Short: "Show one host: state, evidence, and the machines it runs",
-		Args: cobra.ExactArgs(1), ValidArgsFunction: a.completeHosts,
+		Args: arguments(1, 1), ValidArgsFunction: a.completeHosts,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			v, err := a.view(cmd.Context(), false)
 			if err != nil {

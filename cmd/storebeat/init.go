@@ -31,7 +31,7 @@ Nothing is overwritten. Both files are then copied to every host of the cluster,
 key readable by root alone.`,
 		Example: `  storebeat init
   storebeat init --name production --host alpha=10.0.0.1 --host beta=10.0.0.2 --datastore nfs1=/mnt/nfs1`,
-		Args: cobra.MaximumNArgs(1),
+		Args: arguments(0, 1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			path := a.config
 			if len(args) == 1 {

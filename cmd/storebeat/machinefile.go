@@ -85,7 +85,7 @@ func readFileOr(path string, in io.Reader) ([]byte, error) {
 	}
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("reading the machine file: %w: give a file as in docs/machines.md", err)
+		return nil, fail(exitUsage, "reading the machine file: %w: give a file as in docs/machines.md", err)
 	case len(content) > maxMachineFile:
 		return nil, fail(exitUsage, "%s is larger than %s: keep large data on the datastore", path, humanize.IBytes(maxMachineFile))
 	}

@@ -115,5 +115,3 @@ func yes(b bool) string {
 }
 
 func firstOf(values ...string) string { return cmp.Or(values...) }
-
-func enumerate(names []string) string { return strings.Join(names, ", ") }

@@ -117,9 +117,24 @@ func noSuchCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
+	cmd.SuggestionsMinimumDistance = 2
 	text := fmt.Sprintf("there is no command %q", cmd.CommandPath()+" "+args[0])
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-		text += fmt.Sprintf("; do you mean %q?", near[0])
+		text += fmt.Sprintf(" (do you mean %q?)", near[0])
 	}
 	return fmt.Errorf("%s", text)
+}
+
+// arguments is how many arguments a command takes; most is -1 where there is no limit.
+func arguments(least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) >= least && (most < 0 || len(args) <= most) {
+			return nil
+		}
+		given := count(len(args), "argument")
+		if len(args) == 0 {
+			given = "no argument"
+		}
+		return fmt.Errorf("%s given, write %s %s", given, cmd.Parent().CommandPath(), cmd.Use)
+	}
 }

@@ -21,7 +21,7 @@ func newStatus(a *app) *cobra.Command {
 		Long: `Shows the cluster: what is wrong first, then hosts, datastores and how many machines
 are in which state. The master is asked, who alone watches everything; if it can't be
 reached, this host's own view is shown, and it says so.`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			v, err := a.view(cmd.Context(), local)
 			if err != nil {
@@ -78,12 +78,16 @@ func (v cluster) machinesLine() string {
 	for state, n := range states {
 		parts = append(parts, fmt.Sprintf("%d %s", n, state))
 	}
-	if total == 0 {
-		return "none is protected"
-	}
 	slices.Sort(parts)
 	slices.SortStableFunc(parts, func(a, b string) int { return cmp.Compare(rankOf(a), rankOf(b)) })
-	return fmt.Sprintf("%d protected: %s", total, strings.Join(parts, ", "))
+	line := fmt.Sprintf("%d protected: %s", total, strings.Join(parts, ", "))
+	if total == 0 {
+		line = "none is known to be protected"
+	}
+	if unread := v.unread(); len(unread) > 0 {
+		line += "; those on " + strings.Join(unread, ", ") + " have not been read yet"
+	}
+	return line
 }
 
 func rankOf(part string) int {

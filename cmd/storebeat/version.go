@@ -15,7 +15,7 @@ var version = ""
 
 func newVersion(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use: "version", Short: "Print the version of this program", Args: cobra.NoArgs,
+		Use: "version", Short: "Print the version of this program", Args: arguments(0, 0),
 		RunE: func(*cobra.Command, []string) error {
 			v := map[string]any{"version": programVersion(), "go": runtime.Version(), "format": datastorehb.FormatVersion, "level": datastorehb.FeatureLevel}
 			return a.print(v, func() error {

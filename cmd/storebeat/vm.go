@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
@@ -24,14 +25,14 @@ States: running, starting, stopping, stopped; frozen (its host has no lease on t
 datastore), waiting (to be started, with the reason), held (it failed too often),
 undetermined (nobody knows whether it runs, so it is not started), unknown (its entry
 can't be read).`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			v, err := a.view(cmd.Context(), false)
 			if err != nil {
 				return err
 			}
 			shown := v.machinesShown(all)
-			return a.print(shown, func() error { return a.showMachines(shown) })
+			return a.print(shown, func() error { return a.showMachines(v, shown) })
 		},
 	}
 	cmd.Flags().BoolVarP(&all, "all", "a", false, "also machines that were taken off the protected list")
@@ -49,9 +50,22 @@ func (v cluster) machinesShown(all bool) []core.MachineView {
 	return shown
 }
 
-func (a *app) showMachines(machines []core.MachineView) error {
+// unread lists the datastores whose machines are not known.
+func (v cluster) unread() (names []string) {
+	for i := range v.Datastores {
+		if !v.Datastores[i].Scanned {
+			names = append(names, v.Datastores[i].Name)
+		}
+	}
+	return names
+}
+
+func (a *app) showMachines(v cluster, machines []core.MachineView) error {
+	if unread := v.unread(); len(unread) > 0 {
+		fmt.Fprintf(a.errOut, "note: the machines on %s have not been read yet\n", strings.Join(unread, ", "))
+	}
 	if len(machines) == 0 {
-		_, err := fmt.Fprintln(a.out, "No machine is protected: see storebeat vm protect --help")
+		_, err := fmt.Fprintln(a.out, "No machine is known to be protected: see storebeat vm protect --help")
 		return err
 	}
 	rows := [][]string{{"MACHINE", "STATE", "HOST", "DATASTORE", "PRIORITY", "MEMORY", "WHY"}}
@@ -77,7 +91,7 @@ func whyNot(m *core.MachineView) string {
 func newVMShow(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "show NAME", Short: "Show one machine: state, policy and definition",
-		Args: cobra.ExactArgs(1), ValidArgsFunction: one(a.completeMachines),
+		Args: arguments(1, 1), ValidArgsFunction: one(a.completeMachines),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			v, err := a.view(cmd.Context(), false)
 			if err != nil {

@@ -20,7 +20,7 @@ func newUnprotect(a *app) *cobra.Command {
 		Use: "unprotect NAME…", Short: "Take machines off the protected list; they go on running",
 		Long: `Takes machines off the protected list. A machine that runs goes on running, and is not
 started again once it ends. vm start puts it back on the list.`,
-		Args: cobra.MinimumNArgs(1), ValidArgsFunction: a.completeMachines,
+		Args: arguments(1, -1), ValidArgsFunction: a.completeMachines,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.changeAll(cmd.Context(), core.Unprotect, args, 0)
 		},
@@ -47,7 +47,7 @@ again until vm start.`,
 
 func newChange(a *app, verb core.Verb, state string, cmd *cobra.Command) *cobra.Command {
 	var wait time.Duration
-	cmd.Args, cmd.ValidArgsFunction = cobra.MinimumNArgs(1), a.completeMachines
+	cmd.Args, cmd.ValidArgsFunction = arguments(1, -1), a.completeMachines
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return a.changeAll(cmd.Context(), verb, args, wait)
 	}

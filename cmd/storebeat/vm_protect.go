@@ -14,7 +14,6 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/spf13/cobra"
 
-	"storebeat/agent/control"
 	"storebeat/agent/core"
 	"storebeat/agent/hypervisor/process"
 	"storebeat/agent/hypervisor/qemu"
@@ -54,7 +53,7 @@ taken from machine_defaults in the configuration.`,
   storebeat vm protect web --datastore nfs1 --memory 2GiB --disk web/disk.qcow2 --wait
   storebeat vm protect worker --datastore nfs1 --memory 64MiB -- /usr/local/bin/worker --queue jobs`,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.protect(cmd, args, o) },
-		Args: cobra.MinimumNArgs(1),
+		Args: arguments(1, -1),
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.stopped, "stopped", false, "protect without starting: it starts with vm start")
@@ -233,15 +232,8 @@ func (v cluster) commands(wishes []*wish, stopped bool) (commands []core.Command
 		if err != nil {
 			return nil, err
 		}
-		if old, err := v.machine(firstOf(textOf(w.VM), w.Name)); err == nil && (old.Protected || w.VM != uuid.Nil) {
-			if old.Datastore != home.ID {
-				return nil, control.Errorf(control.Refused, "machine %s lives on %s, not on %s", w.Name, old.Home, w.datastore).
-					WithRemedy("stop it, unprotect it, move its disks and protect it under a new UUID")
-			}
-			w.VM = old.VM
-			if old.Protected {
-				w.Desired = old.Desired
-			}
+		if old, err := v.machine(firstOf(textOf(w.VM), w.Name)); err == nil && old.Datastore == home.ID && old.Protected {
+			w.VM, w.Desired = old.VM, old.Desired
 		}
 		if w.VM == uuid.Nil {
 			w.VM = uuid.New()

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestMain lets the test binary stand for the program, also where the program
+// starts itself: as guard, journal store and machine.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && slices.Contains([]string{"guard", "journal-store", "ticker"}, os.Args[1]) {
+		main()
+	}
+	testscript.Main(m, map[string]func(){"storebeat": main})
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup:               setUp,
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"status": scriptStatus, "until": scriptUntil, "mode": scriptMode, "replace": scriptReplace},
+	})
+}
+
+// setUp gives each script an address of its own, and ends whatever it leaves behind.
+func setUp(env *testscript.Env) error {
+	scripts++
+	pid := os.Getpid()
+	env.Setenv("ADDRESS", fmt.Sprintf("127.%d.%d.%d", 1+pid>>14&0x7f, pid>>7&0x7f, 1+(pid&0x7f+scripts)%250))
+	env.Setenv("HOME", env.WorkDir)
+	env.Defer(func() { endAll(env.WorkDir) })
+	return nil
+}
+
+// scripts counts the scripts, which are set up one after the other.
+var scripts int
+
+// endAll kills every process whose command line names the folder: agents, guards
+// and machines of one script, and nothing else.
+func endAll(folder string) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		line, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
+		if err == nil && strings.Contains(string(line), folder+"/") {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+}
+
+// scriptStatus runs a command and compares its exit status: status N COMMAND…
+func scriptStatus(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: status N COMMAND…")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	got := 0
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if fmt.Sprint(got) != args[0] {
+		ts.Fatalf("exit status %d, want %s", got, args[0])
+	}
+}
+
+// patience is how long a script waits for something to come true. It is
+// generous: other tests may be using the computer.
+const patience = time.Minute
+
+// scriptUntil repeats a command until it succeeds and its standard output
+// matches: until PATTERN COMMAND…
+func scriptUntil(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: until PATTERN COMMAND…")
+	}
+	wanted := regexp.MustCompile("(?m)" + args[0])
+	limit := time.After(patience)
+	ticks := time.NewTicker(50 * time.Millisecond)
+	defer ticks.Stop()
+	for {
+		err := ts.Exec(args[1], args[2:]...)
+		if err == nil && wanted.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+		select {
+		case <-limit:
+			ts.Fatalf("it has not printed %q within %v (%v)", args[0], patience, err)
+		case <-ticks.C:
+		}
+	}
+}
+
+// scriptMode compares the mode of a file: mode 0600 FILE
+func scriptMode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: mode MODE FILE")
+	}
+	info, err := os.Stat(ts.MkAbs(args[1]))
+	ts.Check(err)
+	if got := fmt.Sprintf("%04o", info.Mode().Perm()); got != args[0] {
+		ts.Fatalf("%s has mode %s, want %s", args[1], got, args[0])
+	}
+}
+
+// scriptReplace changes a file: replace OLD NEW FILE
+func scriptReplace(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: replace OLD NEW FILE")
+	}
+	content := ts.ReadFile(args[2])
+	if !strings.Contains(content, args[0]) {
+		ts.Fatalf("%s does not contain %q", args[2], args[0])
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[2]), []byte(strings.Replace(content, args[0], args[1], 1)), 0o644))
+}
