@@ -182,20 +182,19 @@ func (a *Agent) command(ctx context.Context, cmd core.Command) (CommandResult, e
 
 // validate has the machine's driver judge its definition before it is recorded.
 func (a *Agent) validate(cmd *core.Command) error {
-	home, ok := a.cfg.DatastoreByUUID(cmd.Datastore)
-	if !ok {
+	home, ok := a.live.Load().DatastoreByUUID(cmd.Datastore)
+	d := a.datastores[cmd.Datastore]
+	if !ok || d == nil {
 		return control.Errorf(control.NotFound, "no datastore with UUID %s is configured", cmd.Datastore)
 	}
-	if home, ok = a.live.Load().DatastoreByUUID(cmd.Datastore); ok {
-		if err := a.datastores[cmd.Datastore].acceptable(home); err != nil {
-			return err
-		}
+	if err := d.acceptable(home); err != nil {
+		return err
 	}
 	driver := a.machines.drivers[cmd.Entry.Driver]
 	if driver == nil {
 		return control.Errorf(control.Invalid, "no hypervisor driver %q is configured on this host", cmd.Entry.Driver).WithRemedy("add it to hypervisor.drivers")
 	}
-	if err := driver.Validate(cmd.Entry.Definition, home.Path); err != nil {
+	if err := driver.Validate(cmd.Entry.Definition, d.Path); err != nil {
 		return control.Errorf(control.Invalid, "the definition of %s is not valid: %v", cmd.Entry.Name, err)
 	}
 	return nil

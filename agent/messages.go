@@ -119,7 +119,7 @@ func (a *Agent) ping(e core.Ping) {
 			a.pingDenied.Do(func() { a.log.Warn("pings are no evidence here", "error", err) })
 		}
 		if answered {
-			a.observe(core.PingAnswered{Address: e.Address, Host: e.Host})
+			a.observe(core.PingAnswered(e))
 		}
 	}()
 }
