@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -74,12 +75,12 @@ func (v cluster) machinesLine() string {
 			total++
 		}
 	}
-	var parts []string
-	for state, n := range states {
-		parts = append(parts, fmt.Sprintf("%d %s", n, state))
+	names := slices.Sorted(maps.Keys(states))
+	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(rankOf(a), rankOf(b)) })
+	parts := make([]string, 0, len(names))
+	for _, state := range names {
+		parts = append(parts, fmt.Sprintf("%d %s", states[state], state))
 	}
-	slices.Sort(parts)
-	slices.SortStableFunc(parts, func(a, b string) int { return cmp.Compare(rankOf(a), rankOf(b)) })
 	line := fmt.Sprintf("%d protected: %s", total, strings.Join(parts, ", "))
 	if total == 0 {
 		line = "none is known to be protected"
@@ -90,8 +91,9 @@ func (v cluster) machinesLine() string {
 	return line
 }
 
-func rankOf(part string) int {
-	if strings.HasSuffix(part, " running") {
+// rankOf puts what runs first.
+func rankOf(state string) int {
+	if state == "running" {
 		return 0
 	}
 	return 1

@@ -1,0 +1,207 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+
+	"storebeat/agent/control"
+	"storebeat/agent/core"
+	"storebeat/poweron"
+)
+
+func TestStatusOf(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want int
+	}{
+		{nil, 0},
+		{errors.New("anything"), 1},
+		{control.Errorf(control.Internal, "x"), 1},
+		{control.Errorf(control.Invalid, "x"), 2},
+		{control.Errorf(control.NotRunning, "x"), 3},
+		{control.Errorf(control.NotPermitted, "x"), 3},
+		{control.Errorf(control.NotFound, "x"), 4},
+		{fs.ErrNotExist, 4},
+		{control.Errorf(control.Refused, "x"), 5},
+		{control.Errorf(control.Unavailable, "x"), 6},
+		{fmt.Errorf("asking: %w", control.Errorf(control.Unavailable, "x")), 6},
+		{fail(2, "x"), 2},
+		{failures{fail(5, "x"), fail(4, "y")}.join(), 5},
+		{failures{}.join(), 0},
+	} {
+		if got := statusOf(c.err); got != c.want {
+			t.Errorf("%v: status %d, want %d", c.err, got, c.want)
+		}
+	}
+}
+
+func TestReportWritesOneLineForEachError(t *testing.T) {
+	var out bytes.Buffer
+	a := &app{errOut: &out, begun: true}
+	if got := a.report(&cobra.Command{}, failures{fail(4, "no x"), errors.New("no y")}.join()); got != 4 {
+		t.Errorf("status %d, want 4", got)
+	}
+	if want := "storebeat: no x\nstorebeat: no y\n"; out.String() != want {
+		t.Errorf("got %q, want %q", out.String(), want)
+	}
+}
+
+func TestParseSince(t *testing.T) {
+	now := time.Date(2026, 3, 4, 15, 30, 0, 0, time.UTC)
+	for text, want := range map[string]time.Time{
+		"10m":                  now.Add(-10 * time.Minute),
+		"15:04":                time.Date(2026, 3, 4, 15, 4, 0, 0, time.UTC),
+		"15:04:05":             time.Date(2026, 3, 4, 15, 4, 5, 0, time.UTC),
+		"2026-03-01":           time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC),
+		"2026-03-01 12:00":     time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC),
+		"2026-03-01T12:00:00Z": time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC),
+	} {
+		if got, err := parseSince(text, now); err != nil || !got.Equal(want) {
+			t.Errorf("%s: got %v, %v, want %v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "yesterday", "-5m", "25:00"} {
+		if got, err := parseSince(text, now); statusOf(err) != exitUsage {
+			t.Errorf("%q: got %v, %v, want a refusal", text, got, err)
+		}
+	}
+}
+
+func TestParseMemory(t *testing.T) {
+	for text, want := range map[string]uint64{"2GiB": 2 << 30, "64 MiB": 64 << 20, "1MB": 1e6, "": 0, "2": 0, "2G": 0, "-1MiB": 0, "0B": 0, "lots": 0} {
+		got, err := parseMemory(text)
+		if got != want || (err == nil) != (want > 0) {
+			t.Errorf("%q: got %d, %v, want %d", text, got, err, want)
+		}
+	}
+}
+
+func TestAge(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "", -time.Second: "", 1500 * time.Millisecond: "2s", 59 * time.Second: "59s", 90 * time.Second: "1m30s",
+		90 * time.Minute: "1h30m", 50 * time.Hour: "2d2h",
+	} {
+		if got := age(d); got != want {
+			t.Errorf("%v: got %q, want %q", d, got, want)
+		}
+	}
+}
+
+// trouble is a cluster in which much is wrong.
+func trouble() cluster {
+	return cluster{core.View{
+		Host: 1, Name: "alpha", Master: 1, MasterName: "alpha", Leading: true, GuardUp: true,
+		Hosts: []core.HostView{
+			{ID: 1, Name: "alpha", State: "live", Master: true, MemoryTotal: 4 << 30, MemoryUsed: 1 << 30, Machines: 1},
+			{ID: 2, Name: "beta", State: "dead", For: 12 * time.Second, Rule: "R7: silent everywhere"},
+			{ID: 3, Name: "gamma", State: "storage-lost", Lost: []string{"nfs1"}, Rule: "its slot stands still"},
+			{ID: 4, Name: "delta", State: "maintenance"},
+		},
+		Datastores: []core.DatastoreView{
+			{Name: "nfs1", State: "available", FSType: "nfs4", Heartbeat: true, Scanned: true, Rank: 1, Reasons: []string{"4 of 4"}, Term: 3, Phase: "held", Lease: 3 * time.Second},
+			{Name: "nfs2", State: "failing", Why: "a write hangs", Term: 2, Phase: "lapsed", Lease: -2 * time.Second},
+		},
+		Machines: []core.MachineView{
+			{VM: uuid.UUID{1}, Name: "db", State: "waiting", Why: "no host has 8 GiB free", Protected: true, Desired: poweron.Running},
+			{VM: uuid.UUID{2}, Name: "web", State: "running", Host: 1, HostName: "alpha", Protected: true, Desired: poweron.Running},
+			{VM: uuid.UUID{3}, Name: "old", State: "running", Host: 1, HostName: "alpha"},
+			{VM: uuid.UUID{4}, Name: "cold", State: "stopped", Protected: true, Desired: poweron.Stopped},
+			{VM: uuid.UUID{5}, Name: "off", State: "stopped", Why: "the guest shut itself down", Protected: true, Desired: poweron.Running},
+		},
+	}}
+}
+
+func TestStatusNamesProblemsFirst(t *testing.T) {
+	var out bytes.Buffer
+	if err := (&app{out: &out}).showStatus(trouble()); err != nil {
+		t.Fatal(err)
+	}
+	want := `Master    alpha (this is its view)
+Timing    heartbeat every 0s, lease 0s, takeover after 0s
+Machines  4 protected: 1 running, 2 stopped, 1 waiting; those on nfs2 have not been read yet
+
+Problems
+  host       beta   dead                 R7: silent everywhere
+  host       gamma  storage-lost (nfs1)  its slot stands still
+  datastore  nfs2   failing              a write hangs
+  machine    db     waiting              no host has 8 GiB free
+  machine    off    stopped              the guest shut itself down
+
+HOST   ID  STATE                FOR  MACHINES  MEMORY              ROLE
+alpha  1   live                 -    1         1.0 GiB of 4.0 GiB  master
+beta   2   dead                 12s  0         -                   -
+gamma  3   storage-lost (nfs1)  -    0         -                   -
+delta  4   maintenance          -    0         -                   -
+
+DATASTORE  STATE      TYPE  HEARTBEATS  TERM       LEASE         WHY
+nfs1       available  nfs4  yes         3, held    3s left       -
+nfs2       failing    -     no          2, lapsed  ended 2s ago  a write hangs
+
+TERM and LEASE are those of alpha.
+`
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestASubordinateDoesNotCallOthersUndetermined(t *testing.T) {
+	v := trouble()
+	v.Leading, v.Master, v.MasterName = false, 4, "delta"
+	v.Hosts = []core.HostView{{ID: 2, Name: "beta", State: "undetermined", Rule: "only the master watches this host"}}
+	for _, row := range v.problems() {
+		if strings.TrimSpace(row[0]) == "host" {
+			t.Errorf("reported as a problem: %q", row)
+		}
+	}
+	if want := "delta (this is the view of alpha: it does not watch the other hosts)"; v.masterLine() != want {
+		t.Errorf("got %q, want %q", v.masterLine(), want)
+	}
+}
+
+func TestNoMasterAndNoGuardAreProblems(t *testing.T) {
+	v := cluster{core.View{Host: 1, Name: "alpha", Isolated: true}}
+	var kinds []string
+	for _, row := range v.problems() {
+		kinds = append(kinds, row[2])
+	}
+	if diff := cmp.Diff([]string{"no master", "isolated", "no guard"}, kinds); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestNotClosedSaysHowMuchSilenceIsMissing(t *testing.T) {
+	d := core.DatastoreView{Name: "nfs1"}
+	w := core.WatchView{Name: "beta", Term: 3, Interval: 1200 * time.Millisecond, Required: 5 * time.Second, NotClosed: "it was heard of lately"}
+	want := []string{"term 3 of beta on nfs1 is not closed: it was heard of lately (1.2s of 5s of unbroken silence, R7a)"}
+	if diff := cmp.Diff(want, notClosed(&d, &w)); diff != "" {
+		t.Error(diff)
+	}
+	w.Closed = true
+	if got := notClosed(&d, &w); got != nil {
+		t.Errorf("a closed term: %q", got)
+	}
+}
+
+func FuzzReadMachines(f *testing.F) {
+	f.Add("machine \"web\" {\n driver = \"qemu\"\n datastore = \"d\"\n definition = { memory_mib = 1 }\n policy { priority = 1 }\n}\n")
+	f.Add(`{"machine": {"web": {"driver": "process", "datastore": "d", "memory": "1MiB", "definition": {"command": ["sh"]}}}}`)
+	f.Add(`machine "a" { memory = null }`)
+	f.Fuzz(func(t *testing.T, content string) {
+		wishes, err := readMachines("-", strings.NewReader(content), poweron.DefaultPolicy())
+		if err == nil && len(wishes) == 0 {
+			t.Error("neither a machine nor an error")
+		}
+		for _, w := range wishes {
+			w.judge("/datastore")
+		}
+	})
+}
