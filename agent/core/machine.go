@@ -36,6 +36,7 @@ type machine struct {
 	detail   string
 	master   datastorehb.HostID // who ordered the start, 0 when nobody did
 	order    uint64
+	refused  bool // the start was refused, which is journalled once
 }
 
 // machinePhase is a step of a machine's life on this host.
@@ -305,7 +306,10 @@ func (c *Core) onMachineStarted(o MachineStarted) {
 	}
 	switch {
 	case o.Refused:
-		c.journalMachine(m, "start-refused", "R12", fmt.Sprintf("the start of %s was refused for now and is tried again", m.entry.Name), o.Err)
+		if !m.refused {
+			c.journalMachine(m, "start-refused", "R12", fmt.Sprintf("the start of %s was refused for now and is tried again until it succeeds", m.entry.Name), o.Err)
+		}
+		m.refused = true
 		m.enter(phaseRecheck)
 		m.retry = c.now.Add(c.interval())
 		return
@@ -313,7 +317,7 @@ func (c *Core) onMachineStarted(o MachineStarted) {
 		c.failStart(m, o.Err)
 		return
 	}
-	m.frozen = true
+	m.frozen, m.refused = true, false
 	m.enter(phaseLetGo)
 }
 

@@ -291,6 +291,20 @@ func (l *lab) refuse(h *cluster.Host, since uint64, kinds ...core.Kind) {
 	}
 }
 
+// refuseMany fails the test if a host recorded a kind of event more often than that.
+func (l *lab) refuseMany(h *cluster.Host, kind core.Kind, most int) {
+	l.Helper()
+	count := 0
+	for _, e := range l.events(h) {
+		if e.Kind == kind {
+			count++
+		}
+	}
+	if count > most {
+		l.Errorf("%s recorded %s %d times; %d are enough", h.Name, kind, count, most)
+	}
+}
+
 // driver is QEMU where it is there, and plain processes else.
 func driver(t *testing.T) string {
 	t.Helper()

@@ -1,0 +1,213 @@
+package e2e
+
+import (
+	"fmt"
+	"syscall"
+	"testing"
+	"time"
+
+	"storebeat/agent/core"
+	"storebeat/agent/demo/cluster"
+	"storebeat/agent/freeze"
+)
+
+// disturbances are what no machine may see when nothing has happened to it.
+var disturbances = []core.Kind{"lease-lapsed", "machines-frozen", "machine-thawed", "machine-reclaimed", "machine-crashed",
+	"machine-putting-down", "term-closed", "guard-gone", "datastore-distrusted", "start-ordered"}
+
+// TestAgentRestart restarts an agent within the lease: no machine may notice.
+func TestAgentRestart(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, cluster.Options{Profile: "default", Datastores: 1})
+	l.protect(3, driver(t))
+	h := l.owner(l.machines[0])
+	before, runs := l.view(), l.runs()
+	from := map[*cluster.Host]uint64{}
+	for _, h := range l.Hosts {
+		from[h] = l.newest(h)
+	}
+	for _, m := range l.machines {
+		m.Console.ResetGap()
+	}
+	h.KillAgent()
+	if err := h.Start(); err != nil {
+		t.Fatal(err)
+	}
+	l.await("the restarted agent to answer", func() (bool, string) {
+		v, err := h.View(l.ctx, true)
+		return err == nil && v.Datastores[0].Phase == "held", fmt.Sprint(err)
+	})
+	l.awaitEvent(h, from[h], "machine-adopted")
+	l.awaitSettled()
+	// Longer than the old lease could have lasted.
+	for _, m := range l.machines {
+		l.awaitTicks(m, 50)
+	}
+	for _, h := range l.Hosts {
+		l.refuse(h, from[h], disturbances...)
+	}
+	l.expectRuns(runs)
+	l.expectGenerations(before, runs)
+	for _, m := range l.machines {
+		if newest, _ := m.Console.Newest(); newest.Gap > 1500*time.Millisecond {
+			t.Errorf("%s stood still for %v while an agent was restarted", m.Name, newest.Gap)
+		}
+	}
+}
+
+// TestAgentDown leaves a host without its agent for longer than the lease: the
+// guard freezes its machines, and another host takes them over. When the agent
+// comes back it puts the frozen instances down.
+func TestAgentDown(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, cluster.Options{})
+	l.protect(4, "process")
+	_, others := l.master()
+	h := others[0]
+	lost, want := l.machinesOn(h), l.runs()
+	for _, m := range lost {
+		want[m.Name]++
+	}
+	h.KillAgent()
+	l.awaitRuns(want)
+	if found, err := h.Machines(l.ctx); err != nil || len(found) != len(lost) {
+		t.Errorf("the machines of %s must be there, frozen: %v %v", h.Name, found, err)
+	}
+	if err := h.Start(); err != nil {
+		t.Fatal(err)
+	}
+	l.await("the frozen instances to be put down", func() (bool, string) {
+		found, err := h.Machines(l.ctx)
+		return err == nil && len(found) == 0, fmt.Sprint(found, err)
+	})
+	l.awaitSettled()
+	l.expectRuns(want)
+}
+
+// TestImageLock does the same to guests whose disks are locked: the frozen
+// instance keeps its lock, so the start elsewhere is refused and tried again,
+// never forced (R12). The agent that comes back gives the lock up by putting
+// the frozen instance down.
+func TestImageLock(t *testing.T) {
+	if driver(t) != "qemu" {
+		t.Skip("QEMU is not installed: plain processes lock no disks")
+	}
+	t.Parallel()
+	l := newLab(t, cluster.Options{})
+	l.protect(2, "qemu")
+	master, _ := l.master()
+	h := l.owner(l.machines[0])
+	if h == master {
+		h = l.owner(l.machines[1])
+	}
+	lost, want := l.machinesOn(h), l.runs()
+	from := map[*cluster.Host]uint64{}
+	for _, o := range l.Hosts {
+		from[o] = l.newest(o)
+	}
+	for _, m := range lost {
+		want[m.Name]++
+	}
+	h.KillAgent()
+	l.await("the start to be refused", func() (bool, string) {
+		for _, o := range l.Up() {
+			for _, e := range l.since(o, from[o]) {
+				if e.Kind == "start-refused" {
+					return true, ""
+				}
+			}
+		}
+		return false, "it was not"
+	})
+	if err := h.Start(); err != nil {
+		t.Fatal(err)
+	}
+	l.awaitRuns(want)
+	l.awaitSettled()
+	l.expectRuns(want)
+	for _, o := range l.Hosts {
+		l.refuseMany(o, "start-refused", len(lost))
+	}
+}
+
+// TestAgentBackAfterFreeze brings an agent back once its machines are frozen:
+// either they go on there under a new generation, or another host has them.
+func TestAgentBackAfterFreeze(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, cluster.Options{})
+	l.protect(3, driver(t))
+	_, others := l.master()
+	h := others[0]
+	before, runs := l.view(), l.runs()
+	lost := l.machinesOn(h)
+	if len(lost) == 0 {
+		t.Fatalf("%s runs nothing", h.Name)
+	}
+	h.KillAgent()
+	l.awaitFrozen(h)
+	if err := h.Start(); err != nil {
+		t.Fatal(err)
+	}
+	l.awaitSettled()
+	for _, m := range lost {
+		l.awaitTicks(m, 3)
+		was, is := viewOf(before, m), l.machine(m)
+		_, now := m.Console.Newest()
+		if is.Generation <= was.Generation {
+			t.Errorf("%s goes on under its old generation %d", m.Name, was.Generation)
+		}
+		if moved := is.Host != h.ID; moved != (now > runs[m.Name]) {
+			t.Errorf("%s runs on host %d and was started %d times, %d before", m.Name, is.Host, now, runs[m.Name])
+		}
+	}
+}
+
+// machinesOn lists the machines that the master says run on a host.
+func (l *lab) machinesOn(h *cluster.Host) (on []*cluster.Machine) {
+	l.Helper()
+	v := l.view()
+	for _, m := range l.machines {
+		if viewOf(v, m).Host == h.ID {
+			on = append(on, m)
+		}
+	}
+	return on
+}
+
+func viewOf(v core.View, m *cluster.Machine) core.MachineView {
+	for _, is := range v.Machines {
+		if is.VM == m.VM {
+			return is
+		}
+	}
+	return core.MachineView{State: "not known"}
+}
+
+// awaitFrozen waits until every machine process of a host is seen frozen.
+func (l *lab) awaitFrozen(h *cluster.Host) {
+	l.Helper()
+	l.await("the machines of "+h.Name+" to be frozen", func() (bool, string) {
+		found, err := h.Machines(l.ctx)
+		if err != nil {
+			return false, err.Error()
+		}
+		for _, f := range found {
+			if s, err := f.Handle.State(); err != nil || s != freeze.Frozen {
+				return false, fmt.Sprintf("%s is %v (%v)", f.VM, s, err)
+			}
+		}
+		return len(found) > 0, "there is none"
+	})
+}
+
+// signal sends a signal to a host's guard.
+func (l *lab) signalGuard(h *cluster.Host, s syscall.Signal) {
+	l.Helper()
+	g, err := h.Guard(l.ctx)
+	if err == nil {
+		err = syscall.Kill(g.PID, s)
+	}
+	if err != nil {
+		l.Fatal(err)
+	}
+}
