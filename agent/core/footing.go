@@ -41,15 +41,16 @@ type footing struct {
 	wishers      map[datastorehb.HostID]datastorehb.Vouch // hosts that asked for a vouch here
 
 	// The own term.
-	phase     termPhase
-	busy      bool // a read or claim of the own terms is under way
-	own       datastorehb.Term
-	mine      bool // own was won, or taken over from the guard, by this incarnation
-	lease     datastorehb.Lease
-	settled   bool                // everything under earlier terms is frozen
-	lapsedAt  datastorehb.Instant //
-	nextClaim datastorehb.Instant
-	inherited *Inherited
+	phase      termPhase
+	busy       bool // a read or claim of the own terms is under way
+	own        datastorehb.Term
+	mine       bool // own was won, or taken over from the guard, by this incarnation
+	lease      datastorehb.Lease
+	settled    bool // everything under earlier terms is frozen
+	lapsedAt   datastorehb.Instant
+	lapsedTerm uint64 // of the lease that lapsed last
+	nextClaim  datastorehb.Instant
+	inherited  *Inherited
 
 	reads
 	catalogue
@@ -94,7 +95,11 @@ func (f *footing) held(now datastorehb.Instant) bool {
 
 func (c *Core) onDatastoreState(o DatastoreState) {
 	f := c.footing(o.Datastore)
-	if f == nil || f.distrusted {
+	if f == nil {
+		return
+	}
+	f.checking = false
+	if f.distrusted {
 		return
 	}
 	if o.Replaced {
@@ -139,11 +144,11 @@ func (c *Core) writeSlot(f *footing) {
 }
 
 // wantsSlot reports whether the host writes heartbeats on a datastore: on those
-// selected, and on every one that is home to a machine it runs, or that is in
-// its name. A generation in the name of a host that has restarted comes to its
+// selected, on every one that is home to a machine it runs, or that is in its
+// name, and where the last one failed, to find out when they succeed again. A generation in the name of a host that has restarted comes to its
 // end by a term of that host alone, since nobody closes terms of a living host.
 func (c *Core) wantsSlot(f *footing) bool {
-	if f.selected || f.inherited != nil || f.names(c.cfg.Self.Host) {
+	if f.selected || f.inherited != nil || f.failing || f.names(c.cfg.Self.Host) {
 		return true
 	}
 	for _, m := range c.machines {
@@ -217,8 +222,12 @@ func (c *Core) lapse(f *footing, why string) {
 		f.phase = termLapsed
 	}
 	f.inherited = nil
+	f.lapsedTerm = f.lease.Term()
 	f.lease = datastorehb.Lease{}
 	f.settled, f.frozeAt, f.lapsedAt = false, 0, c.now
+	if !c.wantsSlot(f) {
+		return // Nothing runs here: the host has ceased to write heartbeats.
+	}
 	c.journal(Event{Kind: "lease-lapsed", Host: c.cfg.Self.Host, Datastore: f.ID, Term: f.own.Number, Rule: "R4",
 		Text: fmt.Sprintf("this host's machines on %s are frozen until it wins its next term", f.Name), Evidence: []string{why}})
 }
@@ -240,7 +249,8 @@ func (c *Core) awaitFreeze(f *footing) {
 
 func (c *Core) onGuardFrozen(o GuardFrozen) {
 	f := c.footing(o.Datastore)
-	if f == nil || f.phase == termHeld || f.inherited != nil || f.settled {
+	late := o.Term != 0 && f != nil && o.Term != f.lapsedTerm // about an earlier term
+	if f == nil || f.phase == termHeld || f.inherited != nil || f.settled || late {
 		return
 	}
 	f.settled = true

@@ -21,6 +21,7 @@ type reads struct {
 	expected  uint64 // own sequence known to be on disk when the read was issued
 	nextRead  datastorehb.Instant
 	nextCheck datastorehb.Instant // of the datastore's identity
+	checking  bool
 	watches   map[datastorehb.HostID]*watch
 }
 
@@ -65,8 +66,8 @@ func (c *Core) readRegion(f *footing) {
 	if !f.opened {
 		return
 	}
-	if c.due(f.nextCheck) {
-		f.nextCheck = c.now.Add(2 * c.interval())
+	if !f.checking && c.due(f.nextCheck) {
+		f.checking, f.nextCheck = true, c.now.Add(2*c.interval())
 		c.do(CheckIdentity{Datastore: f.ID})
 	}
 	full := !f.cleared || c.readsAll()

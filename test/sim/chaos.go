@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"maps"
 	"time"
 
 	"storebeat/agent/core"
@@ -218,12 +219,20 @@ func Find(s Setup, rage, calm time.Duration) (w *World, x *Chaos, wrong []string
 	w.heal()
 	// What was reported as failed may land for a while yet.
 	_, ok := w.RunUntil(calm, func() bool { return len(w.Unsettled()) == 0 })
+	seen := len(w.Violations())
 	wrong = append(wrong, w.Violations()...)
 	if !ok {
 		return w, x, append(wrong, fmt.Sprintf("not at rest %v after everything healed: %q", calm, w.Unsettled()))
 	}
-	starts := fmt.Sprint(w.starts)
+	w.Run(15 * time.Second)
+	starts, before := fmt.Sprint(w.starts), maps.Clone(w.counts)
 	w.Run(70 * time.Second)
+	for _, kind := range []string{"lease-lapsed", "term-closed", "term-won", "machine-started", "machine-thawed", "machines-frozen", "machine-released", "election", "start-ordered"} {
+		if n := w.counts[kind] - before[kind]; n > 0 {
+			wrong = append(wrong, fmt.Sprintf("I6: %d × %s at rest", n, kind))
+		}
+	}
+	wrong = append(wrong, w.Violations()[seen:]...)
 	if why := w.Unsettled(); len(why) > 0 {
 		wrong = append(wrong, fmt.Sprintf("rest did not last: %q", why))
 	}

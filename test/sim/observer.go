@@ -13,7 +13,7 @@ import (
 // observer sees what hypervisors execute and what datastores hold, and nothing else.
 type observer struct {
 	violations []string
-	tampered   bool // a datastore is not what it was, or a host is not the only one of its id
+	tampered   bool              // a datastore is not what it was, or a host is not the only one of its id
 	starts     map[uuid.UUID]int // processes that were let go for the first time
 	counts     map[string]int    // events of the journals, for coverage
 	startedAt  map[uuid.UUID]time.Duration
@@ -101,8 +101,20 @@ func (w *World) seeTerm(s *store, t datastorehb.Term, by datastorehb.Writer, new
 	if t.Closed == (by.Host == t.Host) {
 		w.fail("I8", "host %d %s term %d of host %d", by.Host, verb, t.Number, t.Host)
 	}
+	w.seeFrozen(s, t, by)
 	if old, ok := s.newestTerm(t.Host); ok && !t.Closed && t.First != t.Number && (old.term.Closed || old.term.First != t.First) {
 		w.fail("I8", "term %d of host %d on %s claims a chain from %d that is broken", t.Number, t.Host, s.name(), t.First)
+	}
+}
+
+// seeFrozen checks R5: a host takes its next term only while nothing of it executes.
+func (w *World) seeFrozen(s *store, t datastorehb.Term, by datastorehb.Writer) {
+	for _, h := range w.hosts {
+		for _, p := range h.processes {
+			if !t.Closed && h.machine == by.Machine && p.home == s && p.executes() {
+				w.fail("R5", "%s claims term %d on %s while %s executes", h.name, t.Number, s.name(), w.nameOf(p.vm))
+			}
+		}
 	}
 }
 

@@ -561,3 +561,30 @@ func TestDamagedSlotOfARestartedAgent(t *testing.T) {
 	}
 	c.settles(30 * time.Second)
 }
+
+// TestFailedHeartbeatsAreTriedAgain: a datastore whose heartbeats failed on every host is
+// given up for another one; it must be found to work again all the same.
+func TestFailedHeartbeatsAreTriedAgain(t *testing.T) {
+	s := Default()
+	s.Datastores = 3
+	c := newCluster(t, s)
+	for _, i := range []int{1, 4} {
+		c.ask(c.hosts[0], core.Stop, i)
+	}
+	c.Run(10 * time.Second)
+	for _, h := range c.hosts {
+		h.paths[0].errors = 1
+	}
+	c.Run(30 * time.Second)
+	c.mend(c.stores[0], c.hosts...)
+	c.Run(10 * time.Second)
+	for _, i := range []int{1, 4} {
+		c.ask(c.hosts[0], core.Start, i)
+	}
+	c.Run(10 * time.Second)
+	for _, i := range []int{1, 4} {
+		if len(c.executing(c.vms[i-1])) != 1 {
+			c.fatalf("vm%d does not run", i)
+		}
+	}
+}
