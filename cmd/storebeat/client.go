@@ -108,15 +108,6 @@ func (c cluster) hostName(id datastorehb.HostID) string {
 	return fmt.Sprintf("host %d", id)
 }
 
-func (c cluster) datastoreName(id uuid.UUID) string {
-	for _, d := range c.Datastores {
-		if d.ID == id {
-			return d.Name
-		}
-	}
-	return id.String()
-}
-
 func (c cluster) machineName(id uuid.UUID) string {
 	for _, m := range c.Machines {
 		if m.VM == id && m.Name != "" {

@@ -72,7 +72,7 @@ func (a *app) explainHost(v cluster, name string) (explanation, error) {
 		d := &v.Datastores[i]
 		if w := watchOf(d, h.ID); w != nil {
 			e.Evidence = append(e.Evidence, watchLine(d, w))
-			e.NotDone = append(e.NotDone, notClosed(d, w)...)
+			e.NotDone = append(e.NotDone, v.notClosed(d, w)...)
 		}
 	}
 	for _, line := range v.machinesOn(&h) {
@@ -87,8 +87,7 @@ func (a *app) explainMachine(v cluster, name string) (explanation, error) {
 		return explanation{}, err
 	}
 	e := explanation{What: "machine " + m.Name, State: stateOn(&m), Rule: m.Why, View: v.whose(), filters: []journal.Filter{{VM: m.VM}}}
-	e.Evidence = append(e.Evidence, fmt.Sprintf("protected: %s; its user wants it %s", yes(m.Protected), m.Desired),
-		fmt.Sprintf("generation %d, claimed under term %d", m.Generation, m.Term))
+	e.Evidence = append(e.Evidence, fmt.Sprintf("protected: %s; its user wants it %s", yes(m.Protected), m.Desired), generationOf(&m))
 	if m.Failures > 0 {
 		e.Evidence = append(e.Evidence, fmt.Sprintf("%d failures in a row; it is held at %d", m.Failures, m.Policy.Limit))
 	}
@@ -105,7 +104,7 @@ func (a *app) explainMachine(v cluster, name string) (explanation, error) {
 		e.filters = append(e.filters, journal.Filter{Host: m.Host, Datastore: m.Datastore})
 		if w := watchOf(&home, m.Host); w != nil {
 			e.Evidence = append(e.Evidence, watchLine(&home, w))
-			e.NotDone = append(e.NotDone, notClosed(&home, w)...)
+			e.NotDone = append(e.NotDone, v.notClosed(&home, w)...)
 		}
 	}
 	return e, nil
@@ -126,9 +125,16 @@ func (a *app) explainDatastore(v cluster, name string) (explanation, error) {
 	}
 	for i := range d.Hosts {
 		e.Evidence = append(e.Evidence, watchLine(&d, &d.Hosts[i]))
-		e.NotDone = append(e.NotDone, notClosed(&d, &d.Hosts[i])...)
+		e.NotDone = append(e.NotDone, v.notClosed(&d, &d.Hosts[i])...)
 	}
 	return e, nil
+}
+
+func generationOf(m *core.MachineView) string {
+	if m.Generation == 0 {
+		return "no generation: it never ran"
+	}
+	return fmt.Sprintf("generation %d, claimed under term %d", m.Generation, m.Term)
 }
 
 func rankOfDatastore(d *core.DatastoreView) string {
@@ -184,12 +190,15 @@ func watchLine(d *core.DatastoreView, w *core.WatchView) string {
 	return line + fmt.Sprintf(", term %d open", w.Term)
 }
 
-// notClosed says why a silent host's term is not closed.
-func notClosed(d *core.DatastoreView, w *core.WatchView) []string {
+// notClosed says why the term of a host that is not live is not closed.
+func (v cluster) notClosed(d *core.DatastoreView, w *core.WatchView) []string {
 	if w.Closed || w.Term == 0 || w.NotClosed == "" {
 		return nil
 	}
-	return []string{fmt.Sprintf("term %d of %s on %s is not closed: %s (%s of %s of unbroken silence, R7a)", w.Term, w.Name, d.Name, w.NotClosed, short(w.Interval), short(w.Required))}
+	if h, err := v.host(w.Name); err == nil && h.State == "live" {
+		return nil
+	}
+	return []string{fmt.Sprintf("term %d of %s on %s is not closed (R7a): %s", w.Term, w.Name, d.Name, w.NotClosed)}
 }
 
 // timeline gathers the journal's entries for all filters, in their order.

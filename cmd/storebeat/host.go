@@ -21,7 +21,10 @@ func newHostList(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.print(v.Hosts, func() error { return a.showHosts(v) })
+			return a.print(v.Hosts, func() error {
+				a.noteView(v)
+				return a.showHosts(v)
+			})
 		},
 	}
 }
@@ -39,8 +42,20 @@ func (a *app) showHosts(v cluster) error {
 	return a.table(rows)
 }
 
-// memoryOf shows what machines use of what they may use.
+// noteView warns of a view that does not show the whole cluster.
+func (a *app) noteView(v cluster) {
+	if !v.Leading {
+		fmt.Fprintf(a.errOut, "note: master is %s\n", v.masterLine())
+	}
+}
+
+// memoryOf shows what machines use of what they may use; of a host that is gone
+// it is not known.
 func memoryOf(h *core.HostView) string {
+	switch h.State {
+	case "dead", "agent-down", "unreachable":
+		return ""
+	}
 	if h.MemoryTotal == 0 {
 		return ""
 	}

@@ -122,7 +122,8 @@ func (v cluster) problems() (rows [][]string) {
 		}
 	}
 	for i := range v.Machines {
-		if m := &v.Machines[i]; troubled(m) {
+		// What this host does not run itself, only the master knows well.
+		if m := &v.Machines[i]; troubled(m) && (v.Leading || m.Host == v.Host) {
 			add("machine", m.Name, m.State, m.Why)
 		}
 	}

@@ -165,6 +165,11 @@ func TestASubordinateDoesNotCallOthersUndetermined(t *testing.T) {
 	if want := "delta (this is the view of alpha: it does not watch the other hosts)"; v.masterLine() != want {
 		t.Errorf("got %q, want %q", v.masterLine(), want)
 	}
+	for _, row := range v.problems() {
+		if strings.TrimSpace(row[0]) == "machine" {
+			t.Errorf("reported as a problem: %q", row)
+		}
+	}
 }
 
 func TestNoMasterAndNoGuardAreProblems(t *testing.T) {
@@ -178,16 +183,21 @@ func TestNoMasterAndNoGuardAreProblems(t *testing.T) {
 	}
 }
 
-func TestNotClosedSaysHowMuchSilenceIsMissing(t *testing.T) {
+func TestNotClosed(t *testing.T) {
+	v := trouble()
 	d := core.DatastoreView{Name: "nfs1"}
-	w := core.WatchView{Name: "beta", Term: 3, Interval: 1200 * time.Millisecond, Required: 5 * time.Second, NotClosed: "it was heard of lately"}
-	want := []string{"term 3 of beta on nfs1 is not closed: it was heard of lately (1.2s of 5s of unbroken silence, R7a)"}
-	if diff := cmp.Diff(want, notClosed(&d, &w)); diff != "" {
-		t.Error(diff)
-	}
-	w.Closed = true
-	if got := notClosed(&d, &w); got != nil {
-		t.Errorf("a closed term: %q", got)
+	for _, c := range []struct {
+		w    core.WatchView
+		want []string
+	}{
+		{core.WatchView{Name: "beta", Term: 3, NotClosed: "silent for 1s of 5s"}, []string{"term 3 of beta on nfs1 is not closed (R7a): silent for 1s of 5s"}},
+		{core.WatchView{Name: "beta", Term: 3, NotClosed: "silent for 1s of 5s", Closed: true}, nil},
+		{core.WatchView{Name: "beta", NotClosed: "no term"}, nil},
+		{core.WatchView{Name: "alpha", Term: 3, NotClosed: "silent for 0s of 5s"}, nil},
+	} {
+		if diff := cmp.Diff(c.want, v.notClosed(&d, &c.w)); diff != "" {
+			t.Errorf("%+v: %s", c.w, diff)
+		}
 	}
 }
 

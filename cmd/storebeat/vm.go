@@ -32,7 +32,10 @@ can't be read).`,
 				return err
 			}
 			shown := v.machinesShown(all)
-			return a.print(shown, func() error { return a.showMachines(v, shown) })
+			return a.print(shown, func() error {
+				a.noteView(v)
+				return a.showMachines(v, shown)
+			})
 		},
 	}
 	cmd.Flags().BoolVarP(&all, "all", "a", false, "also machines that were taken off the protected list")
@@ -117,7 +120,7 @@ func (a *app) showMachine(m core.MachineView) error {
 	p.add("Datastore", "%s", m.Home)
 	p.add("Driver", "%s", m.Driver)
 	p.add("Memory", "%s", humanize.IBytes(m.Memory))
-	p.add("Generation", "%d, under term %d", m.Generation, m.Term)
+	p.add("Right to run", "%s", generationOf(&m))
 	if m.Failures > 0 {
 		p.add("Failures", "%d in a row (held at %d)", m.Failures, m.Policy.Limit)
 	}
