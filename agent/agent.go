@@ -179,12 +179,12 @@ func (a *Agent) otherHosts() (ids []datastorehb.HostID) {
 func (a *Agent) takeStock(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	inventory, err := a.guard.connect(ctx)
+	client, inventory, err := a.guard.connect(ctx)
 	if err != nil {
 		return err
 	}
 	cfg := a.coreConfig(a.cfg)
-	if cfg.Found, err = a.machines.account(ctx); err != nil {
+	if cfg.Found, err = a.machines.account(ctx, client); err != nil {
 		return err
 	}
 	for _, l := range inventory.Leases {

@@ -26,28 +26,30 @@ type guardLink struct {
 
 	mu     sync.Mutex
 	client *guard.Client // nil while there is no guard
+
+	reporting sync.Mutex // held while a guard is reported gone or back: the reports must not overtake each other
 }
 
 // connect finds the guard, or starts one, and returns what it knows.
-func (g *guardLink) connect(ctx context.Context) (guard.Inventory, error) {
+func (g *guardLink) connect(ctx context.Context) (*guard.Client, guard.Inventory, error) {
 	cfg := g.agent.cfg.Guard
 	client, err := guard.Dial(ctx, cfg.Socket)
 	if err != nil && cfg.Spawn {
 		client, err = g.spawn(ctx)
 	}
 	if err != nil {
-		return guard.Inventory{}, fmt.Errorf("connect to the guard at %s: %w", cfg.Socket, err)
+		return nil, guard.Inventory{}, fmt.Errorf("connect to the guard at %s: %w", cfg.Socket, err)
 	}
 	inventory, err := client.Hello(ctx, g.agent.self.Incarnation)
 	if err != nil {
 		client.Close()
-		return guard.Inventory{}, fmt.Errorf("say hello to the guard: %w", err)
+		return nil, guard.Inventory{}, fmt.Errorf("say hello to the guard: %w", err)
 	}
 	g.mu.Lock()
 	g.client = client
 	g.mu.Unlock()
 	go g.follow(client)
-	return inventory, nil
+	return client, inventory, nil
 }
 
 func (g *guardLink) spawn(ctx context.Context) (*guard.Client, error) {
@@ -97,7 +99,9 @@ func (g *guardLink) follow(client *guard.Client) {
 	g.mu.Unlock()
 	if current && !g.agent.stopping() {
 		g.endHung(client)
+		g.reporting.Lock()
 		g.agent.observe(core.GuardGone{Why: why})
+		g.reporting.Unlock()
 	}
 	client.Close()
 }
@@ -132,12 +136,18 @@ func (g *guardLink) current() *guard.Client {
 	return g.client
 }
 
-// call runs one request, in order. Without a guard it does nothing but fail.
+// errNoGuard means that there is nobody to ask.
+var errNoGuard = errors.New("there is no guard")
+
+// call runs one request, in order. It is for the guard that was there when the
+// core decided on it: without that one it does nothing but fail. A new guard
+// must not be told what was decided before all machines were frozen for it.
 func (g *guardLink) call(name string, do func(ctx context.Context, c *guard.Client) error, failed func(error)) {
+	meant := g.current()
 	g.queue.add(name, func() {
 		c := g.current()
-		if c == nil {
-			failed(errors.New("there is no guard"))
+		if c == nil || c != meant {
+			failed(errNoGuard)
 			return
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), guardPatience)
@@ -156,8 +166,14 @@ func (g *guardLink) setLease(e core.GuardLease) {
 	})
 }
 
+// letGo lets machines go, unless the agent was told to freeze them since the core
+// decided on it. What is left of a freeze decided before must not hit them later.
 func (g *guardLink) letGo(e core.GuardLetGo) {
+	freezes := g.agent.machines.freezes.begun(e.Datastore)
 	g.call("let go", func(ctx context.Context, c *guard.Client) error {
+		if !g.agent.machines.freezes.end(e.Datastore, freezes) {
+			return errors.New("they were to be frozen meanwhile")
+		}
 		r, err := c.LetGo(ctx, e.Datastore, e.Term, e.VMs)
 		if err != nil {
 			return err
@@ -177,11 +193,20 @@ func (g *guardLink) letGo(e core.GuardLetGo) {
 func (g *guardLink) register(ctx context.Context, m guard.Machine) error {
 	c := g.current()
 	if c == nil {
-		return errors.New("there is no guard")
+		return errNoGuard
 	}
 	ctx, cancel := context.WithTimeout(ctx, guardPatience)
 	defer cancel()
 	return c.Register(ctx, m)
+}
+
+// hold has the guard freeze machines that the agent freezes by itself, so that
+// it does not take them for running. It may be gone, or hang: then it learns of
+// them when it is replaced.
+func (g *guardLink) hold(vms []uuid.UUID) {
+	if len(vms) > 0 {
+		g.call("freeze", func(ctx context.Context, c *guard.Client) error { return c.Freeze(ctx, vms...) }, func(error) {})
+	}
 }
 
 func (g *guardLink) forget(vm uuid.UUID) {
@@ -192,12 +217,11 @@ func (g *guardLink) forget(vm uuid.UUID) {
 // it once it has seen all of them frozen. It tries until it succeeds.
 func (g *guardLink) restart() {
 	for !g.agent.stopping() {
-		if err := g.restartOnce(); err == nil {
-			g.agent.observe(core.GuardBack{})
+		err := g.restartOnce()
+		if err == nil {
 			return
-		} else {
-			g.agent.log.Error("can't get a guard", "error", err)
 		}
+		g.agent.log.Error("can't get a guard", "error", err)
 		time.Sleep(200 * time.Millisecond)
 	}
 }
@@ -205,33 +229,55 @@ func (g *guardLink) restart() {
 func (g *guardLink) restartOnce() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	if _, err := g.connect(ctx); err != nil {
+	client, _, err := g.connect(ctx)
+	if err != nil {
 		return err
 	}
-	if err := g.registerAll(ctx); err != nil {
-		return err
+	err = g.registerAll(ctx, client)
+	if err == nil {
+		err = g.awaitAllFrozen(ctx, client)
 	}
-	return g.awaitAllFrozen(ctx)
+	if err == nil {
+		err = g.announce(client)
+	}
+	if err != nil {
+		client.Close() // or the guard would run out of connections
+	}
+	return err
 }
 
-func (g *guardLink) registerAll(ctx context.Context) error {
-	for _, m := range g.agent.machines.all() {
-		err := g.register(ctx, guard.Machine{VM: m.vm, Generation: m.generation, Datastore: m.home, Handle: m.Handle()})
-		if err != nil {
-			return fmt.Errorf("register machine %s with the guard: %w", m.vm, err)
-		}
+// announce reports the new guard, unless it is lost again. Once it has begun, the
+// report of a loss can only come after.
+func (g *guardLink) announce(client *guard.Client) error {
+	g.reporting.Lock()
+	defer g.reporting.Unlock()
+	if g.current() != client {
+		return errors.New("the new guard is gone again")
 	}
+	g.agent.observe(core.GuardBack{})
 	return nil
 }
 
-// awaitAllFrozen waits until the guard has seen every machine frozen.
-func (g *guardLink) awaitAllFrozen(ctx context.Context) error {
-	for {
-		c := g.current()
-		if c == nil {
-			return errors.New("the new guard is gone again")
+// registerAll tells a guard of every machine and has it freeze them all: it may
+// be the one that was there before, to which only the connection was lost.
+func (g *guardLink) registerAll(ctx context.Context, client *guard.Client) error {
+	var vms []uuid.UUID
+	for _, m := range g.agent.machines.all() {
+		if err := client.Register(ctx, m.registration()); err != nil {
+			return fmt.Errorf("register machine %s with the guard: %w", m.vm, err)
 		}
-		inventory, err := c.Inventory(ctx)
+		vms = append(vms, m.vm)
+	}
+	if len(vms) == 0 {
+		return nil
+	}
+	return client.Freeze(ctx, vms...)
+}
+
+// awaitAllFrozen waits until the guard has seen every machine frozen.
+func (g *guardLink) awaitAllFrozen(ctx context.Context, client *guard.Client) error {
+	for {
+		inventory, err := client.Inventory(ctx)
 		if err != nil {
 			return err
 		}

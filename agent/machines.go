@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,7 +25,9 @@ const startTime = time.Minute
 // machines are the machine processes of this host.
 type machines struct {
 	agent   *Agent
-	drivers map[string]hypervisor.Driver
+	drivers map[string]hypervisor.Driver // those that machines may be started with
+	known   map[string]hypervisor.Driver // all, for machines that are there already
+	freezes freezes
 
 	mu      sync.Mutex
 	running map[uuid.UUID]*machine
@@ -40,11 +43,16 @@ type machine struct {
 
 func newMachines(a *Agent) *machines {
 	all := map[string]hypervisor.Driver{"process": process.New(), "qemu": qemu.New("")}
-	m := &machines{agent: a, drivers: map[string]hypervisor.Driver{}, running: map[uuid.UUID]*machine{}}
+	m := &machines{agent: a, drivers: map[string]hypervisor.Driver{}, known: all, running: map[uuid.UUID]*machine{}}
 	for _, name := range a.cfg.Hypervisor.Drivers {
 		m.drivers[name] = all[name]
 	}
 	return m
+}
+
+// registration is what the guard is told of the machine.
+func (m *machine) registration() guard.Machine {
+	return guard.Machine{VM: m.vm, Generation: m.generation, Datastore: m.home, Handle: m.Handle()}
 }
 
 func (ms *machines) all() (all []*machine) {
@@ -62,17 +70,27 @@ func (ms *machines) get(vm uuid.UUID) *machine {
 	return ms.running[vm]
 }
 
-// keep remembers a machine and reports its end.
-func (ms *machines) keep(m *machine) {
+// remember counts a machine among those of this host, so that it is frozen with
+// them and told to every guard.
+func (ms *machines) remember(m *machine) {
 	ms.mu.Lock()
+	defer ms.mu.Unlock()
 	ms.running[m.vm] = m
+}
+
+// lose forgets a machine that has ended.
+func (ms *machines) lose(m *machine) {
+	ms.mu.Lock()
+	delete(ms.running, m.vm)
 	ms.mu.Unlock()
+	ms.agent.guard.forget(m.vm)
+}
+
+// watch reports the end of a machine.
+func (ms *machines) watch(m *machine) {
 	go func() {
 		<-m.Done()
-		ms.mu.Lock()
-		delete(ms.running, m.vm)
-		ms.mu.Unlock()
-		ms.agent.guard.forget(m.vm)
+		ms.lose(m)
 		exit := m.Exit()
 		ms.agent.observe(core.MachineGone{VM: m.vm, Generation: m.generation, Ending: endings[exit.Kind], Detail: exit.Detail})
 	}()
@@ -89,7 +107,9 @@ func (ms *machines) start(e core.StartMachine) {
 	go func() {
 		o := core.MachineStarted{VM: e.VM, Generation: e.Generation}
 		if err := ms.startNow(e); err != nil {
-			o.Err, o.Refused = err.Error(), errors.Is(err, hypervisor.ErrLocked)
+			// Neither a disk that somebody has not let go of yet nor the want of a
+			// guard is a failure of the machine.
+			o.Err, o.Refused = err.Error(), errors.Is(err, hypervisor.ErrLocked) || errors.Is(err, errUnguarded)
 		}
 		ms.agent.observe(o)
 	}()
@@ -108,14 +128,36 @@ func (ms *machines) startNow(e core.StartMachine) error {
 		Generation: e.Generation, Datastore: e.Datastore, DatastorePath: home.Path, Definition: e.Entry.Definition,
 		RunDir: cfg.RunDirectory, CgroupRoot: ms.agent.cgroupRoot})
 	if err != nil {
+		ms.awaitLeftover(err)
 		return err
 	}
 	m := &machine{Machine: machineProcess, vm: e.VM, generation: e.Generation, home: e.Datastore}
-	if err := ms.agent.guard.register(ctx, guard.Machine{VM: m.vm, Generation: m.generation, Datastore: m.home, Handle: m.Handle()}); err != nil {
-		return errors.Join(fmt.Errorf("register the machine with the guard: %w", err), machineProcess.Kill(ctx))
+	ms.remember(m) // before the guard knows it: if that one dies now, the next is told of it
+	if err := ms.agent.guard.register(ctx, m.registration()); err != nil {
+		ms.kill(m)
+		<-m.Done()
+		ms.lose(m)
+		return fmt.Errorf("%w: %w", errUnguarded, err)
 	}
-	ms.keep(m)
+	ms.watch(m)
 	return nil
+}
+
+// errUnguarded means that a machine was there but could not be put under the
+// eye of the guard.
+var errUnguarded = errors.New("register the machine with the guard")
+
+// awaitLeftover waits for the end of what a failed start has left behind. Only
+// then may the core learn of the failure: it gives the machine away.
+func (ms *machines) awaitLeftover(err error) {
+	var left *hypervisor.LeftoverError
+	if !errors.As(err, &left) {
+		return
+	}
+	ms.agent.log.Error("a start failed and its process does not end", "error", err)
+	for freeze.Wait(context.Background(), left.Handle) != nil {
+		time.Sleep(time.Second)
+	}
 }
 
 // stop asks the guest to stop and powers it off when the time is over.
@@ -151,16 +193,14 @@ func (ms *machines) putDown(e core.PutDown) {
 }
 
 // kill ends a machine once its I/O has returned: what is in the kernel of a
-// killed process could reach the disk after the next owner's writes (R12).
+// killed process could reach the disk after the next owner's writes (R12). It is
+// frozen first, or it could begin the next write just when it is looked at.
 func (ms *machines) kill(m *machine) {
-	for {
-		if pending, err := m.Handle().IOPending(); err == nil && !pending || errors.Is(err, freeze.ErrGone) {
-			break
-		}
+	for !quiet(m.Handle()) {
 		select {
 		case <-m.Done():
 			return
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(20 * time.Millisecond):
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), startTime)
@@ -171,20 +211,39 @@ func (ms *machines) kill(m *machine) {
 	}
 }
 
+// quiet freezes a machine and tells whether it is seen frozen with no I/O under way.
+func quiet(h freeze.Handle) bool {
+	if err := h.Freeze(); errors.Is(err, freeze.ErrGone) {
+		return true
+	}
+	state, err := h.State()
+	if err != nil || state != freeze.Frozen {
+		return state == freeze.Gone
+	}
+	pending, err := h.IOPending()
+	return err == nil && !pending
+}
+
 // freeze freezes the machines of a datastore without the guard, and reports
 // when all of them are seen frozen.
 func (ms *machines) freeze(e core.FreezeMachines) {
-	go func() {
-		begun := clock.Now()
-		var handles []freeze.Handle
-		for _, m := range ms.all() {
-			if m.home == e.Datastore {
-				handles = append(handles, m.Handle())
-			}
+	ctx, ended := ms.freezes.begin(e.Datastore, 10*time.Second)
+	var handles []freeze.Handle
+	var vms []uuid.UUID
+	for _, m := range ms.all() {
+		if m.home == e.Datastore {
+			handles, vms = append(handles, m.Handle()), append(vms, m.vm)
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		if err := guard.FreezeAll(ctx, handles); err != nil {
+	}
+	ms.agent.guard.hold(vms)
+	go func() {
+		defer ended()
+		begun := clock.Now()
+		err := guard.FreezeAll(ctx, handles)
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return // The core has decided to let them go since.
+		}
+		if err != nil {
 			ms.agent.log.Error("can't freeze every machine", "datastore", e.Datastore, "error", err)
 			return
 		}
@@ -193,38 +252,58 @@ func (ms *machines) freeze(e core.FreezeMachines) {
 }
 
 // account finds every machine process that is there already, adopts it, and has
-// the guard hold it.
-func (ms *machines) account(ctx context.Context) ([]core.FoundMachine, error) {
+// the guard hold it. A machine that the guard holds and nobody finds would run on
+// while its generation is given away: the agent does not start then.
+func (ms *machines) account(ctx context.Context, client *guard.Client) ([]core.FoundMachine, error) {
 	var accounted []core.FoundMachine
-	for _, driver := range ms.drivers {
+	for _, driver := range ms.known {
 		found, err := driver.Find(ctx, ms.agent.cfg.Cluster.UUID, ms.agent.self.Host, ms.agent.cfg.RunDirectory)
 		if err != nil {
 			return nil, fmt.Errorf("look for machines of driver %s: %w", driver.Name(), err)
 		}
 		for _, f := range found {
-			a, err := ms.adopt(ctx, driver, f)
+			a, err := ms.adopt(ctx, client, driver, f)
 			if err != nil {
 				return nil, fmt.Errorf("adopt machine %s: %w", f.VM, err)
 			}
 			accounted = append(accounted, a)
 		}
 	}
-	return accounted, nil
+	inventory, err := client.Inventory(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return accounted, unaccounted(inventory.Machines, accounted)
+}
+
+// unaccounted names the first machine that the guard holds, that lives, and that
+// was not found.
+func unaccounted(held []guard.Machine, found []core.FoundMachine) error {
+	for _, m := range held {
+		if slices.ContainsFunc(found, func(f core.FoundMachine) bool { return f.VM == m.VM }) {
+			continue
+		}
+		if state, err := m.Handle.State(); err != nil || state != freeze.Gone {
+			return fmt.Errorf("the guard holds machine %s, %v, and no hypervisor driver finds it: end it, or give the agent back the host id, cluster and run directory with which it was started", m.VM, m.Handle)
+		}
+	}
+	return nil
 }
 
 // adopt takes over one process. Registering freezes it, unless the guard has
 // been holding it and knows under which term it runs.
-func (ms *machines) adopt(ctx context.Context, driver hypervisor.Driver, f hypervisor.Found) (core.FoundMachine, error) {
+func (ms *machines) adopt(ctx context.Context, client *guard.Client, driver hypervisor.Driver, f hypervisor.Found) (core.FoundMachine, error) {
 	p, err := driver.Adopt(ctx, f)
 	if err != nil {
 		return core.FoundMachine{}, err
 	}
 	m := &machine{Machine: p, vm: f.VM, generation: f.Generation, home: f.Datastore}
-	if err := ms.agent.guard.register(ctx, guard.Machine{VM: m.vm, Generation: m.generation, Datastore: m.home, Handle: m.Handle()}); err != nil {
+	ms.remember(m)
+	if err := client.Register(ctx, m.registration()); err != nil {
 		return core.FoundMachine{}, err
 	}
-	ms.keep(m)
-	inventory, err := ms.agent.guard.current().Inventory(ctx)
+	ms.watch(m)
+	inventory, err := client.Inventory(ctx)
 	if err != nil {
 		return core.FoundMachine{}, err
 	}
