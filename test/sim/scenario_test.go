@@ -566,14 +566,15 @@ func TestDamagedSlotOfARestartedAgent(t *testing.T) {
 // given up for another one; it must be found to work again all the same.
 func TestFailedHeartbeatsAreTriedAgain(t *testing.T) {
 	s := Default()
-	s.Datastores = 3
+	s.Hosts, s.Datastores = 2, 3
 	c := newCluster(t, s)
 	for _, i := range []int{1, 4} {
 		c.ask(c.hosts[0], core.Stop, i)
 	}
 	c.Run(10 * time.Second)
+	// Reads go on, so nothing but heartbeats can tell.
 	for _, h := range c.hosts {
-		h.paths[0].errors = 1
+		h.paths[0].lost = 1
 	}
 	c.Run(30 * time.Second)
 	c.mend(c.stores[0], c.hosts...)
