@@ -52,7 +52,7 @@ func (a *app) completing(choose func(names) []string) completer {
 		}
 		var fitting []string
 		for _, name := range choose(a.known(ctx)) {
-			if strings.HasPrefix(name, begun) && !slices.Contains(args, name) && !slices.Contains(fitting, name) {
+			if name != "" && strings.HasPrefix(name, begun) && !slices.Contains(args, name) && !slices.Contains(fitting, name) {
 				fitting = append(fitting, name)
 			}
 		}

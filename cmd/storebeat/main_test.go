@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -38,16 +39,16 @@ func TestScripts(t *testing.T) {
 
 // setUp gives each script an address of its own, and ends whatever it leaves behind.
 func setUp(env *testscript.Env) error {
-	scripts++
+	number := int(scripts.Add(1))
 	pid := os.Getpid()
-	env.Setenv("ADDRESS", fmt.Sprintf("127.%d.%d.%d", 1+pid>>14&0x7f, pid>>7&0x7f, 1+(pid&0x7f+scripts)%250))
+	env.Setenv("ADDRESS", fmt.Sprintf("127.%d.%d.%d", 1+(pid>>13)&0x3f, pid>>5&0xff, 1+(pid&0x1f)*7+number%7))
 	env.Setenv("HOME", env.WorkDir)
 	env.Defer(func() { endAll(env.WorkDir) })
 	return nil
 }
 
-// scripts counts the scripts, which are set up one after the other.
-var scripts int
+// scripts counts the scripts.
+var scripts atomic.Int32
 
 // endAll kills every process whose command line names the folder: agents, guards
 // and machines of one script, and nothing else.

@@ -124,7 +124,7 @@ func (v cluster) problems() (rows [][]string) {
 	for i := range v.Machines {
 		// What this host does not run itself, only the master knows well.
 		if m := &v.Machines[i]; troubled(m) && (v.Leading || m.Host == v.Host) {
-			add("machine", m.Name, m.State, m.Why)
+			add("machine", cmp.Or(m.Name, m.VM.String()), m.State, m.Why)
 		}
 	}
 	return rows

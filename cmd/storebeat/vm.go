@@ -93,7 +93,7 @@ func whyNot(m *core.MachineView) string {
 
 func newVMShow(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use: "show NAME", Short: "Show one machine: state, policy and definition",
+		Use: "show NAME", Short: "Show one machine: state, policy and right to run",
 		Args: arguments(1, 1), ValidArgsFunction: one(a.completeMachines),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			v, err := a.view(cmd.Context(), false)
