@@ -24,7 +24,7 @@ type catalogue struct {
 type info struct {
 	vm uuid.UUID
 	MachineState
-	at datastorehb.Instant // issue of the read, or of the claim, that the generation comes from
+	at datastorehb.Instant // by which the generation was there: when the read or claim that it comes from had returned
 }
 
 // scanEvery is how often the whole catalogue is read again. Changes are told by
@@ -44,7 +44,7 @@ func (f *footing) info(vm uuid.UUID) *info {
 
 // learn takes in what was read, or claimed, of a machine. Generations and
 // revisions only rise, so an older reading changes nothing.
-func (f *footing) learn(vm uuid.UUID, s MachineState, issued datastorehb.Instant, generation bool) {
+func (f *footing) learn(vm uuid.UUID, s MachineState, returned datastorehb.Instant, generation bool) {
 	at, ok := f.find(vm)
 	if !ok {
 		f.infos = slices.Insert(f.infos, at, &info{vm: vm})
@@ -56,7 +56,7 @@ func (f *footing) learn(vm uuid.UUID, s MachineState, issued datastorehb.Instant
 	known := s.GenerationState == datastorehb.Valid || s.GenerationState == datastorehb.Absent
 	if generation && known && s.Generation.Number >= i.Generation.Number {
 		i.GenerationState, i.Generation, i.GenerationBy = s.GenerationState, s.Generation, s.GenerationBy
-		i.at = max(i.at, issued)
+		i.at = max(i.at, returned)
 	}
 }
 
@@ -77,7 +77,7 @@ func (i *info) newest() *poweron.Generation {
 }
 
 // rolledBack reports that a machine reads older than it was known to be when the
-// read was issued (R14).
+// read was issued (R14). What was under way at the same time proves nothing.
 func (i *info) rolledBack(s MachineState, issued datastorehb.Instant) bool {
 	known := s.GenerationState == datastorehb.Valid || s.GenerationState == datastorehb.Absent
 	return known && issued > i.at && s.Generation.Number < i.Generation.Number
@@ -114,7 +114,7 @@ func (c *Core) onCatalogueRead(o CatalogueRead) {
 			c.distrust(f, fmt.Sprintf("generation %d of machine %s reads as %d", i.Generation.Number, vm, s.Generation.Number))
 			return
 		}
-		f.learn(vm, s, o.Issued, true)
+		f.learn(vm, s, o.Returned, true)
 	}
 	f.scanned, c.mastery.stale = true, true
 	c.disown(f)
@@ -176,6 +176,9 @@ func (c *Core) onStartOrder(f *footing, from datastorehb.HostID, msg Message) {
 		}
 	}
 	m.master, m.order = from, msg.Order
+	if m.begun() {
+		m.since = c.now
+	}
 	if m.phase == phaseRun {
 		c.orderEnded(m, true, "")
 	}

@@ -14,8 +14,13 @@ func (c *Core) onMachineRead(o MachineRead) {
 	if f == nil {
 		return
 	}
+	generation := o.Purpose != ForRecheck
+	if i := f.info(o.VM); o.Err == "" && generation && i != nil && i.rolledBack(o.Machine, o.Issued) {
+		o.Err = fmt.Sprintf("generation %d of machine %s reads as %d", i.Generation.Number, o.VM, o.Machine.Generation.Number)
+		c.distrust(f, o.Err)
+	}
 	if o.Err == "" {
-		f.learn(o.VM, o.Machine, o.Issued, o.Purpose != ForRecheck)
+		f.learn(o.VM, o.Machine, o.Returned, generation)
 	}
 	if o.Purpose == ForCommand {
 		c.onCommandRead(f, o)
@@ -142,7 +147,7 @@ func (c *Core) onGenerationClaimed(o GenerationClaimed) {
 	m.busy = false
 	won := o.Outcome == datastorehb.ClaimWon && o.Returned.Sub(o.Issued) <= c.cfg.Timing.Lease
 	if won {
-		f.learn(m.vm, MachineState{GenerationState: datastorehb.Valid, Generation: o.Generation, GenerationBy: c.cfg.Self}, o.Issued, true)
+		f.learn(m.vm, MachineState{GenerationState: datastorehb.Valid, Generation: o.Generation, GenerationBy: c.cfg.Self}, o.Returned, true)
 		c.tellChanged(f, m.vm, false)
 	}
 	switch m.phase {
@@ -179,7 +184,7 @@ func (c *Core) lost(m *machine) {
 	c.do(ReadMachine{Datastore: m.home.ID, VM: m.vm, Purpose: ForCatalogue})
 }
 
-// onReclaimed: the process that is here may go on, or belongs to somebody else now.
+// onReclaimed: the process that is here may go on, or it has to be found out whose it is now.
 func (c *Core) onReclaimed(m *machine, o GenerationClaimed, won bool) {
 	switch {
 	case won:
@@ -188,7 +193,8 @@ func (c *Core) onReclaimed(m *machine, o GenerationClaimed, won bool) {
 		m.enter(phaseLetGo)
 		c.journalMachine(m, "machine-reclaimed", "R8", fmt.Sprintf("nobody had taken %s: it goes on here under generation %d", m.entry.Name, m.gen.Number))
 	case o.Outcome == datastorehb.ClaimLost:
-		c.putDown(m, fmt.Sprintf("generation %d was won by another host", o.Generation.Number))
+		// By another host, or by an earlier attempt of our own whose reply was lost.
+		m.enter(phaseExamine)
 	default:
 		m.enter(phaseExamine)
 		m.retry = c.now.Add(c.interval() / 2)
@@ -200,6 +206,9 @@ func (c *Core) onReleased(m *machine, o GenerationClaimed) {
 	if o.Outcome == datastorehb.ClaimFailed {
 		m.retry = c.now.Add(c.interval())
 		return
+	}
+	if o.Outcome == datastorehb.ClaimLost {
+		m.home.nextScan = c.now // It may have been lost to a late claim in the own name.
 	}
 	c.journalMachine(m, "machine-released", "R8", fmt.Sprintf("this host gave %s up: %s", m.entry.Name, m.reason), m.detail)
 	c.drop(m)
@@ -223,7 +232,7 @@ func (c *Core) onRecheckRead(m *machine, o MachineRead) {
 	}
 	m.entry, m.revision = e.Entry, e.Revision
 	m.enter(phaseCreate)
-	m.busy = true
+	m.busy, m.process = true, m.gen.Number
 	c.do(StartMachine{Datastore: m.home.ID, VM: m.vm, Generation: m.gen.Number, Entry: m.entry})
 }
 
@@ -239,7 +248,7 @@ func (c *Core) onThawRead(m *machine, o MachineRead) {
 		m.retry = c.now.Add(c.interval() / 2)
 	case s.GenerationState == datastorehb.Absent || g.Number < m.gen.Number:
 		c.distrust(m.home, fmt.Sprintf("the newest generation of %s reads %d, but %d was won before", m.vm, g.Number, m.gen.Number))
-	case g.Number == m.gen.Number && m.phase == phaseAdopt:
+	case m.phase == phaseAdopt && (g.Number == m.gen.Number || c.reclaimed(g, s.GenerationBy)):
 		m.gen, m.failures = g, g.Failures
 		m.enter(phaseRun)
 		m.home.dirty = true
@@ -256,6 +265,15 @@ func (c *Core) onThawRead(m *machine, o MachineRead) {
 	default:
 		c.putDown(m, fmt.Sprintf("generation %d is held by %s", g.Number, c.HostName(g.Owner)))
 	}
+}
+
+// reclaimed reports whether the forerunner claimed a generation for a process
+// that runs under an inherited lease: it had run under an earlier one, which is
+// all that the process itself shows. A forerunner that found the machine taken
+// by somebody else would have ended the process before it claimed again.
+func (c *Core) reclaimed(g poweron.Generation, by datastorehb.Writer) bool {
+	self := c.cfg.Self
+	return g.Kind == poweron.Run && g.Owner == self.Host && by.Machine == self.Machine && by.Boot == self.Boot
 }
 
 // putDown ends a process whose machine another host owns.

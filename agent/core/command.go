@@ -164,7 +164,7 @@ func (c *Core) onEntryClaimed(o EntryClaimed) {
 		return
 	}
 	if o.Outcome == datastorehb.ClaimWon {
-		f.learn(o.Entry.VM, MachineState{EntryState: datastorehb.Valid, Entry: o.Entry, Revision: o.Revision}, o.Issued, false)
+		f.learn(o.Entry.VM, MachineState{EntryState: datastorehb.Valid, Entry: o.Entry, Revision: o.Revision}, o.Returned, false)
 		if i := f.info(o.Entry.VM); i.GenerationState == datastorehb.Unreadable {
 			c.do(ReadMachine{Datastore: f.ID, VM: i.vm, Purpose: ForCatalogue})
 		}

@@ -50,6 +50,7 @@ type footing struct {
 	lapsedAt   datastorehb.Instant
 	lapsedTerm uint64 // of the lease that lapsed last
 	nextClaim  datastorehb.Instant
+	nextTerms  datastorehb.Instant // for another read of the own terms, after one has failed
 	inherited  *Inherited
 
 	reads
@@ -113,6 +114,7 @@ func (c *Core) onDatastoreState(o DatastoreState) {
 	f.revision = max(f.revision, o.Revision)
 	kind, text := Kind("datastore-available"), fmt.Sprintf("datastore %s can be used", f.Name)
 	if !o.Available {
+		f.nextCheck = min(f.nextCheck, c.now.Add(c.interval()))
 		kind, text = "datastore-unavailable", fmt.Sprintf("datastore %s can't be used: %s", f.Name, o.Why)
 		f.failWatches(o.Why)
 	}
@@ -126,6 +128,12 @@ func (c *Core) distrust(f *footing, why string) {
 	}
 	f.distrusted, f.why = true, why
 	f.failWatches(why)
+	if f.phase == termHeld || f.inherited != nil {
+		// Others may not see what this host wrote as proof of life.
+		c.lapse(f, "the datastore is not what it was")
+		f.frozeAt = c.now
+		c.do(FreezeMachines{Datastore: f.ID})
+	}
 	c.journal(Event{Kind: "datastore-distrusted", Datastore: f.ID, Rule: "R14",
 		Text: fmt.Sprintf("datastore %s is not what it was: nothing on it is claimed, closed or taken as proof", f.Name), Evidence: []string{why}})
 }
@@ -181,7 +189,7 @@ func (c *Core) onSlotWritten(o SlotWritten) {
 	}
 	f.completed, f.completedI = o.Sequence, o.Issued
 	c.healthy(f)
-	if !f.distrusted {
+	if f.usable() {
 		c.proveLife(f, o.Issued)
 		c.acknowledge(f)
 	}
@@ -309,6 +317,9 @@ func (c *Core) advanceTerm(f *footing) {
 		return
 	}
 	if f.phase == termUnknown {
+		if !c.due(f.nextTerms) {
+			return
+		}
 		f.busy = true
 		c.do(ReadTerms{Datastore: f.ID, Host: c.cfg.Self.Host})
 		return
@@ -339,7 +350,7 @@ func (c *Core) claimOwn(f *footing) {
 func (c *Core) onOwnTermsRead(f *footing, o TermsRead) {
 	f.busy = false
 	if o.Err != "" || o.State == datastorehb.Unreadable || o.State == datastorehb.Corrupt {
-		f.nextClaim = c.now.Add(c.interval())
+		f.nextTerms = c.now.Add(c.interval() / 2)
 		return
 	}
 	if o.Term.Number < f.own.Number {
@@ -382,6 +393,9 @@ func (c *Core) onOwnTermClaimed(f *footing, o TermClaimed) {
 		return
 	}
 	f.own, f.mine = o.Term, true
+	if !f.usable() {
+		return // It was found not to be what it was while the claim was under way.
+	}
 	if took := o.Returned.Sub(o.Issued); took > o.Term.Timing.Lease {
 		c.journal(Event{Kind: "claim-too-slow", Datastore: f.ID, Term: o.Term.Number, Rule: "R2",
 			Text: fmt.Sprintf("the claim of term %d took %v, longer than its lease: it proves nothing", o.Term.Number, took)})

@@ -27,6 +27,7 @@ type machine struct {
 	entry    poweron.Entry
 	revision uint64             // of the entry
 	gen      poweron.Generation // the one that is held; Number 0 while none is
+	process  uint64             // the generation under which the process was started; it may have been claimed anew since
 	target   poweron.Generation // the one that is being claimed
 	frozen   bool               // the process is there and executes nothing
 	since    datastorehb.Instant
@@ -76,6 +77,19 @@ func (m *machine) hasProcess() bool {
 	return false
 }
 
+// begun reports whether the machine is about to be started and nothing has been
+// claimed for it. Whoever wanted it so has given up waiting after a while, and
+// it must not keep others from starting it.
+func (m *machine) begun() bool {
+	switch m.phase {
+	case phaseWait, phaseRead, phaseOwner:
+		return true
+	case phaseClaim:
+		return !m.busy
+	}
+	return false
+}
+
 // listed reports whether the power-on list names the machine.
 func (m *machine) listed() bool {
 	return m.gen.Number > 0 && m.phase != phaseRelease && m.phase != phasePutDown
@@ -97,6 +111,7 @@ func (c *Core) addMachine(m *machine) *machine {
 
 // drop forgets a machine that has no process here any more.
 func (c *Core) drop(m *machine) {
+	c.orderEnded(m, false, "it was just being given up there")
 	c.machines = slices.DeleteFunc(c.machines, func(o *machine) bool { return o == m })
 	m.home.dirty = true
 }
@@ -135,7 +150,7 @@ func (c *Core) adopt(found FoundMachine) {
 		c.footings = append(c.footings, f)
 		slices.SortFunc(c.footings, func(a, b *footing) int { return compareUUID(a.ID, b.ID) })
 	}
-	m := &machine{vm: found.VM, home: f, phase: phaseAdopt, frozen: found.Frozen, since: c.now}
+	m := &machine{vm: found.VM, home: f, phase: phaseAdopt, process: found.Generation, frozen: found.Frozen, since: c.now}
 	m.gen = poweron.Generation{VM: found.VM, Number: found.Generation, Kind: poweron.Run, Owner: c.cfg.Self.Host}
 	if found.Frozen || f.inherited == nil {
 		m.phase = phaseExamine
@@ -160,6 +175,10 @@ func (c *Core) broken(m *machine) bool {
 
 // advance does the next thing for a machine, if nothing is under way.
 func (c *Core) advance(m *machine) {
+	if m.begun() && c.due(m.since.Add(c.orderTime())) {
+		c.failStart(m, fmt.Sprintf("%s for %v", m.phase, c.orderTime()))
+		return
+	}
 	if m.busy || !c.due(m.retry) || !m.home.usable() && m.phase != phaseRun {
 		return
 	}
@@ -336,7 +355,8 @@ func (c *Core) failStart(m *machine, why string) {
 
 func (c *Core) onMachineGone(o MachineGone) {
 	m := c.machine(o.VM)
-	if m == nil || !m.hasProcess() {
+	another := m != nil && o.Generation != 0 && o.Generation != m.process // an earlier process, reported late
+	if m == nil || !m.hasProcess() || another {
 		return
 	}
 	switch m.phase {
@@ -358,6 +378,11 @@ func (c *Core) ended(m *machine, o MachineGone) {
 	if o.Ending == EndedByGuest && m.entry.Policy.OnGuestShutDown != poweron.StartAgain {
 		c.journalMachine(m, "guest-shut-down", "", fmt.Sprintf("the guest of %s switched itself off", m.entry.Name), o.Detail)
 		c.release(m, poweron.GuestShutDown, o.Detail)
+		return
+	}
+	if m.revision == 0 {
+		c.journalMachine(m, "machine-crashed", "", "a machine ended that was found here and had not been looked up", o.Detail)
+		c.release(m, poweron.Crashed, "ended before its policy was known")
 		return
 	}
 	r := poweron.Crash(m.entry.Policy, m.failures, c.now.Sub(m.since))

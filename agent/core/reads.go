@@ -198,14 +198,16 @@ func (c *Core) onOtherTermsRead(f *footing, o TermsRead) {
 	}
 	w.busy = false
 	w.absent = o.Err == "" && o.State == datastorehb.Absent
-	if o.Err != "" || o.State != datastorehb.Valid {
+	if o.Err != "" || o.State != datastorehb.Valid && o.State != datastorehb.Absent {
 		return
 	}
 	if t, known := w.Term(); known && o.Term.Number < t.Number {
 		c.distrust(f, fmt.Sprintf("the newest term of %s reads %d, but term %d was seen before", c.HostName(o.Host), o.Term.Number, t.Number))
 		return
 	}
-	w.LearnTerm(o.Term, o.Returned)
+	if !w.absent {
+		w.LearnTerm(o.Term, o.Returned)
+	}
 }
 
 func (c *Core) onTermClaimed(o TermClaimed) {
