@@ -35,6 +35,8 @@ func (c *Core) onMachineRead(o MachineRead) {
 		c.onStartRead(m, o)
 	case o.Purpose == ForRecheck && m.phase == phaseRecheck:
 		c.onRecheckRead(m, o)
+	case o.Purpose == ForRecheck && m.phase == phaseLetGo:
+		c.onLateRecheckRead(m, o)
 	case o.Purpose == ForThaw && (m.phase == phaseAdopt || m.phase == phaseExamine):
 		c.onThawRead(m, o)
 	}
@@ -230,10 +232,26 @@ func (c *Core) onRecheckRead(m *machine, o MachineRead) {
 	case !c.mayRun(m):
 		return
 	}
-	m.entry, m.revision = e.Entry, e.Revision
+	m.entry, m.revision, m.checked = e.Entry, e.Revision, o.Issued
 	m.enter(phaseCreate)
 	m.busy, m.process = true, m.gen.Number
 	c.do(StartMachine{Datastore: m.home.ID, VM: m.vm, Generation: m.gen.Number, Entry: m.entry})
+}
+
+// onLateRecheckRead is the same look for a process that is there already, and has never run.
+func (c *Core) onLateRecheckRead(m *machine, o MachineRead) {
+	m.busy = false
+	e := o.Machine
+	switch {
+	case o.Err != "" || e.EntryState != datastorehb.Valid:
+		m.retry = c.now.Add(c.interval() / 2)
+	case e.Entry.Desired != poweron.Running || !e.Entry.Protected:
+		m.entry, m.revision = e.Entry, e.Revision
+		c.orderEnded(m, false, "the user stopped it meanwhile")
+		c.stop(m, poweron.StoppedByUser, "stopped by the user before it ran", false)
+	default:
+		m.entry, m.revision, m.checked = e.Entry, e.Revision, o.Issued
+	}
 }
 
 // onThawRead decides about a process that is here without a right to run.

@@ -25,11 +25,12 @@ type machine struct {
 	busy     bool                // an operation of this phase is under way
 	retry    datastorehb.Instant // not before
 	entry    poweron.Entry
-	revision uint64             // of the entry
-	gen      poweron.Generation // the one that is held; Number 0 while none is
-	process  uint64             // the generation under which the process was started; it may have been claimed anew since
-	target   poweron.Generation // the one that is being claimed
-	frozen   bool               // the process is there and executes nothing
+	revision uint64              // of the entry
+	gen      poweron.Generation  // the one that is held; Number 0 while none is
+	checked  datastorehb.Instant // issue of the last look at the entry before a start, 0 for what was not started here
+	process  uint64              // the generation under which the process was started; it may have been claimed anew since
+	target   poweron.Generation  // the one that is being claimed
+	frozen   bool                // the process is there and executes nothing
 	since    datastorehb.Instant
 	list     uint64 // revision of the power-on list that names the machine
 	failures uint32
@@ -255,6 +256,10 @@ func (c *Core) letGo(m *machine) {
 	if !c.mayRun(m) || !c.guardUp {
 		return
 	}
+	if m.phase == phaseLetGo && m.checked > 0 && c.now.Sub(m.checked) > c.cfg.Timing.Lease {
+		c.readMachine(m, ForRecheck) // The start took long: the user may have stopped it meanwhile.
+		return
+	}
 	m.busy = true
 	c.do(GuardLetGo{Datastore: m.home.ID, Term: m.home.own.Number, VMs: []uuid.UUID{m.vm}})
 }
@@ -286,7 +291,7 @@ func (c *Core) running(m *machine) {
 	if m.phase == phaseLetGo {
 		kind, text = "machine-started", "runs"
 		m.enter(phaseRun)
-		m.since = c.now
+		m.since, m.checked = c.now, 0
 		c.orderEnded(m, true, "")
 	}
 	c.journalMachine(m, kind, "R3", fmt.Sprintf("%s %s on this host under generation %d and term %d", m.entry.Name, text, m.gen.Number, m.home.own.Number))

@@ -44,7 +44,7 @@ func TestRandomSchedules(t *testing.T) {
 	}
 	var virtual time.Duration
 	done, counts, bad := map[string]int{}, map[string]int{}, 0
-	for seed := first; seed < end && bad < 10; seed++ {
+	for seed := first; seed < end && bad < 3; seed++ {
 		s := RandomSetup(seed)
 		s.Quiet = true
 		w, x, wrong := Find(s, 2*time.Minute, time.Minute)

@@ -589,3 +589,23 @@ func TestFailedHeartbeatsAreTriedAgain(t *testing.T) {
 		}
 	}
 }
+
+// TestStoppedWhileItsStartHangs: the last look at the entry must not lie long
+// before the machine runs, however long its start takes.
+func TestStoppedWhileItsStartHangs(t *testing.T) {
+	for _, verb := range []core.Verb{core.Stop, core.Unprotect} {
+		c := newCluster(t, Default())
+		c.ask(c.hosts[0], core.Stop, 1)
+		c.Run(10 * time.Second)
+		for _, h := range c.hosts {
+			h.slowStart = 12 * time.Second
+		}
+		m := c.mark()
+		c.ask(c.hosts[0], core.Start, 1)
+		c.Run(2 * time.Second)
+		c.ask(c.hosts[0], verb, 1)
+		c.Run(30 * time.Second)
+		c.started(m, 0)
+		c.settles(time.Second)
+	}
+}
