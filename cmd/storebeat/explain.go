@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	"storebeat/agent/core"
@@ -94,14 +95,14 @@ func (a *app) explainMachine(v cluster, name string) (explanation, error) {
 	if m.Phase != "" {
 		e.Evidence = append(e.Evidence, "on "+v.Name+": "+m.Phase)
 	}
-	e.NotDone = append(e.NotDone, m.Refusals...)
+	e.NotDone = append(append(e.NotDone, m.Refusals...), notMoved(&m)...)
 	home, err := v.datastore(m.Datastore.String())
 	if err != nil {
 		return e, nil
 	}
 	e.Evidence = append(e.Evidence, datastoreLine(&home, v.Name))
+	e.filters = append(e.filters, journal.Filter{Datastore: m.Datastore})
 	if m.Host != 0 && m.Host != v.Host {
-		e.filters = append(e.filters, journal.Filter{Host: m.Host, Datastore: m.Datastore})
 		if w := watchOf(&home, m.Host); w != nil {
 			e.Evidence = append(e.Evidence, watchLine(&home, w))
 			e.NotDone = append(e.NotDone, v.notClosed(&home, w)...)
@@ -128,6 +129,24 @@ func (a *app) explainDatastore(v cluster, name string) (explanation, error) {
 		e.NotDone = append(e.NotDone, v.notClosed(&d, &d.Hosts[i])...)
 	}
 	return e, nil
+}
+
+// notMoved says why a machine that does not execute is not started elsewhere.
+func notMoved(m *core.MachineView) []string {
+	switch m.State {
+	case "frozen":
+		return []string{
+			fmt.Sprintf("not killed: writes under way could still reach its disks (R12); it goes on once %s wins its next term on %s (R5)", m.HostName, m.Home),
+			fmt.Sprintf("not started elsewhere: no other host has closed the term of %s on %s (R7)", m.HostName, m.Home),
+		}
+	case "undetermined":
+		return []string{fmt.Sprintf("not started: only a closed term, or a release by its owner, ends generation %d (R8)", m.Generation)}
+	case "held":
+		return []string{fmt.Sprintf("not started again: it failed %d times in a row, and is held at %d; `storebeat vm start %s` lets it go", m.Failures, m.Policy.Limit, m.Name)}
+	case "unknown":
+		return []string{"not started: what can't be read is not known to be over (R8)"}
+	}
+	return nil
 }
 
 func generationOf(m *core.MachineView) string {
@@ -201,16 +220,24 @@ func (v cluster) notClosed(d *core.DatastoreView, w *core.WatchView) []string {
 	return []string{fmt.Sprintf("term %d of %s on %s is not closed (R7a): %s", w.Term, w.Name, d.Name, w.NotClosed)}
 }
 
-// timeline gathers the journal's entries for all filters, in their order.
+// timeline gathers the journal's entries for all filters, in their order. What
+// the second and later filters select about other machines is left out.
 func (a *app) timeline(ctx context.Context, filters []journal.Filter, limit int) ([]journal.Entry, error) {
 	all := []journal.Entry{}
-	for _, f := range filters {
+	for i, f := range filters {
 		f.Limit = limit
+		if i > 0 {
+			f.Limit = min(10*limit, journal.MaxLimit)
+		}
 		entries, err := a.listEvents(ctx, f)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, entries...)
+		for _, e := range entries {
+			if i == 0 || e.VM == uuid.Nil {
+				all = append(all, e)
+			}
+		}
 	}
 	slices.SortFunc(all, func(x, y journal.Entry) int { return int(int64(x.ID) - int64(y.ID)) })
 	all = slices.CompactFunc(all, func(x, y journal.Entry) bool { return x.ID == y.ID })

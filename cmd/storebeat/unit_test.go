@@ -201,6 +201,15 @@ func TestNotClosed(t *testing.T) {
 	}
 }
 
+func TestEveryStateThatIsNoRunSaysWhyNothingIsDone(t *testing.T) {
+	for state, want := range map[string]string{"frozen": "R12", "undetermined": "ends generation 7", "held": "vm start db", "unknown": "can't be read", "running": "", "stopped": "", "waiting": ""} {
+		m := core.MachineView{Name: "db", State: state, Home: "nfs1", HostName: "alpha", Generation: 7}
+		if got := strings.Join(notMoved(&m), "; "); !strings.Contains(got, want) || (want == "") != (got == "") {
+			t.Errorf("%s: got %q, want something with %q", state, got, want)
+		}
+	}
+}
+
 func FuzzReadMachines(f *testing.F) {
 	f.Add("machine \"web\" {\n driver = \"qemu\"\n datastore = \"d\"\n definition = { memory_mib = 1 }\n policy { priority = 1 }\n}\n")
 	f.Add(`{"machine": {"web": {"driver": "process", "datastore": "d", "memory": "1MiB", "definition": {"command": ["sh"]}}}}`)
