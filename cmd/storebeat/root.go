@@ -47,7 +47,7 @@ A running one:   storebeat status, storebeat explain, storebeat events`,
 	a.addFlags(root)
 	root.AddGroup(
 		&cobra.Group{ID: "look", Title: "Look at the cluster and change it:"},
-		&cobra.Group{ID: "setup", Title: "Set up:"},
+		&cobra.Group{ID: "setup", Title: "Try out and set up:"},
 		&cobra.Group{ID: "run", Title: "Run on every host:"},
 	)
 	a.addCommands(root)
@@ -81,7 +81,7 @@ func (a *app) addCommands(root *cobra.Command) {
 	add("look", newStatus(a), newHost(a), newVM(a), newDatastore(a), newEvents(a), newExplain(a), newVersion(a))
 	add("setup", newInit(a), newConfig(a))
 	add("run", newAgent(a), newGuard(a))
-	add("run", newDemo(a))
+	add("setup", newDemo(a))
 	root.AddCommand(newJournalStore(a), newTicker())
 }
 
