@@ -15,12 +15,16 @@ import (
 func TestReadBesideAClaimIsNoRollback(t *testing.T) {
 	d := newDesk(t, nil)
 	f := d.stand()
-	before := d.span() // the catalogue is read from here on
-	d.wait(300 * time.Millisecond)
-	claim := Span{Datastore: home, Issued: before.Issued.Add(-time.Millisecond), Returned: d.at}
-	f.learn(guest, generation(4, 1, 1, writer(1)), claim.Returned, true)
-	before.Returned = d.at
-	d.see(CatalogueRead{Span: before, Machines: map[uuid.UUID]MachineState{guest: generation(3, 2, 1, writer(2))}})
+	d.see(Received{From: 2, Message: Message{Kind: StartOrder, Datastore: home, VM: guest, Order: 1}})
+	d.see(MachineRead{Span: d.span(), VM: guest, Purpose: ForStart, Machine: generation(3, 1, 1, writer(1))})
+	claim, claimed := take[ClaimGeneration](d), d.span()
+	d.wait(100 * time.Millisecond)
+	catalogue := d.span()
+	d.wait(100 * time.Millisecond)
+	claimed.Returned = d.at
+	d.see(GenerationClaimed{Span: claimed, Generation: claim.Generation, Outcome: datastorehb.ClaimWon})
+	catalogue.Returned = d.at
+	d.see(CatalogueRead{Span: catalogue, Machines: map[uuid.UUID]MachineState{guest: generation(3, 1, 1, writer(1))}})
 	if f.distrusted {
 		t.Fatal("a read that was issued before the claim had returned counts as an older state of the datastore")
 	}
