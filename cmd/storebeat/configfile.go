@@ -66,7 +66,11 @@ func (c *configFile) pathOf(b *hclwrite.Block) string {
 // setUUID writes a datastore's UUID into the file, all else left as it is.
 func (c *configFile) setUUID(b *hclwrite.Block, id uuid.UUID) error {
 	b.Body().SetAttributeValue("uuid", cty.StringVal(id.String()))
-	if err := renameio.WriteFile(c.path, c.file.Bytes(), 0o644, renameio.WithExistingPermissions()); err != nil {
+	target, err := filepath.EvalSymlinks(c.path)
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", c.path, err)
+	}
+	if err := renameio.WriteFile(target, c.file.Bytes(), 0o644, renameio.WithExistingPermissions()); err != nil {
 		return fmt.Errorf("writing %s: %w", c.path, err)
 	}
 	return nil
