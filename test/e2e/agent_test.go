@@ -140,9 +140,6 @@ func TestAgentBackAfterFreeze(t *testing.T) {
 	h := others[0]
 	before, runs := l.view(), l.runs()
 	lost := l.machinesOn(h)
-	if len(lost) == 0 {
-		t.Fatalf("%s runs nothing", h.Name)
-	}
 	h.KillAgent()
 	l.awaitFrozen(h)
 	if err := h.Start(); err != nil {
@@ -170,6 +167,9 @@ func (l *lab) machinesOn(h *cluster.Host) (on []*cluster.Machine) {
 		if viewOf(v, m).Host == h.ID {
 			on = append(on, m)
 		}
+	}
+	if len(on) == 0 {
+		l.Fatalf("%s runs no machine", h.Name)
 	}
 	return on
 }

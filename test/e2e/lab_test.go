@@ -139,6 +139,15 @@ func (l *lab) awaitMaster() {
 	l.await("the cluster to form", func() (bool, string) { return l.Settled(l.ctx, 0) })
 }
 
+// awaitAnswer waits until a host's agent answers.
+func (l *lab) awaitAnswer(h *cluster.Host) {
+	l.Helper()
+	l.await("the agent of "+h.Name+" to answer", func() (bool, string) {
+		_, err := h.View(l.ctx, true)
+		return err == nil, fmt.Sprint(err)
+	})
+}
+
 // add protects one machine and watches its console from now on.
 func (l *lab) add(m *cluster.Machine) {
 	l.Helper()

@@ -77,12 +77,13 @@ func Build(o Options) (*Cluster, error) {
 
 // configure writes one configuration for each host.
 func (c *Cluster) configure(o Options) error {
-	common, err := c.common(o)
+	free, err := freeAddresses(o.Hosts)
 	if err != nil {
 		return err
 	}
+	common := c.common(o, free)
 	for i := range o.Hosts {
-		h := &Host{Name: fmt.Sprintf("host%d", i+1), ID: datastorehb.HostID(i + 1), cluster: c}
+		h := &Host{Name: fmt.Sprintf("host%d", i+1), ID: datastorehb.HostID(i + 1), Address: free[i].ip, cluster: c}
 		h.Dir = filepath.Join(c.Dir, h.Name)
 		h.Config = filepath.Join(h.Dir, "storebeat.hcl")
 		if err := os.Mkdir(h.Dir, 0o755); err != nil {
@@ -103,19 +104,15 @@ func (c *Cluster) configure(o Options) error {
 }
 
 // common is the part of the configuration that all hosts share.
-func (c *Cluster) common(o Options) (string, error) {
-	addresses, err := freeAddresses(o.Hosts)
-	if err != nil {
-		return "", err
-	}
+func (c *Cluster) common(o Options, free []addresses) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "cluster {\n  name = \"demo\"\n  uuid = %q\n  key_file = \"../cluster.key\"\n}\n", c.ID)
 	fmt.Fprintf(&b, "timing {\n  profile = %q\n}\nhypervisor {\n  memory = \"1 GiB\"\n}\n", o.Profile)
-	for i, a := range addresses {
+	for i, a := range free {
 		fmt.Fprintf(&b, "host \"host%d\" {\n  id = %d\n  heartbeat = %q\n  management = %q\n}\n", i+1, i+1, a.heartbeat, a.management)
 	}
 	b.WriteString("guard {\n  socket = \"run/guard.sock\"\n}\n" + o.Settings)
-	return b.String(), nil
+	return b.String()
 }
 
 func (c *Cluster) datastoreBlocks(o Options, h *Host) (string, error) {
@@ -133,7 +130,7 @@ func (c *Cluster) datastoreBlocks(o Options, h *Host) (string, error) {
 	return b.String(), nil
 }
 
-type addresses struct{ heartbeat, management string }
+type addresses struct{ ip, heartbeat, management string }
 
 // networks counts the clusters of this process: each has loopback addresses of
 // its own, so that none takes a port that another has found to be free.
@@ -155,7 +152,7 @@ func freeAddresses(hosts int) (free []addresses, err error) {
 			return nil, fmt.Errorf("find a free port on %s: %w", ip, err)
 		}
 		defer t.Close()
-		free = append(free, addresses{u.LocalAddr().String(), t.Addr().String()})
+		free = append(free, addresses{ip, u.LocalAddr().String(), t.Addr().String()})
 	}
 	return free, nil
 }

@@ -21,11 +21,12 @@ import (
 
 // Host is one agent with its guard and machines.
 type Host struct {
-	Name   string
-	ID     datastorehb.HostID
-	Dir    string
-	Config string // the configuration file
-	Client *control.Client
+	Name    string
+	ID      datastorehb.HostID
+	Dir     string
+	Config  string // the configuration file
+	Address string // of its own on the loopback interface
+	Client  *control.Client
 
 	cluster *Cluster
 	agent   *exec.Cmd // nil while it is down
