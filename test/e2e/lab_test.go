@@ -26,6 +26,7 @@ type lab struct {
 	*testing.T
 	*cluster.Cluster
 	ctx      context.Context
+	prefix   string // of the machines' names
 	machines []*cluster.Machine
 }
 
@@ -34,7 +35,7 @@ type lab struct {
 func newLab(t *testing.T, o cluster.Options) *lab {
 	t.Helper()
 	o = withDefaults(t, o)
-	l := &lab{T: t, ctx: t.Context()}
+	l := &lab{T: t, ctx: t.Context(), prefix: "vm"}
 	c, err := cluster.Build(o)
 	if err != nil {
 		t.Fatal(err)
@@ -126,7 +127,7 @@ func (l *lab) protect(machines int, driver string) {
 	l.awaitMaster()
 	for range machines {
 		n := len(l.machines)
-		l.add(cluster.NewMachine(fmt.Sprintf("vm%d", n+1), l.Datastores[n%len(l.Datastores)], driver))
+		l.add(cluster.NewMachine(fmt.Sprintf("%s%d", l.prefix, n+1), l.Datastores[n%len(l.Datastores)], driver))
 	}
 	l.awaitSettled()
 	for _, m := range l.machines {

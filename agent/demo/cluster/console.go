@@ -37,6 +37,9 @@ type Boot struct {
 // NewConsole watches a file that need not be there yet.
 func NewConsole(path string) *Console { return &Console{path: path} }
 
+// Path is the file's.
+func (c *Console) Path() string { return c.path }
+
 // Look reads what is new.
 func (c *Console) Look() error {
 	f, err := os.Open(c.path)

@@ -62,6 +62,9 @@ func (h *Host) Log() string { return filepath.Join(h.Dir, "agent.log") }
 // RunDir is the agent's run directory.
 func (h *Host) RunDir() string { return filepath.Join(h.Dir, "run") }
 
+// StateDir is the agent's state directory.
+func (h *Host) StateDir() string { return filepath.Join(h.Dir, "state") }
+
 // Up reports whether the host's agent was started and has not been ended by a
 // method of Host. It may have ended by itself: see Ended.
 func (h *Host) Up() bool { return h.agent != nil }

@@ -23,6 +23,7 @@ type Machine struct {
 	Driver  string // qemu or process
 	Console *Console
 	Policy  poweron.Policy
+	Command []string // of a process, in place of the one that counts
 }
 
 // NewMachine makes a machine whose console lies on its home datastore.
@@ -48,7 +49,11 @@ func (c *Cluster) Protect(ctx context.Context, by *Host, m *Machine) error {
 
 func (c *Cluster) define(m *Machine) ([]byte, error) {
 	if m.Driver == "process" {
-		return json.Marshal(process.Definition{Command: []string{c.Binary, "ticker", m.Console.path}})
+		command := m.Command
+		if command == nil {
+			command = []string{c.Binary, "ticker", m.Console.path}
+		}
+		return json.Marshal(process.Definition{Command: command})
 	}
 	if err := bootsector.WriteDisk(filepath.Join(m.Home.Path, m.Name+".img")); err != nil {
 		return nil, err

@@ -1,0 +1,175 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+
+	"storebeat/agent/core"
+	"storebeat/agent/demo/cluster"
+)
+
+// wish tells a host's agent what a user wants.
+func (l *lab) wish(by *cluster.Host, verb core.Verb, m *cluster.Machine) {
+	l.Helper()
+	if _, err := by.Command(l.ctx, core.Command{Verb: verb, VM: m.Name}); err != nil {
+		l.Fatalf("%s %s by way of %s: %v", verb, m.Name, by.Name, err)
+	}
+}
+
+func (l *lab) awaitState(m *cluster.Machine, state string) (v core.MachineView) {
+	l.Helper()
+	l.await(fmt.Sprintf("%s to be %s", m.Name, state), func() (bool, string) {
+		v = l.machine(m)
+		return v.State == state, fmt.Sprintf("it is %s: %s", v.State, v.Why)
+	})
+	return v
+}
+
+// awaitNoProcess waits until no host has a process of a machine.
+func (l *lab) awaitNoProcess(m *cluster.Machine) {
+	l.Helper()
+	l.await("the process of "+m.Name+" to end", func() (bool, string) {
+		for _, h := range l.Hosts {
+			found, err := h.Machines(l.ctx)
+			if err != nil {
+				return false, err.Error()
+			}
+			for _, f := range found {
+				if f.VM == m.VM {
+					return false, "it is on " + h.Name
+				}
+			}
+		}
+		return true, ""
+	})
+}
+
+// other returns a host that is up and not the given one.
+func (l *lab) other(than *cluster.Host) *cluster.Host {
+	for _, h := range l.Up() {
+		if h != than {
+			return h
+		}
+	}
+	l.Fatal("there is no other host")
+	return nil
+}
+
+// TestUserCommands tells hosts that do not run a machine what to do with it.
+func TestUserCommands(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, cluster.Options{})
+	l.protect(3, "process")
+	m, want := l.machines[0], l.runs()
+	by := l.other(l.owner(m))
+
+	l.wish(by, core.Stop, m)
+	l.awaitState(m, "stopped")
+	l.awaitNoProcess(m)
+	l.awaitTicks(l.machines[1], 30) // longer than any takeover
+	l.expectRuns(want)
+
+	l.wish(by, core.Start, m)
+	want[m.Name]++
+	l.awaitRuns(want)
+	l.awaitSettled()
+
+	by = l.other(l.owner(m))
+	l.wish(by, core.Unprotect, m)
+	l.await("it to be known as unprotected", func() (bool, string) { return !l.machine(m).Protected, "it is protected" })
+	l.awaitTicks(m, 10)
+	if err := l.Protect(l.ctx, by, m); err != nil {
+		t.Fatal(err)
+	}
+	l.awaitSettled()
+	l.awaitTicks(m, 10)
+	l.expectRuns(want)
+}
+
+// TestUnprotectedIsNotRestarted kills the host of machines that are not wanted
+// any more: one is unprotected, and one was stopped before.
+func TestUnprotectedIsNotRestarted(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, cluster.Options{})
+	l.protect(6, "process")
+	_, others := l.master()
+	h := others[0]
+	mine, want := l.machinesOn(h), l.runs()
+	l.wish(others[1], core.Unprotect, mine[0])
+	for _, m := range mine[1:] {
+		want[m.Name]++
+	}
+	if _, err := h.Kill(l.ctx); err != nil {
+		t.Fatal(err)
+	}
+	l.awaitRuns(want)
+	l.await("it to be known as stopped", func() (bool, string) {
+		v := l.machine(mine[0])
+		return v.State == "stopped", v.State + ": " + v.Why
+	})
+	l.awaitTicks(l.machinesOn(others[1])[0], 30)
+	l.expectRuns(want)
+}
+
+// TestCrashLoop protects a machine that ends as soon as it runs. It is tried as
+// often as its policy says, and then held, with the reason.
+func TestCrashLoop(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, cluster.Options{})
+	l.protect(2, "process")
+	m := cluster.NewMachine("crasher", l.Datastores[0], "process")
+	m.Policy.Attempts, m.Policy.Limit = 1, 3
+	m.Command = []string{"/bin/sh", "-c", `echo BOOT >> "$0"; echo "T 00000001" >> "$0"; exit 3`, m.Console.Path()}
+	l.add(m)
+	v := l.awaitState(m, "held")
+	if !strings.Contains(v.Why, "the limit is 3") {
+		t.Errorf("it is held for no good reason: %s", v.Why)
+	}
+	l.awaitTicks(l.machines[0], 30)
+	if runs := l.runs()["crasher"]; runs != 3 {
+		t.Errorf("it was started %d times, not 3 times", runs)
+	}
+	// A user may let it go once more.
+	l.wish(l.Hosts[0], core.Start, m)
+	l.await("it to be tried again", func() (bool, string) { return l.runs()["crasher"] > 3, "it is not" })
+	l.awaitState(m, "held")
+}
+
+// TestGuestShutDown lets a guest switch itself off: it stays off until a user
+// starts it, whatever happens to the host on which it ran.
+func TestGuestShutDown(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, cluster.Options{})
+	l.protect(3, "process")
+	_, others := l.master()
+	h := others[0]
+	m, want := l.machinesOn(h)[0], l.runs()
+	found, err := h.Machines(l.ctx)
+	l.do(err)
+	for _, f := range found {
+		if f.VM == m.VM {
+			l.do(syscall.Kill(f.Handle.PID, syscall.SIGTERM)) // the guest ends by itself when it gets it
+		}
+	}
+	v := l.awaitState(m, "stopped")
+	if !strings.Contains(v.Why, "shut itself down") {
+		t.Errorf("it is stopped for no good reason: %s", v.Why)
+	}
+	if _, err := h.Kill(l.ctx); err != nil {
+		t.Fatal(err)
+	}
+	for _, lost := range l.machines {
+		if lost != m && l.machine(lost).Host == h.ID {
+			want[lost.Name]++
+		}
+	}
+	l.awaitRuns(want)
+	l.awaitTicks(l.machinesOn(others[1])[0], 40)
+	l.expectRuns(want)
+	l.wish(others[1], core.Start, m)
+	want[m.Name]++
+	l.awaitRuns(want)
+	l.expectRuns(want)
+}
