@@ -122,8 +122,12 @@ func (s *server) inventory() answer {
 	return answer{Inventory: &inventory}
 }
 
-// register takes a machine on and freezes it before answering.
+// register takes a machine on and freezes it before answering. A former process
+// of the machine may have ended unnoticed.
 func (s *server) register(m Machine) answer {
+	if old := s.keeper.machines[m.VM]; old != nil && old.Handle != m.Handle {
+		s.notice(m.VM)
+	}
 	if err := s.keeper.Register(s.now(), m); err != nil {
 		return failed(err)
 	}
@@ -133,12 +137,17 @@ func (s *server) register(m Machine) answer {
 
 // forget looks at the machine itself first: its end may not have been noticed.
 func (s *server) forget(vm uuid.UUID) error {
+	s.notice(vm)
+	return s.keeper.Forget(vm)
+}
+
+// notice looks whether a machine is gone. One that runs is not looked at otherwise.
+func (s *server) notice(vm uuid.UUID) {
 	if m := s.keeper.machines[vm]; m != nil {
 		if state, err := m.Handle.State(); err == nil && state == freeze.Gone {
 			s.keeper.Confirm(s.now(), vm, state)
 		}
 	}
-	return s.keeper.Forget(vm)
 }
 
 // letGo thaws what the Keeper lets go. One that can't be thawed is held again.
