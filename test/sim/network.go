@@ -77,7 +77,7 @@ func (h *host) send(e core.Send) {
 
 // ping asks a host, or an isolation address.
 func (a *agent) ping(e core.Ping) {
-	answered := a.at(func() { a.observe(core.PingAnswered{Address: e.Address, Host: e.Host}) })
+	answered := a.at(func() { a.observe(core.PingAnswered(e)) })
 	if e.Host == 0 {
 		if a.h.reachable {
 			a.h.w.after(a.h.w.latency(), answered)
