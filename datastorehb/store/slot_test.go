@@ -253,3 +253,40 @@ func (f *alignmentFile) WriteAt(b []byte, off int64) (int, error) {
 	f.check(b, off)
 	return f.File.WriteAt(b, off)
 }
+
+// TestOpenWaitsForWritesOfAForerunner makes sure of the one ordinary read of the
+// region after its opening: it is what makes Linux wait (R1).
+func TestOpenWaitsForWritesOfAForerunner(t *testing.T) {
+	f := newFixture(t)
+	want := f.expect(1)
+	seen := &ordinaryReads{}
+	want.Wrap = func(fs FS) FS { seen.FS = fs; return seen }
+	s := f.openAs(want)
+	if s.Direct() && seen.count == 0 {
+		t.Error("the region was never read through the page cache")
+	}
+}
+
+// ordinaryReads counts reads of the region that are not direct.
+type ordinaryReads struct {
+	FS
+	count int
+}
+
+func (f *ordinaryReads) Open(name string, flags int) (File, error) {
+	file, err := f.FS.Open(name, flags)
+	if err != nil || name != regionFile || flags&unix.O_DIRECT != 0 {
+		return file, err
+	}
+	return &ordinaryReader{file, f}, nil
+}
+
+type ordinaryReader struct {
+	File
+	fs *ordinaryReads
+}
+
+func (f *ordinaryReader) ReadAt(b []byte, off int64) (int, error) {
+	f.fs.count++
+	return f.File.ReadAt(b, off)
+}

@@ -89,7 +89,28 @@ func (s *Store) open() (err error) {
 	if err := s.openRegion(); err != nil {
 		return err
 	}
+	if err := s.drain(); err != nil {
+		return fmt.Errorf("open datastore %s: wait for writes of an earlier agent: %w", s.path, err)
+	}
 	return s.prepare()
+}
+
+// drain waits for writes of a forerunner that are still on their way. The lock
+// says that its last thread is gone; but a thread that is killed while it waits for
+// a direct write over NFS leaves at once, and its write goes on without it and
+// could put an older slot back later (R1). Linux lets an ordinary read of a file
+// begin only when this client's direct writes to that file have ended.
+func (s *Store) drain() error {
+	if !s.direct {
+		return nil
+	}
+	f, err := s.fs.Open(regionFile, unix.O_RDONLY)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = f.ReadAt(alignedBuffer(datastorehb.BlockSize), 0)
+	return err
 }
 
 // prepare makes what a claim on a full datastore needs. Not having it is no
