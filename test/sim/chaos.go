@@ -148,6 +148,12 @@ func RandomSetup(seed uint64) Setup {
 	s.Machines = 1 + w.rng.IntN(6)
 	s.Policy.Isolation = []poweron.IsolationResponse{poweron.Leave, poweron.ShutDown, poweron.PowerOff}[w.rng.IntN(3)]
 	s.Policy.Limit = 100
+	if w.chance(0.5) {
+		s.FreezeTime = w.between(0, s.Timing.Freeze*9/10)
+	}
+	if w.chance(0.5) {
+		s.StartTime = w.between(time.Millisecond, 50*time.Millisecond)
+	}
 	s.Policy.StopTime = w.between(0, 5*time.Second)
 	if w.chance(0.5) {
 		s.Isolation = []string{"gateway"}

@@ -333,9 +333,6 @@ func (a *agent) publishList(e core.PublishList) {
 	})
 }
 
-// startTime is how long a machine takes to be there, frozen.
-const startTime = 100 * time.Millisecond
-
 // startMachine creates the process and registers it with the guard.
 func (a *agent) startMachine(e core.StartMachine) {
 	h, w := a.h, a.h.w
@@ -349,7 +346,7 @@ func (a *agent) startMachine(e core.StartMachine) {
 		return
 	}
 	p := h.bear(e)
-	w.after(startTime+w.between(0, startTime/4)+h.slowStart, a.at(func() {
+	w.after(w.setup.StartTime+w.between(0, w.setup.StartTime/4)+h.slowStart, a.at(func() {
 		if p.state == gone {
 			return
 		}

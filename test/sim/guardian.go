@@ -17,7 +17,6 @@ type guardian struct {
 	wakes  int
 }
 
-// freezeBudget is F as the guard knows it.
 func (h *host) newGuard() *guardian {
 	return &guardian{h: h, keeper: guard.NewKeeper(h.w.setup.Timing.Freeze)}
 }
@@ -103,7 +102,7 @@ func (h *host) killGuard() {
 	}
 	h.w.note(h.name, "the guard is killed")
 	h.guard = nil
-	h.w.after(h.w.between(0, freezeTime), h.at(func() {
+	h.w.after(h.w.between(0, 20*time.Millisecond), h.at(func() {
 		if h.guard == nil {
 			h.freezeAll(nil)
 		}

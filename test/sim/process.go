@@ -2,7 +2,6 @@ package sim
 
 import (
 	"slices"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -35,9 +34,6 @@ type process struct {
 	stopAt     uint64 // counts requests to stop
 }
 
-// freezeTime is the longest that a freeze takes.
-const freezeTime = 20 * time.Millisecond
-
 func (p *process) handle() freeze.Handle {
 	return freeze.Handle{PID: p.pid, StartTime: uint64(p.pid)}
 }
@@ -68,7 +64,7 @@ func (p *process) freeze() {
 	p.state = freezing
 	thaws := p.thaws
 	w := p.h.w
-	w.after(w.between(0, freezeTime), p.h.at(func() {
+	w.after(w.between(0, w.setup.FreezeTime), p.h.at(func() {
 		if p.state == freezing && p.thaws == thaws {
 			p.state = frozen
 			w.note(p.h.name, "%s is frozen", w.nameOf(p.vm))

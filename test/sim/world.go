@@ -23,12 +23,14 @@ type Setup struct {
 	Policy     poweron.Policy
 	Isolation  []string // isolation addresses
 	Latency    time.Duration
-	Quiet      bool // keep no trace
+	FreezeTime time.Duration // the longest that a freeze takes
+	StartTime  time.Duration // how long a machine takes to be there, frozen
+	Quiet      bool          // keep no trace
 }
 
 // Default returns the profile "default" with three hosts, two datastores and six machines.
 func Default() Setup {
-	return Setup{Seed: 1, Hosts: 3, Datastores: 2, Machines: 6, Policy: poweron.DefaultPolicy(), Latency: time.Millisecond,
+	return Setup{Seed: 1, Hosts: 3, Datastores: 2, Machines: 6, Policy: poweron.DefaultPolicy(), Latency: time.Millisecond, FreezeTime: 20 * time.Millisecond, StartTime: 100 * time.Millisecond,
 		Timing: datastorehb.Timing{Interval: time.Second, Lease: 4 * time.Second, Freeze: 500 * time.Millisecond, Takeover: 5 * time.Second}}
 }
 
