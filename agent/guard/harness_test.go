@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"storebeat/agent/clock"
 	"storebeat/agent/freeze"
 	"storebeat/datastorehb"
 )
@@ -47,39 +48,27 @@ func guardCommand(args []string) error {
 	return Serve(context.Background(), options)
 }
 
-// fakeClock is a boot-time clock that goes on when the test says so.
-type fakeClock struct{ now atomic.Int64 }
+// labClock is the boot-time clock, put forward when the test says so. Leases in
+// a lab last for hours, so that the time a test takes doesn't count.
+type labClock struct{ ahead atomic.Int64 }
 
-func (c *fakeClock) Now() datastorehb.Instant { return datastorehb.Instant(c.now.Load()) }
-
-func (c *fakeClock) advance(d time.Duration) { c.now.Add(int64(d)) }
-
-// creep lets the clock go on by itself until the returned function is called. A
-// machine that is not seen frozen at the first look, as on a busy computer, is
-// looked at again only as time passes.
-func (c *fakeClock) creep() (stop func()) {
-	if c == nil {
-		return func() {} // a guard with the real clock
-	}
-	done := make(chan struct{})
-	go func() {
-		for {
-			select {
-			case <-done:
-				return
-			case <-time.After(2 * time.Millisecond):
-				c.advance(confirmPeriod)
-			}
-		}
-	}()
-	return func() { close(done) }
+func (c *labClock) Now() datastorehb.Instant {
+	return clock.Now().Add(time.Duration(c.ahead.Load()))
 }
+
+const (
+	labLease  = 4 * time.Hour
+	labFreeze = 10 * time.Second // generous, because stopping a guard takes 2 F at most
+	labMargin = time.Hour        // what a test certainly doesn't take
+)
 
 // lab is a guard inside the test's process, with a clock in the test's hand.
 type lab struct {
 	*testing.T
-	clock   *fakeClock
+	clock   *labClock
 	options Options
+	bell    *Client // wakes the guard up when the clock has been put forward
+	lease   datastorehb.Instant
 	end     context.CancelFunc
 	result  chan error
 }
@@ -88,9 +77,8 @@ func newLab(t *testing.T, options Options) *lab {
 	t.Helper()
 	options.Socket = filepath.Join(shortDir(t), "guard.sock")
 	options.Ordinary = true
-	options.Freeze = 50 * time.Millisecond // of the fake clock, and how often it is read
-	l := &lab{T: t, clock: &fakeClock{}, options: options, result: make(chan error, 1)}
-	l.clock.advance(time.Hour)
+	options.Freeze = labFreeze
+	l := &lab{T: t, clock: &labClock{}, options: options, result: make(chan error, 1)}
 	s, err := newServer(options)
 	if err != nil {
 		t.Fatal(err)
@@ -101,19 +89,31 @@ func newLab(t *testing.T, options Options) *lab {
 	go func() { l.result <- s.serve(ctx) }()
 	t.Cleanup(func() {
 		cancel()
-		defer l.clock.creep()()
 		if err := <-l.result; err != nil {
 			t.Error(err)
 		}
 	})
-	eventually(t, "guard listens", func() bool { _, err := os.Stat(options.Socket); return err == nil })
+	eventually(t, "guard answers", func() bool {
+		client, err := Dial(t.Context(), options.Socket)
+		l.bell = client
+		return err == nil
+	})
+	t.Cleanup(func() { _ = l.bell.Close() })
 	return l
+}
+
+// advance puts the clock forward and lets the guard look at it.
+func (l *lab) advance(d time.Duration) {
+	l.Helper()
+	l.clock.ahead.Add(int64(d))
+	if err := l.bell.Ping(patient(l.T)); err != nil {
+		l.Fatal(err)
+	}
 }
 
 // stop ends the guard and returns what Serve has returned.
 func (l *lab) stop() error {
 	l.end()
-	defer l.clock.creep()()
 	err := <-l.result
 	l.result <- nil // for the clean-up
 	return err
@@ -136,7 +136,6 @@ type agent struct {
 	*testing.T
 	*Client
 	inventory Inventory
-	clock     *fakeClock // of the guard in the test's process, nil for another
 }
 
 func dial(t *testing.T, socket string) *Client {
@@ -151,9 +150,7 @@ func dial(t *testing.T, socket string) *Client {
 
 func (l *lab) agent(incarnation uint64) agent {
 	l.Helper()
-	a := hello(l.T, l.options.Socket, incarnation)
-	a.clock = l.clock
-	return a
+	return hello(l.T, l.options.Socket, incarnation)
 }
 
 func hello(t *testing.T, socket string, incarnation uint64) agent {
@@ -180,13 +177,9 @@ func (a agent) must(err error) {
 	}
 }
 
-// await returns the next event of a kind. What the guard has to see happen takes
-// time; a lease that has run out is reported at once.
+// await returns the next event of a kind.
 func (a agent) await(kind EventKind) Event {
 	a.Helper()
-	if kind != Expired {
-		defer a.clock.creep()()
-	}
 	limit := time.After(30 * time.Second)
 	for {
 		select {

@@ -17,6 +17,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"storebeat/agent/freeze"
+	"storebeat/datastorehb"
 )
 
 // guarded registers a machine with the agent's guard and lets it go under term 1.
@@ -25,9 +26,16 @@ func (l *lab) guarded(a agent, vm byte, h freeze.Handle) Machine {
 	m := Machine{VM: id(vm), Generation: 3, Datastore: id(1), Handle: h}
 	a.must(a.Register(patient(l.T), m))
 	a.await(MachineFrozen)
-	a.must(a.SetLease(patient(l.T), id(1), 1, testLease, l.clock.Now().Add(testLease)))
+	l.renew(a, 1)
 	l.mustLetGo(a, 1, m)
 	return m
+}
+
+// renew sets or renews the lease of datastore 1.
+func (l *lab) renew(a agent, term uint64) {
+	l.Helper()
+	l.lease = l.clock.Now().Add(labLease)
+	a.must(a.SetLease(patient(l.T), id(1), term, labLease, l.lease))
 }
 
 func (l *lab) mustLetGo(a agent, term uint64, m Machine) {
@@ -52,15 +60,15 @@ func TestLeaseRunsOut(t *testing.T) {
 		l := newLab(t, Options{})
 		a := l.agent(1)
 		m := l.guarded(a, 1, sleeper(t, cgroup))
-		l.clock.advance(testLease - 1)
+		l.advance(labLease - labMargin)
 		l.settled(a)
 		becomes(t, m.Handle, freeze.Running)
 
-		l.clock.advance(1)
+		l.advance(labMargin)
 		if e := a.await(Expired); e.Datastore != m.Datastore || e.Term != 1 || e.Machines != 1 {
 			t.Errorf("%+v", e)
 		}
-		if e := a.await(Frozen); e.Took > l.options.Freeze {
+		if e := a.await(Frozen); e.Took < 0 || e.Term != 1 {
 			t.Errorf("%+v", e)
 		}
 		if state, err := m.Handle.State(); err != nil || state != freeze.Frozen {
@@ -68,7 +76,7 @@ func TestLeaseRunsOut(t *testing.T) {
 		}
 		l.notUnder(a, 1, m)
 
-		a.must(a.SetLease(patient(t), m.Datastore, 2, testLease, l.clock.Now().Add(testLease)))
+		l.renew(a, 2)
 		l.notUnder(a, 1, m)
 		l.mustLetGo(a, 2, m)
 	})
@@ -77,7 +85,7 @@ func TestLeaseRunsOut(t *testing.T) {
 // notUnder asks for a renewal and to be let go under a term that is over.
 func (l *lab) notUnder(a agent, term uint64, m Machine) {
 	l.Helper()
-	err := a.SetLease(patient(l.T), m.Datastore, term, testLease, l.clock.Now().Add(testLease))
+	err := a.SetLease(patient(l.T), m.Datastore, term, labLease, l.clock.Now().Add(labLease))
 	if !errors.Is(err, ErrRefused) {
 		l.Errorf("renewal of a lease that is over: %v", err)
 	}
@@ -95,8 +103,8 @@ func TestRenewalKeepsItRunning(t *testing.T) {
 	a := l.agent(1)
 	m := l.guarded(a, 1, sleeper(t, ""))
 	for range 20 {
-		l.clock.advance(testLease / 2)
-		a.must(a.SetLease(patient(t), m.Datastore, 1, testLease, l.clock.Now().Add(testLease)))
+		l.advance(labLease / 2)
+		l.renew(a, 1)
 	}
 	l.settled(a)
 	becomes(t, m.Handle, freeze.Running)
@@ -113,13 +121,13 @@ func TestAgentReturns(t *testing.T) {
 	first := l.agent(1)
 	m := l.guarded(first, 1, sleeper(t, ""))
 	_ = first.Close()
-	l.clock.advance(testLease - 1)
+	l.advance(labLease - labMargin)
 
 	second := l.agent(2)
 	m.Term, m.State = 1, freeze.Running
 	want := Inventory{
 		Guard:    second.inventory.Guard,
-		Leases:   []LeaseState{{Datastore: id(1), Term: 1, Length: testLease, Deadline: l.clock.Now().Add(1), Valid: true}},
+		Leases:   []LeaseState{{Datastore: id(1), Term: 1, Length: labLease, Deadline: l.lease, Valid: true}},
 		Machines: []Machine{m},
 	}
 	if diff := cmp.Diff(want, second.inventory); diff != "" {
@@ -129,8 +137,8 @@ func TestAgentReturns(t *testing.T) {
 		t.Errorf("guard's process is %v, connection's %d", want.Guard, second.PID())
 	}
 	second.must(second.Register(patient(t), m))
-	second.must(second.SetLease(patient(t), id(1), 1, testLease, l.clock.Now().Add(testLease)))
-	l.clock.advance(testLease - 1)
+	l.renew(second, 1)
+	l.advance(labLease - labMargin)
 	l.settled(second)
 	becomes(t, m.Handle, freeze.Running)
 }
@@ -140,18 +148,16 @@ func TestAgentStaysAway(t *testing.T) {
 	first := l.agent(1)
 	m := l.guarded(first, 1, sleeper(t, ""))
 	_ = first.Close()
-	l.clock.advance(testLease)
+	l.advance(labLease)
 	becomes(t, m.Handle, freeze.Frozen)
 	second := l.agent(2)
-	stop := l.clock.creep()
 	eventually(t, "all is known to be frozen", func() bool {
 		inventory, err := second.Inventory(patient(t))
 		second.must(err)
 		return inventory.AllFrozen(id(1)) && !inventory.Leases[0].Valid
 	})
-	stop()
 	l.notUnder(second, 1, m)
-	second.must(second.SetLease(patient(t), id(1), 2, testLease, l.clock.Now().Add(testLease)))
+	l.renew(second, 2)
 	l.mustLetGo(second, 2, m)
 }
 
@@ -166,7 +172,7 @@ func TestNewestHelloWins(t *testing.T) {
 		if err := c.Freeze(patient(t), m.VM); !errors.Is(err, ErrRefused) {
 			t.Errorf("freeze by another than the agent: %v", err)
 		}
-		if err := c.SetLease(patient(t), id(1), 1, testLease, l.clock.Now()); !errors.Is(err, ErrRefused) {
+		if err := c.SetLease(patient(t), id(1), 1, labLease, l.clock.Now()); !errors.Is(err, ErrRefused) {
 			t.Errorf("lease by another than the agent: %v", err)
 		}
 	}
@@ -208,7 +214,7 @@ func TestWeakFreezeIsWatched(t *testing.T) {
 		t.Fatal(err)
 	}
 	becomes(t, m.Handle, freeze.Running)
-	l.clock.advance(l.options.Freeze)
+	l.advance(l.options.Freeze)
 	a.await(MachineEscaped)
 	a.await(MachineFrozen)
 	becomes(t, m.Handle, freeze.Frozen)
@@ -227,7 +233,8 @@ func TestMachineEnds(t *testing.T) {
 	if err := errors.Join(frozen.Kill(), running.Kill()); err != nil {
 		t.Fatal(err)
 	}
-	l.clock.advance(l.options.Freeze)
+	becomes(t, frozen, freeze.Gone)
+	l.advance(l.options.Freeze)
 	if e := a.await(MachineGone); e.VM != id(2) {
 		t.Errorf("%+v", e)
 	}
@@ -329,7 +336,7 @@ func TestBlockedLogHoldsNothingUp(t *testing.T) {
 		_, err := a.Hello(patient(t), 1)
 		a.must(err)
 	}
-	l.clock.advance(testLease)
+	l.advance(labLease)
 	a.await(Frozen)
 	becomes(t, m.Handle, freeze.Frozen)
 	if err := l.stop(); err != nil {
@@ -408,7 +415,7 @@ func TestAgentThatDoesNotRead(t *testing.T) {
 	}()
 	a := l.agent(1)
 	m := l.guarded(a, 1, sleeper(t, ""))
-	l.clock.advance(testLease)
+	l.advance(labLease)
 	a.await(Frozen)
 	becomes(t, m.Handle, freeze.Frozen)
 }
@@ -429,7 +436,7 @@ func TestWatchdog(t *testing.T) {
 	eventually(t, "first feed", func() bool { return fed() != "" })
 	for range 5 {
 		before := fed()
-		l.clock.advance(l.options.Freeze)
+		l.advance(l.options.Freeze)
 		eventually(t, "next feed", func() bool { return len(fed()) > len(before) })
 	}
 	a := l.agent(1)
@@ -456,8 +463,8 @@ func TestWatchdogStarves(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	clock := &fakeClock{}
-	s.now = clock.Now
+	now := at(0)
+	s.now = func() datastorehb.Instant { return now }
 	if err := s.keeper.Register(s.now(), machine(1, 1)); err != nil {
 		t.Fatal(err)
 	}
@@ -476,7 +483,7 @@ func TestWatchdogStarves(t *testing.T) {
 	if first, again := size(), size(); first != 1 || again != 1 {
 		t.Error("fed not once while all is frozen")
 	}
-	clock.advance(time.Second)
+	now = now.Add(time.Second)
 	if size() != 2 {
 		t.Error("not fed again")
 	}
