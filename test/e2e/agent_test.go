@@ -22,10 +22,7 @@ func TestAgentRestart(t *testing.T) {
 	l.protect(3, driver(t))
 	h := l.owner(l.machines[0])
 	before, runs := l.view(), l.runs()
-	from := map[*cluster.Host]uint64{}
-	for _, h := range l.Hosts {
-		from[h] = l.newest(h)
-	}
+	from := time.Now()
 	for _, m := range l.machines {
 		m.Console.ResetGap()
 	}
@@ -37,14 +34,12 @@ func TestAgentRestart(t *testing.T) {
 		v, err := h.View(l.ctx, true)
 		return err == nil && v.Datastores[0].Phase == "held", fmt.Sprint(err)
 	})
-	l.awaitEvent(h, from[h], "machine-adopted")
+	l.awaitEvent(h, from, "machine-adopted")
 	l.awaitSettled()
 	// Longer than the old lease could have lasted.
-	for _, m := range l.machines {
-		l.awaitTicks(m, 50)
-	}
+	l.awaitTicks(50, l.machines...)
 	for _, h := range l.Hosts {
-		l.refuse(h, from[h], disturbances...)
+		l.refuse(h, from, disturbances...)
 	}
 	l.expectRuns(runs)
 	l.expectGenerations(before, runs)
@@ -101,17 +96,14 @@ func TestImageLock(t *testing.T) {
 		h = l.owner(l.machines[1])
 	}
 	lost, want := l.machinesOn(h), l.runs()
-	from := map[*cluster.Host]uint64{}
-	for _, o := range l.Hosts {
-		from[o] = l.newest(o)
-	}
+	from := time.Now()
 	for _, m := range lost {
 		want[m.Name]++
 	}
 	h.KillAgent()
 	l.await("the start to be refused", func() (bool, string) {
 		for _, o := range l.Up() {
-			for _, e := range l.since(o, from[o]) {
+			for _, e := range l.since(o, from) {
 				if e.Kind == "start-refused" {
 					return true, ""
 				}
@@ -147,7 +139,7 @@ func TestAgentBackAfterFreeze(t *testing.T) {
 	}
 	l.awaitSettled()
 	for _, m := range lost {
-		l.awaitTicks(m, 3)
+		l.awaitTicks(3, m)
 		was, is := viewOf(before, m), l.machine(m)
 		_, now := m.Console.Newest()
 		if is.Generation <= was.Generation {

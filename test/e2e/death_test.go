@@ -54,9 +54,7 @@ func (l *lab) killAndExpectRestarts(victims []*cluster.Host) {
 		}
 	}
 	l.awaitSettled()
-	for _, m := range l.machines {
-		l.awaitTicks(m, 3)
-	}
+	l.awaitTicks(3, l.machines...)
 	l.expectRuns(want)
 	l.expectGenerations(before, want)
 }

@@ -3,6 +3,7 @@ package e2e
 import (
 	"syscall"
 	"testing"
+	"time"
 
 	"storebeat/agent/demo/cluster"
 )
@@ -22,7 +23,7 @@ func TestGuardLost(t *testing.T) {
 			l := newLab(t, cluster.Options{Profile: "default"})
 			l.protect(3, driver(t))
 			h := l.owner(l.machines[0])
-			runs, from := l.runs(), l.newest(h)
+			runs, from := l.runs(), time.Now()
 			old, err := h.Guard(l.ctx)
 			if err != nil {
 				t.Fatal(err)
@@ -33,9 +34,7 @@ func TestGuardLost(t *testing.T) {
 			l.awaitEvent(h, from, "guard-back")
 			l.awaitEvent(h, from, "machine-thawed")
 			l.awaitSettled()
-			for _, m := range l.machines {
-				l.awaitTicks(m, 3)
-			}
+			l.awaitTicks(3, l.machines...)
 			l.expectRuns(runs)
 			if now, err := h.Guard(l.ctx); err != nil || now.PID == old.PID {
 				t.Errorf("the guard is process %d again (%v)", now.PID, err)
@@ -61,7 +60,7 @@ func TestAgentAndGuardKilled(t *testing.T) {
 	}
 	l.awaitSettled()
 	for _, m := range mine {
-		l.awaitTicks(m, 3)
+		l.awaitTicks(3, m)
 		if is := l.machine(m); is.Host == h.ID && is.Generation <= viewOf(before, m).Generation {
 			t.Errorf("%s goes on under its old generation %d", m.Name, is.Generation)
 		} else if is.Host == h.ID {

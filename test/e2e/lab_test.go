@@ -130,9 +130,7 @@ func (l *lab) protect(machines int, driver string) {
 		l.add(cluster.NewMachine(fmt.Sprintf("%s%d", l.prefix, n+1), l.Datastores[n%len(l.Datastores)], driver))
 	}
 	l.awaitSettled()
-	for _, m := range l.machines {
-		l.awaitTicks(m, 2)
-	}
+	l.awaitTicks(2, l.machines...)
 }
 
 func (l *lab) awaitMaster() {
@@ -173,14 +171,26 @@ func (l *lab) watch(m *cluster.Machine) {
 	}
 }
 
-// awaitTicks waits until a guest has counted on by so many.
-func (l *lab) awaitTicks(m *cluster.Machine, more uint64) {
+// awaitTicks waits until each of these guests has counted on by so many.
+func (l *lab) awaitTicks(more uint64, machines ...*cluster.Machine) {
 	l.Helper()
-	before, runs := m.Console.Newest()
-	l.await(m.Name+" to count on", func() (bool, string) {
-		now, runsNow := m.Console.Newest()
-		return runsNow > runs && now.Count >= more || runsNow == runs && now.Count >= before.Count+more, fmt.Sprintf("it is at %d in run %d", now.Count, runsNow)
-	})
+	type point struct {
+		count uint64
+		runs  int
+	}
+	before := map[*cluster.Machine]point{}
+	for _, m := range machines {
+		newest, runs := m.Console.Newest()
+		before[m] = point{newest.Count, runs}
+	}
+	for _, m := range machines {
+		l.await(m.Name+" to count on", func() (bool, string) {
+			was := before[m]
+			now, runs := m.Console.Newest()
+			again := runs > was.runs && now.Count >= more
+			return again || runs == was.runs && now.Count >= was.count+more, fmt.Sprintf("it is at %d in run %d", now.Count, runs)
+		})
+	}
 }
 
 // runs returns how often each machine was started, by its own words.
@@ -251,29 +261,20 @@ func (l *lab) events(h *cluster.Host) (events []journal.Entry) {
 	return events
 }
 
-// newest returns the number of the newest event of a host.
-func (l *lab) newest(h *cluster.Host) uint64 {
-	l.Helper()
-	events := l.events(h)
-	if len(events) == 0 {
-		return 0
-	}
-	return events[len(events)-1].ID
-}
-
-// since returns the events of a host after a number.
-func (l *lab) since(h *cluster.Host, id uint64) (events []journal.Entry) {
+// since returns the events of a host after an instant. Their numbers would not do:
+// an agent that is killed takes those with it that are not on disk yet.
+func (l *lab) since(h *cluster.Host, at time.Time) (events []journal.Entry) {
 	l.Helper()
 	for _, e := range l.events(h) {
-		if e.ID > id {
+		if e.Wall.After(at) {
 			events = append(events, e)
 		}
 	}
 	return events
 }
 
-// awaitEvent waits for an event of a kind after a number, and returns it.
-func (l *lab) awaitEvent(h *cluster.Host, since uint64, kind core.Kind) (found journal.Entry) {
+// awaitEvent waits for an event of a kind after an instant, and returns it.
+func (l *lab) awaitEvent(h *cluster.Host, since time.Time, kind core.Kind) (found journal.Entry) {
 	l.Helper()
 	l.await(fmt.Sprintf("the event %s on %s", kind, h.Name), func() (bool, string) {
 		kinds := []string{}
@@ -290,7 +291,7 @@ func (l *lab) awaitEvent(h *cluster.Host, since uint64, kind core.Kind) (found j
 }
 
 // refuse fails the test if a host recorded an event of one of these kinds.
-func (l *lab) refuse(h *cluster.Host, since uint64, kinds ...core.Kind) {
+func (l *lab) refuse(h *cluster.Host, since time.Time, kinds ...core.Kind) {
 	l.Helper()
 	for _, e := range l.since(h, since) {
 		for _, kind := range kinds {

@@ -3,6 +3,7 @@ package e2e
 import (
 	"path/filepath"
 	"testing"
+	"time"
 
 	"storebeat/agent/demo/cluster"
 )
@@ -13,15 +14,17 @@ func TestTwoClusters(t *testing.T) {
 	t.Parallel()
 	export := shortDir(t)
 	o := cluster.Options{Hosts: 2, Directory: func(name string) string { return filepath.Join(export, name) }}
-	a, b := newLab(t, o), newLab(t, o)
+	a := newLab(t, o)
+	o.Profile = "default"
+	b := newLab(t, o)
 	b.prefix = "neighbour"
 	a.protect(4, "process")
 	b.protect(4, "process")
-	runs, marks, before := b.runs(), b.marks(), b.view()
+	runs, from, before := b.runs(), time.Now(), b.view()
 	_, others := a.master()
 	a.killAndExpectRestarts(others[:1])
 	for _, h := range b.Hosts {
-		b.refuse(h, marks[h.ID], disturbances...)
+		b.refuse(h, from, disturbances...)
 	}
 	b.expectRuns(runs)
 	b.expectGenerations(before, runs)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -115,21 +116,19 @@ func TestDatastoreTrouble(t *testing.T) {
 			l := newLab(t, cluster.Options{})
 			l.protect(6, "process")
 			sick := l.Datastores[0]
-			runs, marks, before := l.runs(), l.marks(), l.view()
+			runs, from, before := l.runs(), time.Now(), l.view()
 			undo := c.strike(l, sick)
 			for _, h := range l.Hosts {
-				l.awaitReport(h, marks[h.ID], sick, c.kinds)
+				l.awaitReport(h, from, sick, c.kinds)
 			}
 			for _, m := range l.homedOn(sick) {
 				owner := l.host(viewOf(before, m).Host)
-				l.awaitEvent(owner, marks[owner.ID], "machines-frozen")
+				l.awaitEvent(owner, from, "machines-frozen")
 			}
-			for _, m := range l.homedOn(l.Datastores[1]) {
-				l.awaitTicks(m, 40) // longer than a takeover takes
-			}
+			l.awaitTicks(40, l.homedOn(l.Datastores[1])...) // longer than a takeover takes
 			for _, h := range l.Hosts {
-				l.refuse(h, marks[h.ID], "term-closed", "start-ordered", "machine-putting-down", "machine-released")
-				l.expectOneReport(h, marks[h.ID], sick, c.kinds)
+				l.refuse(h, from, "term-closed", "start-ordered", "machine-putting-down", "machine-released")
+				l.expectOneReport(h, from, sick, c.kinds)
 			}
 			l.expectRuns(runs)
 			if undo != nil {
@@ -144,7 +143,7 @@ func TestDatastoreTrouble(t *testing.T) {
 }
 
 // reports returns the events of a host that say that something is wrong with a datastore.
-func (l *lab) reports(h *cluster.Host, since uint64, d cluster.Datastore, kinds []core.Kind) (found []journal.Entry) {
+func (l *lab) reports(h *cluster.Host, since time.Time, d cluster.Datastore, kinds []core.Kind) (found []journal.Entry) {
 	l.Helper()
 	for _, e := range l.since(h, since) {
 		if e.Datastore == d.ID && slices.Contains(kinds, e.Kind) {
@@ -154,7 +153,7 @@ func (l *lab) reports(h *cluster.Host, since uint64, d cluster.Datastore, kinds 
 	return found
 }
 
-func (l *lab) awaitReport(h *cluster.Host, since uint64, d cluster.Datastore, kinds []core.Kind) (first journal.Entry) {
+func (l *lab) awaitReport(h *cluster.Host, since time.Time, d cluster.Datastore, kinds []core.Kind) (first journal.Entry) {
 	l.Helper()
 	l.await(fmt.Sprintf("%s to report %s", h.Name, d.Name), func() (bool, string) {
 		found := l.reports(h, since, d, kinds)
@@ -168,7 +167,7 @@ func (l *lab) awaitReport(h *cluster.Host, since uint64, d cluster.Datastore, ki
 
 // expectOneReport fails the test unless a host reported the trouble, and no kind
 // of it more than once.
-func (l *lab) expectOneReport(h *cluster.Host, since uint64, d cluster.Datastore, kinds []core.Kind) {
+func (l *lab) expectOneReport(h *cluster.Host, since time.Time, d cluster.Datastore, kinds []core.Kind) {
 	l.Helper()
 	found := l.reports(h, since, d, kinds)
 	seen := map[core.Kind]int{}
@@ -203,17 +202,15 @@ func TestUnreadable(t *testing.T) {
 	t.Parallel()
 	l := newFaultyLab(t, cluster.Options{})
 	l.protect(6, "process")
-	runs, marks, before := l.runs(), l.marks(), l.view()
+	runs, from, before := l.runs(), time.Now(), l.view()
 	sick := l.Datastores[0]
 	for _, h := range l.Hosts {
 		l.mount(h, sick).Fail(syscall.EACCES)
 	}
-	for _, m := range l.homedOn(l.Datastores[1]) {
-		l.awaitTicks(m, 50)
-	}
+	l.awaitTicks(50, l.homedOn(l.Datastores[1])...)
 	for _, h := range l.Hosts {
-		l.expectOneReport(h, marks[h.ID], sick, failing)
-		l.refuse(h, marks[h.ID], "term-closed", "start-ordered", "datastore-distrusted")
+		l.expectOneReport(h, from, sick, failing)
+		l.refuse(h, from, "term-closed", "start-ordered", "datastore-distrusted")
 	}
 	l.heal()
 	l.awaitSettled()
@@ -229,7 +226,7 @@ type boundLab struct {
 	mountpoint string
 }
 
-func newBoundLab(t *testing.T, mounted bool) *boundLab {
+func newBoundLab(t *testing.T, profile string, mounted bool) *boundLab {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("mounting needs root")
@@ -246,7 +243,7 @@ func newBoundLab(t *testing.T, mounted bool) *boundLab {
 		}
 		return l.mountpoint, l.mount()
 	}
-	l.lab = newLab(t, cluster.Options{Mount: mount})
+	l.lab = newLab(t, cluster.Options{Profile: profile, Mount: mount})
 	l.host = l.Hosts[2]
 	return l
 }
@@ -272,24 +269,22 @@ func (l *boundLab) expectNothingUnderneath() {
 // again all is well.
 func TestUnmounted(t *testing.T) {
 	t.Parallel()
-	l := newBoundLab(t, true)
+	l := newBoundLab(t, "default", true)
 	l.protect(6, "process")
-	marks, runs, before := l.marks(), l.runs(), l.view()
+	from, runs, before := time.Now(), l.runs(), l.view()
 	l.do(l.unmount())
-	e := l.awaitReport(l.host, marks[l.host.ID], l.datastore, unavailable)
+	e := l.awaitReport(l.host, from, l.datastore, unavailable)
 	if !strings.Contains(e.Text, "not mounted") {
 		l.Errorf("the report does not say that it is not mounted: %s", e.Text)
 	}
-	for _, m := range l.machines {
-		l.awaitTicks(m, 40)
-	}
-	l.expectOneReport(l.host, marks[l.host.ID], l.datastore, unavailable)
+	l.awaitTicks(40, l.machines...)
+	l.expectOneReport(l.host, from, l.datastore, unavailable)
 	for _, h := range l.Hosts {
-		l.refuse(h, marks[h.ID], "term-closed", "start-ordered", "datastore-distrusted", "machines-frozen")
+		l.refuse(h, from, "term-closed", "start-ordered", "datastore-distrusted", "machines-frozen")
 	}
 	l.expectNothingUnderneath()
 	l.do(l.mount())
-	l.awaitEvent(l.host, marks[l.host.ID], "datastore-available")
+	l.awaitEvent(l.host, from, "datastore-available")
 	l.awaitSettled()
 	l.expectRuns(runs)
 	l.expectGenerations(before, runs)
@@ -300,12 +295,12 @@ func TestUnmounted(t *testing.T) {
 // when it is mounted.
 func TestNotMountedAtStart(t *testing.T) {
 	t.Parallel()
-	l := newBoundLab(t, false)
+	l := newBoundLab(t, "fast", false)
 	l.awaitAnswer(l.host)
-	l.awaitReport(l.host, 0, l.datastore, unavailable)
+	l.awaitReport(l.host, time.Time{}, l.datastore, unavailable)
 	l.expectNothingUnderneath()
 	l.do(l.mount())
 	l.awaitMaster()
 	l.protect(3, "process")
-	l.expectOneReport(l.host, 0, l.datastore, unavailable)
+	l.expectOneReport(l.host, time.Time{}, l.datastore, unavailable)
 }

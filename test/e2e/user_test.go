@@ -68,7 +68,7 @@ func TestUserCommands(t *testing.T) {
 	l.wish(by, core.Stop, m)
 	l.awaitState(m, "stopped")
 	l.awaitNoProcess(m)
-	l.awaitTicks(l.machines[1], 30) // longer than any takeover
+	l.awaitTicks(30, l.machines[1]) // longer than any takeover
 	l.expectRuns(want)
 
 	l.wish(by, core.Start, m)
@@ -79,12 +79,12 @@ func TestUserCommands(t *testing.T) {
 	by = l.other(l.owner(m))
 	l.wish(by, core.Unprotect, m)
 	l.await("it to be known as unprotected", func() (bool, string) { return !l.machine(m).Protected, "it is protected" })
-	l.awaitTicks(m, 10)
+	l.awaitTicks(10, m)
 	if err := l.Protect(l.ctx, by, m); err != nil {
 		t.Fatal(err)
 	}
 	l.awaitSettled()
-	l.awaitTicks(m, 10)
+	l.awaitTicks(10, m)
 	l.expectRuns(want)
 }
 
@@ -109,7 +109,7 @@ func TestUnprotectedIsNotRestarted(t *testing.T) {
 		v := l.machine(mine[0])
 		return v.State == "stopped", v.State + ": " + v.Why
 	})
-	l.awaitTicks(l.machinesOn(others[1])[0], 30)
+	l.awaitTicks(30, l.machinesOn(others[1])[0])
 	l.expectRuns(want)
 }
 
@@ -127,7 +127,7 @@ func TestCrashLoop(t *testing.T) {
 	if !strings.Contains(v.Why, "the limit is 3") {
 		t.Errorf("it is held for no good reason: %s", v.Why)
 	}
-	l.awaitTicks(l.machines[0], 30)
+	l.awaitTicks(30, l.machines[0])
 	if runs := l.runs()["crasher"]; runs != 3 {
 		t.Errorf("it was started %d times, not 3 times", runs)
 	}
@@ -166,7 +166,7 @@ func TestGuestShutDown(t *testing.T) {
 		}
 	}
 	l.awaitRuns(want)
-	l.awaitTicks(l.machinesOn(others[1])[0], 40)
+	l.awaitTicks(40, l.machinesOn(others[1])[0])
 	l.expectRuns(want)
 	l.wish(others[1], core.Start, m)
 	want[m.Name]++
