@@ -21,6 +21,8 @@ var (
 	ErrNotMounted = errors.New("datastore is not mounted")
 	// ErrNotInitialised means that there are files, and no datastore.
 	ErrNotInitialised = errors.New("datastore is not initialised")
+	// ErrGone means that the folder of a datastore that is open was moved or taken away.
+	ErrGone = errors.New("datastore's folder is gone")
 	// ErrForeign means that there are datastores of other clusters only.
 	ErrForeign = errors.New("datastore belongs to another cluster")
 	// ErrEmptied means that there was a datastore and its identity is gone.

@@ -153,6 +153,9 @@ func (s *Store) CheckIdentity() error {
 	}
 	defer s.leave()
 	fs, id, err := openIdentified(s.path, s.want.Cluster, s.wrap)
+	if errors.Is(err, ErrNotInitialised) {
+		return fmt.Errorf("%w: %s of %s (%q); bring it back as it was, and don't initialise it again", ErrGone, filepath.Join(s.path, rootDir), s.id.Datastore, s.id.Name)
+	}
 	if err != nil {
 		return err
 	}

@@ -289,6 +289,9 @@ func TestCheckIdentityNotices(t *testing.T) {
 		spoil func(t *testing.T, f *fixture)
 		err   error
 	}{
+		{"moved away", func(t *testing.T, f *fixture) {
+			must(t, os.Rename(filepath.Join(f.path, rootDir), filepath.Join(f.path, "away")))
+		}, ErrGone},
 		{"nothing", func(*testing.T, *fixture) {}, nil},
 		{"folder deleted", func(t *testing.T, f *fixture) { must(t, os.RemoveAll(filepath.Join(f.path, rootDir))) }, ErrNotMounted},
 		{"cluster's folder deleted", func(t *testing.T, f *fixture) { must(t, os.RemoveAll(f.dir())) }, ErrEmptied},
