@@ -182,6 +182,7 @@ func (c *Core) observe(o Observation) {
 func (c *Core) act() {
 	for _, f := range c.footings {
 		c.checkLease(f)
+		c.noticeSlow(f)
 		c.writeSlot(f)
 	}
 	c.heartbeatNetwork()

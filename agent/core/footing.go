@@ -152,9 +152,10 @@ func (c *Core) writeSlot(f *footing) {
 }
 
 // wantsSlot reports whether the host writes heartbeats on a datastore: on those
-// selected, on every one that is home to a machine it runs, or that is in its
-// name, and where the last one failed, to find out when they succeed again. A generation in the name of a host that has restarted comes to its
-// end by a term of that host alone, since nobody closes terms of a living host.
+// selected, on every one that is home to a machine it runs or that is in its name,
+// and where the last one failed, to find out when they succeed again. A generation
+// in the name of a host that has restarted comes to its end by a term of that host
+// alone, since nobody closes the terms of a living host.
 func (c *Core) wantsSlot(f *footing) bool {
 	if f.selected || f.inherited != nil || f.failing || f.names(c.cfg.Self.Host) {
 		return true
@@ -420,21 +421,35 @@ func (c *Core) slowOrBroken(f *footing, why string) {
 	}
 }
 
-// healthy notes that a heartbeat succeeded.
-func (c *Core) healthy(f *footing) {
-	if f.failing {
-		f.failing = false
-		c.journal(Event{Kind: "datastore-recovered", Datastore: f.ID, Text: fmt.Sprintf("heartbeats on %s succeed again", f.Name)})
+// noticeSlow notes that a heartbeat is slow, while it is.
+func (c *Core) noticeSlow(f *footing) {
+	if !f.writing || f.slow || !c.due(f.issued.Add(c.patience())) {
+		return
 	}
+	f.slow = true
+	c.journal(Event{Kind: "datastore-slow", Datastore: f.ID, Text: fmt.Sprintf("a heartbeat on %s is slow", f.Name),
+		Evidence: []string{fmt.Sprintf("it was issued at %v and has not returned after %v", f.issued, c.patience())}})
+}
+
+// healthy notes that a heartbeat succeeded. Only a quick one ends a bad time.
+func (c *Core) healthy(f *footing) {
+	bad, took := f.failing || f.slow, c.now.Sub(f.issued)
+	f.failing, f.slow = false, took >= c.patience()
+	if !bad || f.slow {
+		return
+	}
+	c.journal(Event{Kind: "datastore-recovered", Datastore: f.ID, Text: fmt.Sprintf("heartbeats on %s succeed again", f.Name),
+		Evidence: []string{fmt.Sprintf("the last one took %v", took)}})
 }
 
 // accessible reports whether the host's heartbeats on the datastore succeed in
-// time. It is noticed while a write is under way, not only when it has failed.
+// time. It is noticed while a write is under way, not only when it has failed. A
+// hiccup is no loss of access: only a write that takes half a lease is.
 func (c *Core) accessible(f *footing) bool {
 	if !f.usable() || f.failing {
 		return false
 	}
-	return !f.writing || c.now.Sub(f.issued) < c.patience()
+	return !f.writing || c.now.Sub(f.issued) < c.cfg.Timing.Lease/2
 }
 
 // patience is how long a heartbeat write may take before the network has to
@@ -447,6 +462,7 @@ type power struct {
 	dirty      bool // the list on the datastore is not what it should be
 	publishing bool
 	frozeAt    datastorehb.Instant // when the agent froze by itself
+	slow       bool                // a heartbeat was slow, and none has been quick since
 	failing    bool                // the last heartbeat failed
 	nextList   datastorehb.Instant
 	published  poweron.List

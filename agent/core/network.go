@@ -104,7 +104,7 @@ func (c *Core) wishes(f *footing) bool {
 	if f.writing {
 		c.due(f.issued.Add(c.patience()))
 	}
-	return !c.accessible(f)
+	return !c.accessible(f) || f.writing && c.now.Sub(f.issued) >= c.patience()
 }
 
 // beat sends one network heartbeat.
