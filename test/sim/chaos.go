@@ -69,6 +69,8 @@ var mischiefs = []mischief{
 			}
 		}
 	}},
+	{"lost at once", func(x *Chaos, h *host, _ *store) func() { return x.lose(h, 0) }},
+	{"lost one by one", func(x *Chaos, h *host, _ *store) func() { return x.lose(h, x.w.between(0, 12*time.Second)) }},
 	{"datastore hangs", func(x *Chaos, _ *host, s *store) func() { x.w.hang(s); return func() { x.w.mend(s) } }},
 	{"datastore broken", func(x *Chaos, _ *host, s *store) func() {
 		x.w.sever(s, x.w.hosts...)
@@ -176,6 +178,32 @@ func (x *Chaos) Rage(d time.Duration) {
 	for x.w.now < until {
 		x.one()
 		x.w.Run(x.w.between(0, 2*x.gap))
+	}
+}
+
+// lose takes every datastore from a host, and later the network: so long it is
+// kept in by the vouches of others.
+func (x *Chaos) lose(h *host, later time.Duration) (end func()) {
+	slowly := x.w.chance(0.3)
+	for _, s := range x.w.stores {
+		if slowly {
+			h.paths[s.index].slow = x.w.between(0, 3*x.w.setup.Timing.Lease)
+		} else {
+			x.w.hang(s, h)
+		}
+	}
+	ended := false
+	x.w.after(later, func() {
+		if !ended {
+			x.w.part([]*host{h}, x.but(h))
+		}
+	})
+	return func() {
+		ended = true
+		x.w.join()
+		for _, s := range x.w.stores {
+			x.w.mend(s, h)
+		}
 	}
 }
 
