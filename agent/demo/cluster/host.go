@@ -122,7 +122,20 @@ func (h *Host) Kill(ctx context.Context) (time.Time, error) {
 	}
 	<-h.ended
 	h.agent = nil
+	sweep(ctx, victims)
 	return at, nil
+}
+
+// sweep removes the cgroups of processes that were killed, which nobody else does
+// when agent and machines end together. What can't be removed does no harm.
+func sweep(ctx context.Context, killed []freeze.Handle) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	for _, h := range killed {
+		if h.Cgroup != "" && unlessGone(freeze.Wait(ctx, h)) == nil {
+			_ = freeze.RemoveCgroup(h.Cgroup)
+		}
+	}
 }
 
 // End stops everything of the host that is still there. It goes on after errors
@@ -138,6 +151,7 @@ func (h *Host) End(ctx context.Context) error {
 	for _, f := range found {
 		for _, p := range append([]freeze.Handle{f.Handle}, f.Others...) {
 			errs = append(errs, unlessGone(p.Kill()), unlessGone(freeze.Wait(ctx, p)))
+			sweep(ctx, []freeze.Handle{p})
 		}
 	}
 	return errors.Join(errs...)
