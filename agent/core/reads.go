@@ -115,6 +115,9 @@ func (c *Core) onRegionRead(o RegionRead) {
 		c.readFailed(f, o)
 		return
 	}
+	if f.readErr != "" {
+		f.nextScan = c.now // what could not be read may have been restored from a backup meanwhile (R14)
+	}
 	f.readErr, f.readBack, f.errSince = "", o.Returned, 0
 	c.examineOwnSlot(f, o)
 	if f.distrusted {

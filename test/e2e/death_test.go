@@ -11,6 +11,7 @@ import (
 // runs again elsewhere, once; nobody else's is touched; and the hosts come back
 // without taking anything with them.
 func TestHostDeath(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		hosts  int

@@ -11,6 +11,7 @@ import (
 // TestGuardLost takes a host's guard away. Its machines are frozen at once, and
 // go on in the same run once a new guard is there and the next term is won.
 func TestGuardLost(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		signal syscall.Signal

@@ -18,6 +18,7 @@ import (
 // TestJournalLost harms the store of a running agent's journal. The agent goes
 // on, still tells what happens, and starts again over what is left.
 func TestJournalLost(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		harm func(l *lab, h *cluster.Host)

@@ -72,6 +72,7 @@ func (l *lab) homedOn(d cluster.Datastore) (on []*cluster.Machine) {
 // TestVouching takes one host's path to a datastore away while the network is
 // fine. The others vouch for the host, so its machines are not even frozen.
 func TestVouching(t *testing.T) {
+	t.Parallel()
 	for _, who := range []string{"subordinate", "master"} {
 		t.Run(who, func(t *testing.T) {
 			t.Parallel()

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -110,6 +111,7 @@ func copyTree(from, to string) error {
 // freezes what it runs there; nothing there is started again, put down or
 // initialised; and the machines on the other datastore go on.
 func TestDatastoreTrouble(t *testing.T) {
+	t.Parallel()
 	for _, c := range troubles {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -261,6 +263,56 @@ func (l *boundLab) expectNothingUnderneath() {
 	if names, err := os.ReadDir(l.mountpoint); err != nil || len(names) > 0 {
 		l.Errorf("the directory underneath holds %v (%v)", names, err)
 	}
+}
+
+// TestRolledBack restores an older copy over a datastore in place while nobody can
+// reach it: no other identity and no other file tells. The master and the host
+// that won the generation that is gone notice it, and nothing is started again.
+func TestRolledBack(t *testing.T) {
+	t.Parallel()
+	l := newFaultyLab(t, cluster.Options{})
+	l.protect(4, "process")
+	sick, m := l.Datastores[0], l.machines[0]
+	folder, backup := filepath.Join(sick.Path, ".storebeat"), filepath.Join(l.Dir, "backup")
+	l.do(copyTree(folder, backup))
+	want := l.runs()
+	l.wish(l.Hosts[0], core.Stop, m)
+	l.awaitState(m, "stopped")
+	l.wish(l.Hosts[0], core.Start, m)
+	want[m.Name]++
+	l.awaitRuns(want)
+	l.awaitSettled()
+	owner, from := l.owner(m), time.Now()
+	master, _ := l.master()
+	for _, h := range l.Hosts {
+		l.mount(h, sick).Fail(syscall.EIO)
+	}
+	l.awaitEvent(owner, from, "machines-frozen")
+	l.do(restoreInPlace(backup, folder))
+	l.heal()
+	for _, h := range []*cluster.Host{owner, master} {
+		l.awaitReport(h, from, sick, distrusted)
+	}
+	l.awaitTicks(40, l.homedOn(l.Datastores[1])...)
+	for _, h := range l.Hosts {
+		l.refuse(h, from, "term-closed", "start-ordered", "machine-putting-down")
+	}
+	l.expectRuns(want)
+}
+
+// restoreInPlace makes a folder what its backup is, without replacing a file
+// that both have.
+func restoreInPlace(backup, folder string) error {
+	err := filepath.WalkDir(folder, func(path string, entry os.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		if _, err := os.Stat(filepath.Join(backup, strings.TrimPrefix(path, folder))); os.IsNotExist(err) {
+			return os.Remove(path)
+		}
+		return nil
+	})
+	return errors.Join(err, copyTree(backup, folder))
 }
 
 // TestUnmounted unmounts a host's datastore lazily: its open files go on, but
