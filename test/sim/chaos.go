@@ -195,7 +195,8 @@ func (x *Chaos) lose(h *host, later time.Duration) (end func()) {
 	ended := false
 	x.w.after(later, func() {
 		if !ended {
-			x.w.part([]*host{h}, x.but(h))
+			others := x.but(h)
+			x.w.part([]*host{h}, others[:1+x.w.rng.IntN(len(others))])
 		}
 	})
 	return func() {
