@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"sync"
 	"time"
 
@@ -57,7 +58,8 @@ func (g *guardLink) spawn(ctx context.Context) (*guard.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	args := []string{"--freeze", g.agent.cfg.Timing.Freeze.String()}
+	args := []string{"--freeze", g.agent.cfg.Timing.Freeze.String(), "--cluster", g.agent.cfg.Cluster.UUID.String(),
+		"--host-id", strconv.Itoa(int(g.agent.self.Host)), "--run-directory", g.agent.cfg.RunDirectory}
 	if g.agent.cfg.Guard.Watchdog != "" {
 		args = append(args, "--watchdog", g.agent.cfg.Guard.Watchdog)
 	}

@@ -300,7 +300,7 @@ func (c *Core) onGuardBack() {
 	c.guardUp = true
 	for _, m := range c.machines {
 		m.frozen = m.hasProcess()
-		if m.phase == phaseLetGo || m.phase == phaseRun {
+		if m.phase == phaseLetGo || m.phase == phaseRun || m.phase == phaseStop {
 			m.busy = false // whatever the old guard was asked will not be answered
 		}
 	}

@@ -206,6 +206,10 @@ func (c *Core) advance(m *machine) {
 		c.letGo(m)
 	case phaseRun:
 		c.tend(m)
+	case phaseStop:
+		if m.frozen && c.guardUp && c.mayRun(m) {
+			c.askGuard(m) // a frozen guest can't shut itself down
+		}
 	case phaseRelease:
 		c.claimRelease(m)
 	case phaseSpot:
@@ -260,6 +264,11 @@ func (c *Core) letGo(m *machine) {
 		c.readMachine(m, ForRecheck) // The start took long: the user may have stopped it meanwhile.
 		return
 	}
+	c.askGuard(m)
+}
+
+// askGuard asks the guard to let the machine go under the present term.
+func (c *Core) askGuard(m *machine) {
 	m.busy = true
 	c.do(GuardLetGo{Datastore: m.home.ID, Term: m.home.own.Number, VMs: []uuid.UUID{m.vm}})
 }
@@ -267,7 +276,7 @@ func (c *Core) letGo(m *machine) {
 func (c *Core) onGuardLetWent(o GuardLetWent) {
 	f := c.footing(o.Datastore)
 	for _, m := range c.machines {
-		asked := slices.Contains(o.Asked, m.vm) && m.busy && (m.phase == phaseLetGo || m.phase == phaseRun)
+		asked := slices.Contains(o.Asked, m.vm) && m.busy && (m.phase == phaseLetGo || m.phase == phaseRun || m.phase == phaseStop)
 		if m.home != f || !asked {
 			continue
 		}
@@ -300,7 +309,7 @@ func (c *Core) running(m *machine) {
 // stop ends a running machine for a reason; it is released once it is gone.
 func (c *Core) stop(m *machine, why poweron.ReleaseReason, detail string, graceful bool) {
 	m.enter(phaseStop)
-	m.busy, m.reason, m.detail = true, why, detail
+	m.reason, m.detail = why, detail
 	e := StopMachine{VM: m.vm}
 	if graceful {
 		e.Graceful = m.entry.Policy.StopTime

@@ -27,6 +27,11 @@ type Options struct {
 	Freeze   time.Duration // F: within which everything is to be frozen; 0 for DefaultFreeze
 	Log      hclog.Logger  // nil for none; may block, lines are dropped then
 
+	// Machines, if set, finds the machine processes that are there already. A
+	// guard that starts has inherited nothing: it freezes them all before it
+	// answers anybody (R11), though no agent may be there to tell it of them.
+	Machines func(ctx context.Context) ([]freeze.Handle, error)
+
 	// Ordinary leaves memory unlocked and priority as it is: for a guard that
 	// shares its process with something else, as in a test.
 	Ordinary bool
@@ -79,10 +84,32 @@ func (s *server) serve(ctx context.Context) error {
 	if !s.options.Ordinary {
 		harden(s.log)
 	}
+	s.freezeStrays(ctx)
 	go s.accept(listener)
 	s.log.say(hclog.Info, "guard is ready", "socket", s.options.Socket, "watchdog", s.options.Watchdog, "freeze", s.options.Freeze)
 	s.loop(ctx)
 	return s.stop()
+}
+
+// straysTime is how long a starting guard tries to see everything frozen before
+// it goes on: an agent that comes makes it hold them all the same.
+const straysTime = 5 * time.Second
+
+// freezeStrays freezes what ran without a guard.
+func (s *server) freezeStrays(ctx context.Context) {
+	if s.options.Machines == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, straysTime)
+	defer cancel()
+	strays, err := s.options.Machines(ctx) // what could be found, even with an error
+	if err != nil {
+		s.log.say(hclog.Error, "can't find every machine of this host", "error", err)
+	}
+	if err := FreezeAll(ctx, strays); err != nil {
+		s.log.say(hclog.Error, "can't freeze every machine that ran without a guard", "error", err)
+	}
+	s.log.say(hclog.Info, "machines that were there are frozen", "machines", len(strays))
 }
 
 func newServer(options Options) (*server, error) {

@@ -592,3 +592,17 @@ func TestSuccessorOfMachineThatEnded(t *testing.T) {
 	a.must(a.Register(patient(t), m))
 	becomes(t, m.Handle, freeze.Frozen)
 }
+
+// TestStartingGuardFreezesWhatRuns is R11: a guard that inherits nothing freezes
+// every machine it finds, before an agent is there to tell it of any.
+func TestStartingGuardFreezesWhatRuns(t *testing.T) {
+	h := sleeper(t, "")
+	if err := h.Thaw(); err != nil {
+		t.Fatal(err)
+	}
+	becomes(t, h, freeze.Running)
+	newLab(t, Options{Machines: func(context.Context) ([]freeze.Handle, error) {
+		return []freeze.Handle{h}, errors.New("a record of another one is damaged")
+	}})
+	becomes(t, h, freeze.Frozen)
+}

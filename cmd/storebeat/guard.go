@@ -2,34 +2,71 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	"storebeat/agent/config"
+	"storebeat/agent/freeze"
 	"storebeat/agent/guard"
+	"storebeat/agent/hypervisor"
+	"storebeat/datastorehb"
 )
 
 func newGuard(a *app) *cobra.Command {
 	var o guard.Options
+	var of hostMachines
 	cmd := &cobra.Command{
 		Use:   "guard",
 		Short: "Run this host's guard, which freezes machines without proof of life",
 		Long: `Runs the guard of this host in the foreground. The agent starts one by itself unless
 the configuration says spawn = false, which is for a service unit of the guard's own.
-Without --socket, everything is taken from the configuration.
+Without --socket, everything is taken from the configuration. A guard that starts
+freezes whatever machines of its host are there already; they go on when the agent has
+won its next term.
 
 SIGTERM and SIGINT make it freeze every machine and end.`,
 		Args: arguments(0, 0),
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.runGuard(cmd.Context(), o) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.runGuard(cmd.Context(), o, of) },
 	}
 	cmd.Flags().StringVar(&o.Socket, "socket", "", "guard `socket` to serve, in place of the configuration's")
 	cmd.Flags().DurationVar(&o.Freeze, "freeze", 0, "`time` within which everything is to be frozen")
 	cmd.Flags().StringVar(&o.Watchdog, "watchdog", "", "watchdog `device` to feed")
+	cmd.Flags().StringVar(&of.cluster, "cluster", "", "`UUID` of the cluster, to find the machines that are there already")
+	cmd.Flags().Uint16Var(&of.host, "host-id", 0, "`id` of this host, to find them")
+	cmd.Flags().StringVar(&of.runDirectory, "run-directory", "", "the agent's run `directory`, to find them")
 	return cmd
 }
 
-func (a *app) runGuard(ctx context.Context, o guard.Options) error {
+// hostMachines says whose machines a guard freezes when it starts.
+type hostMachines struct {
+	cluster      string
+	host         uint16
+	runDirectory string
+}
+
+// find returns how to find the machines, nil if nothing says whose they are.
+func (m hostMachines) find() (func(context.Context) ([]freeze.Handle, error), error) {
+	if m == (hostMachines{}) {
+		return nil, nil
+	}
+	cluster, err := uuid.Parse(m.cluster)
+	if err != nil || m.host == 0 || m.runDirectory == "" {
+		return nil, &failure{exitUsage, fmt.Errorf("--cluster %q, --host-id %d and --run-directory %q belong together: give all three", m.cluster, m.host, m.runDirectory)}
+	}
+	return func(ctx context.Context) (all []freeze.Handle, err error) {
+		found, err := hypervisor.Scan(ctx, cluster, datastorehb.HostID(m.host), m.runDirectory)
+		for _, f := range found {
+			all = append(append(all, f.Handle), f.Others...)
+		}
+		return all, err
+	}, nil
+}
+
+func (a *app) runGuard(ctx context.Context, o guard.Options, of hostMachines) error {
 	log := config.Log{Level: "info", Format: "text"}
 	if o.Socket == "" {
 		cfg, err := a.readConfig()
@@ -37,7 +74,20 @@ func (a *app) runGuard(ctx context.Context, o guard.Options) error {
 			return err
 		}
 		log = cfg.Log
+		hostname, err := os.Hostname()
+		if err != nil {
+			return err
+		}
+		self, err := cfg.FindSelf("", hostname)
+		if err != nil {
+			return &failure{exitUsage, err}
+		}
+		of = hostMachines{cfg.Cluster.UUID.String(), uint16(self.ID), cfg.RunDirectory}
 		o = orElse(o, guard.Options{Socket: cfg.Guard.Socket, Freeze: cfg.Timing.Freeze, Watchdog: cfg.Guard.Watchdog})
+	}
+	var err error
+	if o.Machines, err = of.find(); err != nil {
+		return err
 	}
 	o.Log = newLog(a.errOut, log).Named("guard")
 	return guard.Serve(ctx, o)
