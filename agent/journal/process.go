@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	"time"
 )
 
 // StoreMain is the whole of the store process: it serves the store in dir to
@@ -17,7 +18,23 @@ import (
 // does when the agent closes it or is gone.
 func StoreMain(dir string, in io.Reader, out io.Writer) error {
 	yield()
-	return serveStore(dir, in, out)
+	return serveStore(dir, whenEnded(in, endTime, func() { os.Exit(1) }), out)
+}
+
+// endTime is how long the store may take to close once the agent is gone. On a
+// disk that is full or hangs Badger may never finish; nobody waits for it then.
+const endTime = 10 * time.Second
+
+// whenEnded returns what in says, and calls end some time after in has ended,
+// whether or not anybody was reading just then.
+func whenEnded(in io.Reader, after time.Duration, end func()) io.Reader {
+	r, w := io.Pipe()
+	go func() {
+		_, err := io.Copy(w, in)
+		time.AfterFunc(after, end)
+		w.CloseWithError(err) // nil: the end
+	}()
+	return r
 }
 
 // yield makes the process one that stands back: the agent and the machines come
