@@ -71,7 +71,7 @@ type DatastoreEvidence struct {
 	VouchedAt datastorehb.Instant
 
 	// SlotSilence is for how long reads without a failure have shown the same slot,
-	// and Silence the same slot and the same vouches (datastorehb.Watch).
+	// and Silence the same slot and no new vouch.
 	SlotSilence time.Duration
 	Silence     time.Duration
 

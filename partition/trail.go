@@ -1,8 +1,6 @@
 package partition
 
 import (
-	"time"
-
 	"storebeat/datastorehb"
 )
 
@@ -81,17 +79,24 @@ func (s *Trail) Fail(now datastorehb.Instant, why string) {
 // away or did not read.
 func (s *Trail) Restart() { s.seen, s.first, s.last = false, 0, 0 }
 
-// Fill sets the fields of e that come from reading. silence is that of the
-// host's datastorehb.Watch.
-func (s *Trail) Fill(e *DatastoreEvidence, silence time.Duration) {
+// Fill sets the fields of e that come from reading. What is silent here is
+// believed and shown; the silence that a right follows from is measured by
+// datastorehb.Watch, which begins anew with each term.
+func (s *Trail) Fill(e *DatastoreEvidence) {
 	e.Slot, e.ReadSince, e.Why = s.reading, s.readSince, s.why
 	if !s.begun {
 		e.Why = "nothing was read yet"
 	}
 	e.Changed, e.ChangedAt = s.changed, s.changedAt
 	e.Vouched, e.VouchedAt = s.vouched, s.vouchedAt
-	e.Silence, e.SlotSilence = silence, 0
-	if s.seen {
-		e.SlotSilence = max(0, s.last.Sub(s.first))
+	e.Silence, e.SlotSilence = 0, 0
+	if !s.seen {
+		return
 	}
+	e.SlotSilence = max(0, s.last.Sub(s.first))
+	quiet := s.first
+	if s.vouched {
+		quiet = max(quiet, s.vouchedAt)
+	}
+	e.Silence = max(0, s.last.Sub(quiet))
 }

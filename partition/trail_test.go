@@ -15,13 +15,11 @@ func slotRead(sequence uint64) *datastorehb.SlotReading {
 }
 
 func TestTrail(t *testing.T) {
-	const s = time.Second
 	var trail Trail
 	check := func(what string, want DatastoreEvidence) {
 		t.Helper()
 		var got DatastoreEvidence
-		trail.Fill(&got, 9*s)
-		want.Silence = 9 * s
+		trail.Fill(&got)
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", what, diff)
 		}
@@ -30,10 +28,13 @@ func TestTrail(t *testing.T) {
 	trail.Observe(at(1), at(1.5), slotRead(1), false)
 	check("the first read shows no change", DatastoreEvidence{Slot: datastorehb.Valid, ReadSince: at(1.5)})
 	trail.Observe(at(4), at(4.5), slotRead(1), false)
-	check("silence runs from return to issue", DatastoreEvidence{Slot: datastorehb.Valid, ReadSince: at(1.5), SlotSilence: 2500 * time.Millisecond})
+	check("silence runs from return to issue", DatastoreEvidence{Slot: datastorehb.Valid, ReadSince: at(1.5), SlotSilence: 2500 * time.Millisecond, Silence: 2500 * time.Millisecond})
 	trail.Observe(at(5), at(5.5), slotRead(1), true)
 	check("alive without a change is a vouch", DatastoreEvidence{Slot: datastorehb.Valid, ReadSince: at(1.5),
 		SlotSilence: 3500 * time.Millisecond, Vouched: true, VouchedAt: at(5.5)})
+	trail.Observe(at(5.8), at(5.9), slotRead(1), false)
+	check("silence after a vouch runs from that", DatastoreEvidence{Slot: datastorehb.Valid, ReadSince: at(1.5),
+		SlotSilence: 4300 * time.Millisecond, Silence: 300 * time.Millisecond, Vouched: true, VouchedAt: at(5.5)})
 	trail.Observe(at(6), at(6), slotRead(2), true)
 	changed := DatastoreEvidence{Slot: datastorehb.Valid, ReadSince: at(1.5), Changed: true, ChangedAt: at(6), Vouched: true, VouchedAt: at(5.5)}
 	check("a change", changed)

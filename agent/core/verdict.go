@@ -119,7 +119,7 @@ func (c *Core) evidence(h datastorehb.HostID) partition.Evidence {
 				w.trail.Fail(f.errSince, f.whyUnread())
 			}
 		}
-		w.trail.Fill(&d, w.Silence())
+		w.trail.Fill(&d)
 		d.Writes = w.slot.State == datastorehb.Valid || w.slot.State == datastorehb.Corrupt || c.reports(h, f.ID, partition.DatastoreHeartbeat)
 		d.Isolated = w.slot.Slot.Flags&datastorehb.SlotIsolated != 0 || w.listOK && w.listed.Isolated
 		e.Datastores = append(e.Datastores, d)
@@ -201,7 +201,7 @@ func (c *Core) witnesses(f *footing) (all []partition.Witness) {
 			continue
 		}
 		var d partition.DatastoreEvidence
-		w.trail.Fill(&d, 0)
+		w.trail.Fill(&d)
 		all = append(all, partition.Witness{Host: w.host, Master: w.slot.Slot.Flags&datastorehb.SlotMaster != 0,
 			Isolated: w.slot.Slot.Flags&datastorehb.SlotIsolated != 0, Changed: d.Changed, ChangedAt: d.ChangedAt})
 	}
