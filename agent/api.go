@@ -21,7 +21,7 @@ import (
 const (
 	// MethodView returns the cluster as this host sees it: ViewRequest → core.View.
 	MethodView = "view"
-	// MethodEvents returns journal entries: journal.Filter → []journal.Entry.
+	// MethodEvents returns journal entries: EventsRequest → []journal.Entry.
 	MethodEvents = "events"
 	// MethodFollow streams journal entries as they come: journal.Filter → journal.Entry, one by one.
 	MethodFollow = "follow"
@@ -34,6 +34,12 @@ const (
 // ViewRequest asks for a view.
 type ViewRequest struct {
 	Local bool `json:"local"` // this host's own view, even when there is a master to ask
+}
+
+// EventsRequest asks for journal entries.
+type EventsRequest struct {
+	journal.Filter
+	Cluster bool `json:"cluster"` // those of every host that answers, by the wall clock of each
 }
 
 // CommandResult is the answer to a user's wish that was granted.
@@ -67,7 +73,12 @@ func (a *Agent) api() http.Handler {
 		}
 		return a.clusterView(ctx)
 	})
-	control.Handle(m, MethodEvents, func(_ context.Context, in journal.Filter) ([]journal.Entry, error) { return a.journal.List(in), nil })
+	control.Handle(m, MethodEvents, func(ctx context.Context, in EventsRequest) ([]journal.Entry, error) {
+		if in.Cluster {
+			return a.clusterEvents(ctx, in.Filter), nil
+		}
+		return a.journal.List(in.Filter), nil
+	})
 	control.HandleStream(m, MethodFollow, a.follow)
 	control.Handle(m, MethodCommand, a.command)
 	control.Handle(m, MethodHealth, func(context.Context, struct{}) (Health, error) { return a.health(), nil })

@@ -6,20 +6,32 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
+	"sync"
 	"time"
 
 	"storebeat/agent/core"
+	"storebeat/agent/journal"
 	"storebeat/agent/network"
 	"storebeat/datastorehb"
 	"storebeat/partition"
 )
 
 // envelope is what agents send each other over TLS: a message for the core, or
-// the question for a view.
+// the question for a view or for journal entries.
 type envelope struct {
-	Message *core.Message `json:"message,omitempty"`
-	View    bool          `json:"view,omitempty"`
+	Message *core.Message   `json:"message,omitempty"`
+	View    bool            `json:"view,omitempty"`
+	Events  *journal.Filter `json:"events,omitempty"`
 }
+
+// askTime is how long to wait for another host's answer to a question that can
+// do without.
+const askTime = 2 * time.Second
+
+// mostEvents is how many journal entries another host is asked for at most: an
+// answer has room for about a thousand.
+const mostEvents = 500
 
 // sendTime is how long a message may take on its way. Messages may be lost.
 const sendTime = 5 * time.Second
@@ -70,6 +82,11 @@ func (a *Agent) handle(ctx context.Context, from datastorehb.HostID, body []byte
 	case e.Message != nil:
 		a.observe(core.Received{From: from, Message: *e.Message})
 		return []byte("{}"), nil
+	case e.Events != nil:
+		if e.Events.Limit <= 0 || e.Events.Limit > mostEvents {
+			e.Events.Limit = mostEvents
+		}
+		return json.Marshal(a.journal.List(*e.Events))
 	case e.View:
 		v, err := a.view(ctx)
 		if err != nil {
@@ -86,22 +103,49 @@ func (a *Agent) clusterView(ctx context.Context) (core.View, error) {
 	if err != nil || own.Leading || own.Master == 0 {
 		return own, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	body, err := json.Marshal(envelope{View: true})
-	if err != nil {
-		return own, err
-	}
-	answer, err := a.peers.Send(ctx, own.Master, body)
-	if err != nil {
+	var v core.View
+	if err := a.ask(ctx, own.Master, envelope{View: true}, &v); err != nil {
 		a.log.Debug("the master's view can't be had", "master", own.Master, "error", err)
 		return own, nil
 	}
-	var v core.View
-	if err := json.Unmarshal(answer, &v); err != nil {
-		return own, nil
-	}
 	return v, nil
+}
+
+// ask asks another host a question and decodes its answer.
+func (a *Agent) ask(ctx context.Context, host datastorehb.HostID, question envelope, answer any) error {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	body, err := json.Marshal(question)
+	if err != nil {
+		return err
+	}
+	reply, err := a.peers.Send(ctx, host, body)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(reply, answer)
+}
+
+// clusterEvents returns the newest entries of all hosts that answer, in the order
+// of their wall clocks.
+func (a *Agent) clusterEvents(ctx context.Context, f journal.Filter) []journal.Entry {
+	if f.Limit <= 0 {
+		f.Limit = journal.DefaultLimit
+	}
+	others := a.otherHosts()
+	answers := make([][]journal.Entry, len(others))
+	var asking sync.WaitGroup
+	for i, host := range others {
+		asking.Go(func() {
+			if err := a.ask(ctx, host, envelope{Events: &f}, &answers[i]); err != nil {
+				a.log.Debug("another host's journal can't be had", "host", host, "error", err)
+			}
+		})
+	}
+	asking.Wait()
+	all := slices.Concat(append(answers, a.journal.List(f))...)
+	slices.SortStableFunc(all, func(x, y journal.Entry) int { return x.Wall.Compare(y.Wall) })
+	return all[max(0, len(all)-f.Limit):]
 }
 
 // ping asks an address once, and reports an answer.

@@ -21,7 +21,7 @@ type eventOptions struct {
 	vm, host, datastore string
 	kind, since         string
 	limit               int
-	evidence            bool
+	evidence, cluster   bool
 }
 
 func newEvents(a *app) *cobra.Command {
@@ -30,8 +30,10 @@ func newEvents(a *app) *cobra.Command {
 		Use:   "events",
 		Short: "Show this host's journal: what happened, what was decided, and why",
 		Long: `Shows the newest entries of this host's journal, oldest first. Each host keeps its own:
-verdicts, closed terms and ordered starts stand in the master's.`,
+verdicts, closed terms and ordered starts stand in the master's. With --cluster, the
+journals of all hosts that answer are shown together, in the order of the hosts' clocks.`,
 		Example: `  storebeat events --since 1h
+  storebeat events --cluster --host alpha
   storebeat events --vm web --evidence
   storebeat events --follow -o json`,
 		Args: arguments(0, 0),
@@ -45,6 +47,8 @@ verdicts, closed terms and ordered starts stand in the master's.`,
 	f.StringVar(&o.kind, "kind", "", "only those of this `kind`, such as term-closed")
 	f.StringVar(&o.since, "since", "", "only those since a `time`: 10m, 15:04, 2006-01-02, 2006-01-02T15:04:05Z")
 	f.IntVarP(&o.limit, "limit", "n", 50, fmt.Sprintf("at most so many, at most %d", journal.MaxLimit))
+	f.BoolVarP(&o.cluster, "cluster", "a", false, "the journals of all hosts that answer")
+	cmd.MarkFlagsMutuallyExclusive("cluster", "follow")
 	f.BoolVarP(&o.evidence, "evidence", "e", false, "also the evidence behind each entry")
 	_ = cmd.RegisterFlagCompletionFunc("vm", a.completing(func(n names) []string { return n.machines }))
 	_ = cmd.RegisterFlagCompletionFunc("host", a.completing(func(n names) []string { return n.hosts }))
@@ -65,11 +69,11 @@ func (a *app) events(ctx context.Context, o eventOptions) error {
 	if err != nil {
 		return err
 	}
-	entries, err := a.listEvents(ctx, filter)
+	entries, err := a.listEvents(ctx, filter, o.cluster)
 	if err != nil {
 		return err
 	}
-	show := a.showEvent(v, o.evidence)
+	show := a.showEvent(v, o.evidence, o.cluster)
 	if o.follow {
 		return a.follow(ctx, filter, entries, show)
 	}
@@ -140,9 +144,9 @@ func parseSince(text string, now time.Time) (time.Time, error) {
 	return time.Time{}, fail(exitUsage, "--since %q is no time: write 10m, 15:04, 2006-01-02 or 2006-01-02T15:04:05Z", text)
 }
 
-func (a *app) listEvents(ctx context.Context, f journal.Filter) ([]journal.Entry, error) {
+func (a *app) listEvents(ctx context.Context, f journal.Filter, cluster bool) ([]journal.Entry, error) {
 	entries := []journal.Entry{}
-	err := a.call(ctx, agent.MethodEvents, f, &entries)
+	err := a.call(ctx, agent.MethodEvents, agent.EventsRequest{Filter: f, Cluster: cluster}, &entries)
 	return entries, err
 }
 
@@ -187,7 +191,7 @@ func (a *app) follow(ctx context.Context, f journal.Filter, entries []journal.En
 }
 
 func (a *app) catchUp(ctx context.Context, f journal.Filter, tell func(journal.Entry) error) error {
-	entries, err := a.listEvents(ctx, f)
+	entries, err := a.listEvents(ctx, f, false)
 	for _, e := range entries {
 		if err := tell(e); err != nil {
 			return err
@@ -196,10 +200,15 @@ func (a *app) catchUp(ctx context.Context, f journal.Filter, tell func(journal.E
 	return err
 }
 
-// showEvent writes one entry in one line, and its evidence below.
-func (a *app) showEvent(v cluster, evidence bool) func(journal.Entry) error {
+// showEvent writes one entry in one line, with the host whose journal it is from
+// if wanted, and its evidence below.
+func (a *app) showEvent(v cluster, evidence, by bool) func(journal.Entry) error {
 	return func(e journal.Entry) error {
-		_, err := fmt.Fprintf(a.out, "%s  %-20s  %s%s\n", e.Wall.Local().Format("2006-01-02 15:04:05.000"), e.Kind, e.Text, v.about(&e.Event))
+		who := ""
+		if by {
+			who = fmt.Sprintf("%-10s  ", v.hostName(e.By))
+		}
+		_, err := fmt.Fprintf(a.out, "%s  %s%-20s  %s%s\n", e.Wall.Local().Format("2006-01-02 15:04:05.000"), who, e.Kind, e.Text, v.about(&e.Event))
 		if evidence {
 			for _, line := range e.Evidence {
 				_, err = fmt.Fprintf(a.out, "%25s· %s\n", "", line)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -22,7 +23,7 @@ func newExplain(a *app) *cobra.Command {
 	)
 	explain.Long = `Explains the present state of a host, a machine or a datastore: the rule behind it (the
 numbers are those of docs/safety.md), the evidence with its times, what is not done and
-why, and what this host's journal says about how it came to that.`
+why, and what the journals of all hosts that answer say about how it came to that.`
 	explain.PersistentFlags().IntVarP(&limit, "limit", "n", 15, "at most so many `entries` of the journal")
 	return explain
 }
@@ -229,7 +230,7 @@ func (a *app) timeline(ctx context.Context, filters []journal.Filter, limit int)
 		if i > 0 {
 			f.Limit = min(10*limit, journal.MaxLimit)
 		}
-		entries, err := a.listEvents(ctx, f)
+		entries, err := a.listEvents(ctx, f, true)
 		if err != nil {
 			return nil, err
 		}
@@ -239,8 +240,10 @@ func (a *app) timeline(ctx context.Context, filters []journal.Filter, limit int)
 			}
 		}
 	}
-	slices.SortFunc(all, func(x, y journal.Entry) int { return int(int64(x.ID) - int64(y.ID)) })
-	all = slices.CompactFunc(all, func(x, y journal.Entry) bool { return x.ID == y.ID })
+	slices.SortStableFunc(all, func(x, y journal.Entry) int {
+		return cmp.Or(x.Wall.Compare(y.Wall), cmp.Compare(x.By, y.By), cmp.Compare(x.ID, y.ID))
+	})
+	all = slices.CompactFunc(all, func(x, y journal.Entry) bool { return x.By == y.By && x.ID == y.ID })
 	return all[max(0, len(all)-limit):], nil
 }
 
@@ -256,11 +259,11 @@ func (a *app) showExplanation(v cluster, e *explanation) error {
 		return err
 	}
 	if len(e.Journal) == 0 {
-		_, err := fmt.Fprintln(a.out, "\nThe journal of this host says nothing about it.")
+		_, err := fmt.Fprintln(a.out, "\nThe journals say nothing about it.")
 		return err
 	}
-	fmt.Fprintln(a.out, "\nFrom the journal of this host:")
-	show := a.showEvent(v, false)
+	fmt.Fprintln(a.out, "\nFrom the journals of all hosts that answer:")
+	show := a.showEvent(v, false, true)
 	for _, entry := range e.Journal {
 		if err := show(entry); err != nil {
 			return err
