@@ -315,6 +315,8 @@ func (a *Agent) carryOutOnDatastore(e core.Effect) {
 		a.datastores[e.Datastore].readList(e)
 	case core.PublishList:
 		a.datastores[e.Datastore].publishList(e)
+	case core.Prune:
+		a.datastores[e.Datastore].prune(e)
 	default:
 		panic(fmt.Sprintf("agent: unknown effect %T", e))
 	}

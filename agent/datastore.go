@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -287,6 +288,20 @@ func (d *datastore) publishList(e core.PublishList) {
 		d.agent.observe(core.ListWritten{Span: span, Revision: e.List.Revision})
 		if span.Err == "" {
 			d.agent.released(e.After)
+		}
+	})
+}
+
+// prune removes old values of a register.
+func (d *datastore) prune(e core.Prune) {
+	d.catalogue.add("remove old values", func() {
+		numbers, err := d.store.Numbers(e.Register)
+		if err == nil {
+			old := slices.DeleteFunc(numbers, func(n uint64) bool { return n >= e.Below })
+			err = d.store.Remove(e.Register, old)
+		}
+		if err != nil {
+			d.agent.log.Warn("can't remove old values; they do no harm", "datastore", d.Name, "register", e.Register, "error", err)
 		}
 	})
 }

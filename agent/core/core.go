@@ -193,6 +193,7 @@ func (c *Core) act() {
 	c.judge()
 	for _, f := range c.footings {
 		c.advanceTerm(f)
+		c.prune(f)
 	}
 	for _, m := range slices.Clone(c.machines) {
 		c.advance(m)

@@ -95,6 +95,14 @@ type PublishList struct {
 	After     []Effect
 }
 
+// Prune removes the values of a register below a number. This host holds a newer
+// one, and has for long (R2). No result: what stays is removed another time.
+type Prune struct {
+	Datastore uuid.UUID
+	Register  datastorehb.Register
+	Below     uint64
+}
+
 // SendHeartbeat sends a network heartbeat. No result.
 type SendHeartbeat struct{ Packet partition.Packet }
 
@@ -175,6 +183,7 @@ func (ReadMachine) effect()     {}
 func (ReadCatalogue) effect()   {}
 func (ReadList) effect()        {}
 func (PublishList) effect()     {}
+func (Prune) effect()           {}
 func (SendHeartbeat) effect()   {}
 func (Send) effect()            {}
 func (Ping) effect()            {}

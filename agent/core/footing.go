@@ -52,6 +52,7 @@ type footing struct {
 	nextClaim  datastorehb.Instant
 	nextTerms  datastorehb.Instant // for another read of the own terms, after one has failed
 	inherited  *Inherited
+	holding    holding // of the own term's register
 
 	reads
 	catalogue

@@ -32,6 +32,7 @@ type machine struct {
 	target   poweron.Generation  // the one that is being claimed
 	frozen   bool                // the process is there and executes nothing
 	since    datastorehb.Instant
+	holding  holding
 	list     uint64 // revision of the power-on list that names the machine
 	failures uint32
 	reason   poweron.ReleaseReason // why it is stopped or released

@@ -91,6 +91,9 @@ func (a *agent) carryOutOnDatastore(e core.Effect) {
 		a.readList(e)
 	case core.PublishList:
 		a.publishList(e)
+	case core.Prune:
+		// A value that was removed decides like one that is there: the next
+		// number is what counts, so the simulator's registers keep them all.
 	default:
 		panic(fmt.Sprintf("sim: unknown effect %T", e))
 	}
