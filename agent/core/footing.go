@@ -2,6 +2,7 @@ package core
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"storebeat/datastorehb"
@@ -189,7 +190,11 @@ func (c *Core) onSlotWritten(o SlotWritten) {
 		c.slowOrBroken(f, o.Err)
 		return
 	}
+	before := f.proven()
 	f.completed, f.completedI = o.Sequence, o.Issued
+	if !before && f.proven() {
+		f.nextClaim = max(f.nextClaim, c.now.Add(c.turn()))
+	}
 	c.healthy(f)
 	if f.usable() {
 		c.proveLife(f, o.Issued)
@@ -335,6 +340,14 @@ func (c *Core) advanceTerm(f *footing) {
 // the lease lapsed. Heartbeats go before claims (R5).
 func (f *footing) proven() bool {
 	return f.completed > 0 && f.completedI >= f.lapsedAt
+}
+
+// turn is how long this host lets others go first when a datastore is back for
+// all at once: claims must not come as a stampede (R5). Hosts take their turns by
+// their place among the members.
+func (c *Core) turn() time.Duration {
+	place := slices.IndexFunc(c.cfg.Hosts, func(m Member) bool { return m.ID == c.cfg.Self.Host })
+	return min(time.Duration(max(place, 0))*5*time.Millisecond, c.interval()/2)
 }
 
 // claimOwn claims the next own term: as a continuation when this incarnation
