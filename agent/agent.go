@@ -111,6 +111,12 @@ func (a *Agent) chooseFreezer() {
 func (a *Agent) lockDir() string { return filepath.Join(a.cfg.RunDirectory, "locks") }
 
 func (a *Agent) run(ctx context.Context, self config.Host) error {
+	// Before anything is touched that another agent of this host may be using, its guard above all.
+	socket, err := control.Listen(a.cfg.ControlSocket)
+	if err != nil {
+		return err
+	}
+	defer socket.Close()
 	identity, err := peer.NewIdentity(config.Derive(a.cfg.Key(), config.ForTLS), a.cfg.Cluster.UUID, a.self.Host)
 	if err != nil {
 		return err
@@ -134,7 +140,7 @@ func (a *Agent) run(ctx context.Context, self config.Host) error {
 	go func() {
 		failed <- peer.NewServer(identity, peer.ServerOptions{Log: a.log.Named("peer")}, a.handle).Serve(ctx, listener)
 	}()
-	go func() { failed <- control.Serve(ctx, a.cfg.ControlSocket, a.api()) }()
+	go func() { failed <- socket.Serve(ctx, a.api()) }()
 	go a.network.Run(ctx, a.deliver)
 	go a.peers.KeepWarm(ctx, a.cfg.Timing.Lease, a.otherHosts)
 	go a.reload(ctx)

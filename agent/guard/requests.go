@@ -2,6 +2,7 @@ package guard
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"slices"
 
@@ -109,8 +110,13 @@ func (s *server) each(vms []uuid.UUID, do func(uuid.UUID) error) answer {
 }
 
 // hello makes the connection the agent's. The newest one wins, because an agent
-// that restarts may be there before the end of its forerunner is noticed.
+// that restarts may be there before the end of its forerunner is noticed. The
+// forerunner is told: if it runs on, it has to begin anew with all its machines
+// frozen, and must not take refused leases for a passing trouble.
 func (s *server) hello(c *connection, incarnation uint64) answer {
+	if s.agent != nil && s.agent != c {
+		s.agent.send(failed(fmt.Errorf("another agent has said hello (incarnation %d)", incarnation)))
+	}
 	s.agent, s.agentRun = c, incarnation
 	s.log.say(hclog.Info, "agent is connected", "incarnation", incarnation)
 	return s.inventory()

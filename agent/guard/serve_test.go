@@ -167,8 +167,12 @@ func TestNewestHelloWins(t *testing.T) {
 	m := l.guarded(first, 1, sleeper(t, ""))
 	stranger := dial(t, l.options.Socket)
 	second := l.agent(2)
+	<-first.Done()
+	if err := first.Err(); !errors.Is(err, ErrRefused) {
+		t.Errorf("the former agent's connection ended with %v", err)
+	}
+	second.must(stranger.Ping(patient(t)))
 	for _, c := range []*Client{first.Client, stranger} {
-		second.must(c.Ping(patient(t)))
 		if err := c.Freeze(patient(t), m.VM); !errors.Is(err, ErrRefused) {
 			t.Errorf("freeze by another than the agent: %v", err)
 		}
