@@ -206,7 +206,7 @@ func (c *Core) machineState(f *footing, i *info) (state string, host datastorehb
 			why += "; the last attempt failed: " + h.why
 		}
 		return "waiting", 0, why
-	case g != nil && g.Kind == poweron.Released && g.Reason == poweron.Held:
+	case g != nil && g.Kind == poweron.Released && g.Reason == poweron.Held && i.Entry.Protected && i.Entry.Desired == poweron.Running:
 		return "held", 0, why
 	}
 	return "stopped", 0, why
