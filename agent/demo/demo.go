@@ -7,8 +7,10 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"time"
 
+	"storebeat/agent/config"
 	"storebeat/agent/demo/cluster"
 	"storebeat/datastorehb"
 )
@@ -38,6 +40,8 @@ func (o Options) Validate() error {
 		return fmt.Errorf("--vms %d: choose 1 to 100", o.VMs)
 	case o.Runs < 1:
 		return fmt.Errorf("--runs %d: choose 1 or more", o.Runs)
+	case !slices.Contains([]config.Profile{config.Fast, config.Normal, config.Relaxed}, config.Profile(o.Profile)):
+		return fmt.Errorf("--profile %q: choose fast, default or relaxed", o.Profile)
 	case o.Driver != "" && o.Driver != "qemu" && o.Driver != "process":
 		return fmt.Errorf("--driver %q: choose qemu or process", o.Driver)
 	case o.Fault == MasterAndHost && o.Hosts < 3:
