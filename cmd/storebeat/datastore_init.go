@@ -58,6 +58,9 @@ func (a *app) initDatastore(nameOrPath string, o datastoreInit) error {
 	if err != nil {
 		return err
 	}
+	if o.capacity < 1 || o.capacity > datastorehb.MaxCapacity {
+		return fail(exitUsage, "--capacity %d: choose 1 to %d", o.capacity, datastorehb.MaxCapacity)
+	}
 	block, name, path, err := o.target(file, nameOrPath)
 	if err != nil {
 		return err

@@ -20,6 +20,8 @@ installed). Then it kills a host: agent, guard and machines at once. It prints a
 timeline, checks on the guests' own consoles that each ran once at a time, and exits
 with 1 if one did not.
 
+With -o json it prints its measurements instead, as seconds since the kill.
+
 It is no measurement of your storage: local directories stand in for shared ones. It
 needs no root; without it, machines are frozen weakly, by SIGSTOP.`,
 		Example: `  storebeat demo

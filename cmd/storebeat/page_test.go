@@ -43,7 +43,7 @@ Machine files are described in [machines.md](machines.md), the configuration in
 [configuration.md](configuration.md).
 
 Results go to standard output, as a table or with ` + "`-o json`" + ` as JSON; progress, notes and errors
-go to standard error. The JSON's durations are nanoseconds, its amounts of memory bytes. Shell
+go to standard error. The JSON's durations are nanoseconds (the demo's seconds), its amounts of memory bytes. Shell
 completion, of names too: ` + "`storebeat completion --help`" + `.
 
 `

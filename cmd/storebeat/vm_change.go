@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	"storebeat/agent"
@@ -19,7 +20,8 @@ func newUnprotect(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use: "unprotect NAME…", Short: "Take machines off the protected list; they go on running",
 		Long: `Takes machines off the protected list. A machine that runs goes on running, and is not
-started again once it ends. vm start puts it back on the list.`,
+started again once it ends. vm stop still stops it; vm start, or vm protect again, puts
+it back on the list.`,
 		Args: arguments(1, -1), ValidArgsFunction: a.completeMachines,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.changeAll(cmd.Context(), core.Unprotect, args, 0)
@@ -49,9 +51,14 @@ func newChange(a *app, verb core.Verb, state string, cmd *cobra.Command) *cobra.
 	var wait time.Duration
 	cmd.Args, cmd.ValidArgsFunction = arguments(1, -1), a.completeMachines
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		for _, name := range args {
+			if _, err := time.ParseDuration(name); err == nil && cmd.Flags().Changed("wait") {
+				return fail(exitUsage, "%s would be the name of a machine here: write --wait=%s", name, name)
+			}
+		}
 		return a.changeAll(cmd.Context(), verb, args, wait)
 	}
-	cmd.Flags().DurationVar(&wait, "wait", 0, "wait until it is "+state+", for so `long`")
+	cmd.Flags().DurationVar(&wait, "wait", 0, "wait until it is "+state+", for so `long`, such as --wait=30s")
 	cmd.Flags().Lookup("wait").NoOptDefVal = defaultWait.String()
 	return cmd
 }
@@ -101,17 +108,41 @@ func (a *app) showChanged(all []changed) error {
 	return nil
 }
 
-// change gives one wish to the agent. The agent refuses what it does not know;
-// to the caller that is another kind of error.
+// change gives one wish to the agent. The agent goes by the names of protected
+// machines alone; it is asked again by UUID about one that was taken off the list.
 func (a *app) change(ctx context.Context, c core.Command) (string, error) {
 	var result agent.CommandResult
 	err := a.call(ctx, agent.MethodCommand, c, &result)
-	if err != nil && c.Verb != core.Protect && control.CodeOf(err) == control.Refused {
-		if v, viewErr := a.view(ctx, false); viewErr == nil {
-			if _, missing := v.machine(c.VM); missing != nil {
-				return "", missing
-			}
+	if err == nil || c.Verb == core.Protect || control.CodeOf(err) != control.Refused {
+		return result.Text, err
+	}
+	v, viewErr := a.view(ctx, false)
+	if viewErr != nil {
+		return "", err
+	}
+	m, missing := v.unlisted(c.VM)
+	switch {
+	case missing != nil:
+		return "", missing
+	case m == uuid.Nil || c.Verb == core.Unprotect:
+		return "", err
+	}
+	c.VM = m.String()
+	err = a.call(ctx, agent.MethodCommand, c, &result)
+	return result.Text, err
+}
+
+// unlisted finds the machine of a name that was taken off the protected list. It
+// is none if there is a protected one, or if the name is a UUID.
+func (v cluster) unlisted(name string) (uuid.UUID, error) {
+	m, err := v.machine(name)
+	if err != nil || m.Protected || m.Name != name {
+		return uuid.Nil, err
+	}
+	for i := range v.Machines {
+		if other := &v.Machines[i]; other.Name == name && other.VM != m.VM {
+			return uuid.Nil, fail(exitRefused, "several machines that were taken off the list are called %s, such as %s and %s: give the UUID of the one you mean", name, m.VM, other.VM)
 		}
 	}
-	return result.Text, err
+	return m.VM, nil
 }

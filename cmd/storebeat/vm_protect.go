@@ -58,7 +58,7 @@ taken from machine_defaults in the configuration.`,
 	f := cmd.Flags()
 	f.BoolVar(&o.stopped, "stopped", false, "protect without starting: it starts with vm start")
 	f.BoolVar(&o.dryRun, "dry-run", false, "only judge the file")
-	f.DurationVar(&o.wait, "wait", 0, "wait until all of them run, for so `long`")
+	f.DurationVar(&o.wait, "wait", 0, "wait until all of them run, for so `long`, such as --wait=30s")
 	f.Lookup("wait").NoOptDefVal = defaultWait.String()
 	f.StringVar(&o.datastore, "datastore", "", "`name` of the home datastore")
 	f.StringVar(&o.memory, "memory", "", "`amount` of memory it needs, such as 2GiB")
@@ -139,6 +139,12 @@ func (o protection) wish(args []string, dash int, policy poweron.Policy) (*wish,
 	if o.priority != 0 {
 		policy.Priority = o.priority
 	}
+	if err := poweron.CheckName(args[0]); err != nil {
+		return nil, fmt.Errorf("name %w", err)
+	}
+	if err := policy.Validate(); err != nil {
+		return nil, err
+	}
 	w := &wish{datastore: o.datastore, block: hcl.Range{Filename: "command line"}}
 	w.Entry = poweron.Entry{Name: args[0], Protected: true, Desired: poweron.Running, Policy: policy, Memory: memory}
 	w.Driver, w.Definition, err = o.define(command, memory)
@@ -149,6 +155,9 @@ func (o protection) define(command []string, memory uint64) (driver string, defi
 	if len(command) > 0 {
 		definition, err = json.Marshal(process.Definition{Command: command})
 		return "process", definition, err
+	}
+	if o.cpus < 1 {
+		return "", nil, fmt.Errorf("--cpus %d: give it from 1", o.cpus)
 	}
 	d := qemu.Definition{MemoryMiB: int(memory >> 20), CPUs: o.cpus}
 	for _, path := range o.disks {
@@ -225,15 +234,20 @@ func entriesOf(wishes []*wish) (entries []poweron.Entry) {
 }
 
 // commands makes the agent's commands of the wishes. A machine that has an entry
-// keeps its UUID, and stays stopped if its user stopped it.
+// keeps its UUID, also when it was taken off the list: it may still be running, and
+// under another UUID it would be started beside itself. While it is protected, it
+// stays stopped if its user stopped it.
 func (v cluster) commands(wishes []*wish, stopped bool) (commands []core.Command, err error) {
 	for _, w := range wishes {
 		home, err := v.datastore(w.datastore)
 		if err != nil {
 			return nil, err
 		}
-		if old, err := v.machine(firstOf(textOf(w.VM), w.Name)); err == nil && old.Datastore == home.ID && old.Protected {
-			w.VM, w.Desired = old.VM, old.Desired
+		if old, err := v.machine(firstOf(textOf(w.VM), w.Name)); err == nil && old.Datastore == home.ID {
+			w.VM = old.VM
+			if old.Protected {
+				w.Desired = old.Desired
+			}
 		}
 		if w.VM == uuid.Nil {
 			w.VM = uuid.New()
@@ -278,7 +292,7 @@ func (a *app) awaitDesired(ctx context.Context, commands []core.Command, all []c
 	}
 	for i := range all {
 		if stopped[all[i].Machine] {
-			return nil
+			continue
 		}
 		if err := a.await(ctx, all[i:i+1], wantedAfter[core.Protect], wait); err != nil {
 			return err
