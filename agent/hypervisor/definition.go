@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 )
@@ -23,12 +24,38 @@ func DecodeDefinition(definition []byte, into any) error {
 	d := json.NewDecoder(bytes.NewReader(definition))
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil {
-		return fmt.Errorf("definition is not the JSON this driver expects: %w", err)
+		return misfit(err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return errors.New("definition goes on after the end of its JSON object; remove what follows")
 	}
 	return nil
+}
+
+// misfit says in the words of a machine file what its definition has wrong.
+func misfit(err error) error {
+	if name, unknown := strings.CutPrefix(err.Error(), "json: unknown field "); unknown {
+		return fmt.Errorf("%s is no setting of this driver; docs/machines.md lists those that are", name)
+	}
+	var other *json.UnmarshalTypeError
+	if errors.As(err, &other) && other.Field != "" {
+		return fmt.Errorf("%s is given as %s; it must be %s", other.Field, other.Value, kindOf(other.Type.Kind()))
+	}
+	return fmt.Errorf("definition is not the JSON this driver expects: %w", err)
+}
+
+func kindOf(k reflect.Kind) string {
+	switch k {
+	case reflect.Int, reflect.Int64, reflect.Uint64:
+		return "a whole number without quotes"
+	case reflect.String:
+		return "a text in quotes"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Slice:
+		return "a list"
+	}
+	return "a block of settings"
 }
 
 // Expand replaces the placeholders {{datastore}}, {{vm}}, {{name}} and

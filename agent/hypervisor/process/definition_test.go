@@ -18,7 +18,7 @@ func TestValidate(t *testing.T) {
 		"empty":           {``, "JSON"},
 		"no command":      {`{}`, "command is empty"},
 		"empty program":   {`{"command": [""]}`, "command is empty"},
-		"not strings":     {`{"command": "a"}`, "JSON"},
+		"not strings":     {`{"command": "a"}`, "must be a list"},
 		"unknown field":   {`{"command": ["a"], "user": "root"}`, "user"},
 		"placeholder":     {`{"command": ["a", "{{host}}"]}`, "command[1]"},
 		"zero byte":       {`{"command": ["a\u0000b"]}`, "zero byte"},
