@@ -76,6 +76,9 @@ func ReadKey(path string) (Key, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return Key{}, fmt.Errorf("cluster key %s does not exist: copy it from another host, or let \"storebeat init\" make one for a new cluster", path)
 	}
+	if errors.Is(err, fs.ErrPermission) {
+		return Key{}, fmt.Errorf("cluster key %s may not be read by this user: run the command as the user of the agent (root)", path)
+	}
 	if err != nil {
 		return Key{}, fmt.Errorf("reading the cluster key: %w", err)
 	}

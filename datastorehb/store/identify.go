@@ -108,11 +108,11 @@ func whyMissing(path string, cluster uuid.UUID) error {
 	names, err := readNames(path)
 	switch {
 	case isAbsent(err):
-		return fmt.Errorf("%w: %s does not exist", ErrNotMounted, path)
+		return fmt.Errorf("%w: %s does not exist; mount it there", ErrNotMounted, path)
 	case err != nil:
 		return fmt.Errorf("open datastore: %w", err)
 	case len(names) == 0:
-		return fmt.Errorf("%w: %s is an empty directory", ErrNotMounted, path)
+		return fmt.Errorf("%w: %s is an empty directory; mount it there", ErrNotMounted, path)
 	}
 	clusters, err := readNames(filepath.Join(path, rootDir))
 	if isAbsent(err) {

@@ -78,7 +78,7 @@ func (s *Store) open() (err error) {
 		return err
 	}
 	if s.id.Datastore != s.want.Datastore {
-		return fmt.Errorf("%w: %s holds %s (%q), not %s", ErrReplaced, s.path, s.id.Datastore, s.id.Name, s.want.Datastore)
+		return fmt.Errorf("%w: %s holds %s (%q), not %s; mount the right one, or write the UUID of this one into the configuration", ErrReplaced, s.path, s.id.Datastore, s.id.Name, s.want.Datastore)
 	}
 	if int(s.want.Writer.Host) > s.id.Capacity {
 		return fmt.Errorf("open datastore %s: it has room for host ids up to %d, and this host has %d", s.path, s.id.Capacity, s.want.Writer.Host)
