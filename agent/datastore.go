@@ -144,6 +144,9 @@ func (d *datastore) readTerms(e core.ReadTerms) {
 			}
 			o.Writer = rec.Writer
 			o.Term, err = datastorehb.DecodeTerm(rec.Payload)
+			if err == nil && (o.Term.Host != e.Host || o.Term.Number != rec.Number) {
+				err = fmt.Errorf("term %d of host %d says that it is term %d of host %d", rec.Number, e.Host, o.Term.Number, o.Term.Host)
+			}
 			return corrupt(&o.State, err)
 		})
 		d.agent.observe(o)
@@ -208,6 +211,11 @@ func (d *datastore) readMachine(e core.ReadMachine) {
 	q.add("read machine", func() {
 		o := core.MachineRead{VM: e.VM, Purpose: e.Purpose}
 		o.Span = d.span(func() (err error) {
+			if e.Purpose == core.ForClaim {
+				return d.readGeneration(e.VM, &o.Machine, func(reg datastorehb.Register) (datastorehb.Record, datastorehb.ReadState, error) {
+					return d.store.Value(reg, e.Number)
+				})
+			}
 			o.Machine, err = d.machineState(e.VM, e.Purpose != core.ForRecheck)
 			return err
 		})
@@ -221,13 +229,22 @@ func (d *datastore) machineState(vm uuid.UUID, generation bool) (core.MachineSta
 	if err := d.readEntry(vm, &s); err != nil || !generation {
 		return s, err
 	}
-	rec, state, err := d.store.Newest(datastorehb.GenerationsOf(vm))
+	err := d.readGeneration(vm, &s, d.store.Newest)
+	return s, err
+}
+
+// readGeneration reads one of a machine's generations.
+func (d *datastore) readGeneration(vm uuid.UUID, s *core.MachineState, read func(datastorehb.Register) (datastorehb.Record, datastorehb.ReadState, error)) error {
+	rec, state, err := read(datastorehb.GenerationsOf(vm))
 	s.GenerationState, s.GenerationBy = state, rec.Writer
 	if err != nil || state != datastorehb.Valid {
-		return s, err
+		return err
 	}
 	s.Generation, err = poweron.DecodeGeneration(rec.Payload)
-	return s, corrupt(&s.GenerationState, err)
+	if err == nil && (s.Generation.VM != vm || s.Generation.Number != rec.Number) {
+		err = fmt.Errorf("generation %d of machine %s says that it is generation %d of %s", rec.Number, vm, s.Generation.Number, s.Generation.VM)
+	}
+	return corrupt(&s.GenerationState, err)
 }
 
 func (d *datastore) readEntry(vm uuid.UUID, s *core.MachineState) error {
@@ -237,6 +254,9 @@ func (d *datastore) readEntry(vm uuid.UUID, s *core.MachineState) error {
 		return err
 	}
 	s.Entry, err = poweron.DecodeEntry(rec.Payload)
+	if err == nil && s.Entry.VM != vm {
+		err = fmt.Errorf("the entry of machine %s says that it is of %s", vm, s.Entry.VM)
+	}
 	return corrupt(&s.EntryState, err)
 }
 

@@ -142,9 +142,14 @@ func (c *Core) disown(f *footing) {
 // changed it, since its owner has to act, and else the master, who plans.
 func (c *Core) tellChanged(f *footing, vm uuid.UUID, everybody bool) {
 	c.mastery.stale = true
+	msg := Message{Kind: MachineChanged, Datastore: f.ID, VM: vm}
+	if i := f.info(vm); !everybody && i != nil && i.newest() != nil && i.Generation.Owner == c.cfg.Self.Host {
+		claimed := i.Generation
+		msg.Claimed = &claimed
+	}
 	for _, h := range c.cfg.Hosts {
 		if h.ID != c.cfg.Self.Host && (everybody || h.ID == c.net.master) {
-			c.do(Send{To: h.ID, Message: Message{Kind: MachineChanged, Datastore: f.ID, VM: vm}})
+			c.do(Send{To: h.ID, Message: msg})
 		}
 	}
 }
@@ -160,9 +165,19 @@ func (c *Core) onMessage(from datastorehb.HostID, msg Message) {
 	case OrderEnded:
 		c.onOrderEnded(from, msg)
 	case MachineChanged:
-		if f.usable() {
-			c.do(ReadMachine{Datastore: f.ID, VM: msg.VM, Purpose: ForCatalogue})
-		}
+		c.onMachineChanged(f, from, msg)
+	}
+}
+
+// onMachineChanged takes over a generation that its holder has claimed, and reads
+// what else may have changed.
+func (c *Core) onMachineChanged(f *footing, from datastorehb.HostID, msg Message) {
+	g, i := msg.Claimed, f.info(msg.VM)
+	if g != nil && g.VM == msg.VM && g.Owner == from && i != nil && i.EntryState == datastorehb.Valid {
+		f.learn(msg.VM, MachineState{GenerationState: datastorehb.Valid, Generation: *g, GenerationBy: datastorehb.Writer{Host: from}}, c.now, true)
+		c.mastery.stale = true
+	} else if f.usable() {
+		c.do(ReadMachine{Datastore: f.ID, VM: msg.VM, Purpose: ForCatalogue})
 	}
 }
 

@@ -14,7 +14,7 @@ func (c *Core) onMachineRead(o MachineRead) {
 	if f == nil {
 		return
 	}
-	generation := o.Purpose != ForRecheck
+	generation := o.Purpose != ForRecheck && o.Purpose != ForClaim
 	if i := f.info(o.VM); o.Err == "" && generation && i != nil && i.rolledBack(o.Machine, o.Issued) {
 		o.Err = fmt.Sprintf("generation %d of machine %s reads as %d", i.Generation.Number, o.VM, o.Machine.Generation.Number)
 		c.distrust(f, o.Err)
@@ -33,6 +33,8 @@ func (c *Core) onMachineRead(o MachineRead) {
 	switch {
 	case o.Purpose == ForStart && m.phase == phaseRead:
 		c.onStartRead(m, o)
+	case o.Purpose == ForClaim && m.phase == phaseRead:
+		c.onClaimRead(m, o)
 	case o.Purpose == ForRecheck && m.phase == phaseRecheck:
 		c.onRecheckRead(m, o)
 	case o.Purpose == ForRecheck && m.phase == phaseLetGo:
@@ -55,6 +57,37 @@ func (c *Core) onStartRead(m *machine, o MachineRead) {
 		c.failStart(m, "the user does not want it to run")
 		return
 	}
+	c.aim(m, s)
+}
+
+// readForClaim reads what a claim follows from: the one record that it comes
+// after, if the catalogue knows which one that is, or else all there is.
+func (c *Core) readForClaim(m *machine) {
+	i := m.home.info(m.vm)
+	if m.anew || i == nil || i.EntryState != datastorehb.Valid || i.newest() == nil {
+		c.readMachine(m, ForStart)
+		return
+	}
+	m.entry, m.revision, m.busy = i.Entry, i.Revision, true
+	c.do(ReadMachine{Datastore: m.home.ID, VM: m.vm, Purpose: ForClaim, Number: i.Generation.Number})
+}
+
+// onClaimRead goes on with the record that the catalogue named. If it is not
+// there any more, there are newer ones.
+func (c *Core) onClaimRead(m *machine, o MachineRead) {
+	m.busy = false
+	switch {
+	case o.Err != "":
+		c.failStart(m, o.Err)
+	case o.Machine.GenerationState != datastorehb.Valid:
+		m.anew = true
+	default:
+		c.aim(m, o.Machine)
+	}
+}
+
+// aim makes the generation after the one read this host's aim, if it is over.
+func (c *Core) aim(m *machine, s MachineState) {
 	switch g := s.Generation; {
 	case s.GenerationState == datastorehb.Absent:
 		c.prepareClaim(m, nil)
@@ -173,7 +206,7 @@ func (c *Core) onStartClaimed(m *machine, o GenerationClaimed, won bool) {
 		c.lost(m)
 	default:
 		// Nothing is known: the attempt may have won, or win later. Read again.
-		m.gen = poweron.Generation{}
+		m.gen, m.anew = poweron.Generation{}, true
 		m.enter(phaseRead)
 		m.retry = c.now.Add(c.interval() / 2)
 	}

@@ -60,6 +60,7 @@ type ReadMachine struct {
 	Datastore uuid.UUID
 	VM        uuid.UUID
 	Purpose   ReadPurpose
+	Number    uint64 // of the generation, for ForClaim
 }
 
 // ReadPurpose keeps reads of one machine for different ends apart.
@@ -70,6 +71,10 @@ const (
 	ForCatalogue ReadPurpose = iota
 	// ForStart precedes a claim.
 	ForStart
+	// ForClaim precedes a claim too, where the newest generation is known by its
+	// number: only that record is read, and the claim finds out whether it is
+	// the newest still.
+	ForClaim
 	// ForRecheck is the last look at the entry, after the claim and before the start (R8). Only the entry is needed.
 	ForRecheck
 	// ForCommand precedes a change of the entry by a user.

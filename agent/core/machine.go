@@ -34,6 +34,7 @@ type machine struct {
 	since    datastorehb.Instant
 	holding  holding
 	list     uint64 // revision of the power-on list that names the machine
+	anew     bool   // what the catalogue says of its generations is not good enough
 	failures uint32
 	reason   poweron.ReleaseReason // why it is stopped or released
 	detail   string
@@ -191,7 +192,7 @@ func (c *Core) advance(m *machine) {
 			c.advance(m)
 		}
 	case phaseRead:
-		c.readMachine(m, ForStart)
+		c.readForClaim(m)
 	case phaseOwner:
 		m.busy = true
 		c.do(ReadTerms{Datastore: m.home.ID, Host: m.target.Owner})

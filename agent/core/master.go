@@ -241,7 +241,11 @@ func (c *Core) onOrderEnded(from datastorehb.HostID, msg Message) {
 	} else {
 		c.failed(msg.VM, from, msg.Why)
 	}
-	if f := c.footing(msg.Datastore); f != nil && f.usable() && from != c.cfg.Self.Host {
+	f := c.footing(msg.Datastore)
+	if f == nil || !f.usable() || from == c.cfg.Self.Host {
+		return
+	}
+	if i := f.info(msg.VM); !msg.OK || i == nil || i.Generation.Number < msg.Generation {
 		c.do(ReadMachine{Datastore: f.ID, VM: msg.VM, Purpose: ForCatalogue})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"github.com/google/uuid"
 
 	"storebeat/datastorehb"
+	"storebeat/poweron"
 )
 
 // MessageKind tells messages between agents apart.
@@ -30,4 +31,9 @@ type Message struct {
 	Why        string             `json:"why,omitempty"`
 	Generation uint64             `json:"generation,omitempty"`
 	Host       datastorehb.HostID `json:"host,omitempty"`
+
+	// Claimed is the sender's newest generation of the machine, with
+	// MachineChanged: what the receiver then need not read. It goes into the
+	// catalogue, which no right follows from.
+	Claimed *poweron.Generation `json:"claimed,omitempty"`
 }

@@ -24,12 +24,12 @@ func TestStoreProcessEndsWithTheAgent(t *testing.T) {
 			t.Fatal("ended though the agent is there")
 		}
 		_ = agent.Close()
-		time.Sleep(endTime - 1)
+		time.Sleep(endTime - time.Nanosecond)
 		synctest.Wait()
 		if ended {
 			t.Error("no time to close in good order")
 		}
-		time.Sleep(2)
+		time.Sleep(2 * time.Nanosecond)
 		synctest.Wait()
 		if !ended {
 			t.Error("goes on without the agent")

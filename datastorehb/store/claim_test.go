@@ -263,8 +263,9 @@ func TestClaimsOfLargeRecords(t *testing.T) {
 	}
 }
 
-// TestMetadataOperations counts what one takeover asks of the file server: it
-// stays within ten, however many machines there are.
+// TestMetadataOperations counts what one takeover asks of the file server, from the
+// record that it follows to the last look at the entry: it stays within ten,
+// however many machines there are.
 func TestMetadataOperations(t *testing.T) {
 	f := newFixture(t)
 	s := f.open(1)
@@ -278,6 +279,9 @@ func TestMetadataOperations(t *testing.T) {
 		}
 		must(t, s.Refill())
 		before := s.Counter().Metadata()
+		if _, state, err := s.Value(datastorehb.GenerationsOf(vm), 1); state != datastorehb.Valid || err != nil {
+			t.Fatal(state, err)
+		}
 		res, err := s.Claim(datastorehb.Record{Register: datastorehb.GenerationsOf(vm), Number: 2, Nonce: uuid.UUID{2}, Writer: writer(1)})
 		checkOutcome(t, "takeover", res, err, datastorehb.ClaimWon)
 		if _, state, err := s.Newest(datastorehb.EntriesOf(vm)); state != datastorehb.Valid || err != nil {

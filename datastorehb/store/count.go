@@ -6,10 +6,10 @@ import "sync/atomic"
 // what a busy file server is slow at, so their number per claim is bounded.
 type Counter struct {
 	Opens, Links, Renames, Unlinks, Mkdirs, Listings, Stats, Syncs atomic.Int64
-	Reads, Writes, BytesRead, BytesWritten                         atomic.Int64
+	Reads, Writes, DataSyncs, BytesRead, BytesWritten              atomic.Int64
 }
 
-// Metadata returns the number of all operations but reads and writes of data.
+// Metadata returns the number of all operations but those on a file's data.
 func (c *Counter) Metadata() int64 {
 	sum := int64(0)
 	for _, n := range []*atomic.Int64{&c.Opens, &c.Links, &c.Renames, &c.Unlinks, &c.Mkdirs, &c.Listings, &c.Stats, &c.Syncs} {
@@ -89,7 +89,7 @@ func (f *countingFile) WriteAt(b []byte, off int64) (int, error) {
 }
 
 func (f *countingFile) Sync() error {
-	f.c.Syncs.Add(1)
+	f.c.DataSyncs.Add(1)
 	return f.File.Sync()
 }
 

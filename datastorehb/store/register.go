@@ -48,6 +48,16 @@ func (s *Store) Newest(reg datastorehb.Register) (datastorehb.Record, datastoreh
 	return s.newest(reg)
 }
 
+// Value returns one value of a register by its number, without a listing. It is
+// Absent if there is none, which says nothing about newer ones.
+func (s *Store) Value(reg datastorehb.Register, number uint64) (datastorehb.Record, datastorehb.ReadState, error) {
+	if err := s.enter(); err != nil {
+		return datastorehb.Record{}, datastorehb.Unreadable, err
+	}
+	defer s.leave()
+	return s.readRecord(reg, number)
+}
+
 func (s *Store) newest(reg datastorehb.Register) (datastorehb.Record, datastorehb.ReadState, error) {
 	for range 3 { // A value may be removed between listing and read, once there are newer ones.
 		numbers, err := s.numbers(reg)

@@ -147,7 +147,8 @@ func (a *agent) restartGuard() {
 	h.w.note(h.name, "a new guard starts")
 	h.freezeAll(nil)
 	a.whenFrozen(nil, func() {
-		if h.guard == nil {
+		if h.guard == nil { // killed before it was announced: the shell tries again
+			a.restartGuard()
 			return
 		}
 		for _, p := range h.processes {
