@@ -14,18 +14,18 @@ import (
 // agent is one run of a host's agent: the core, and a shell that carries its
 // effects out.
 type agent struct {
-	h        *host
-	core     *core.Core
-	self     datastorehb.Writer
-	alive    bool
-	paused   bool
-	later    []func()
-	queues   map[queueKey]*queue
-	opened   []bool
-	busy     []int // operations under way, by datastore
-	wakes    int
-	spinning int
-	spun     time.Duration
+	h         *host
+	core      *core.Core
+	self      datastorehb.Writer
+	alive     bool
+	paused    bool
+	overslept bool // a tick has come while it was paused
+	later     []func()
+	queues    map[queueKey]*queue
+	opened    []bool
+	busy      []int // operations under way, by datastore
+	wakes     int
+	headway   headway
 }
 
 // queueKey names a queue: a datastore, and a purpose on it.
@@ -66,7 +66,7 @@ func (h *host) startAgent() {
 func (a *agent) begin() {
 	h, w := a.h, a.h.w
 	cfg := core.Config{Cluster: w.cluster, Self: a.self, Timing: w.setup.Timing, Heartbeats: datastorehb.DefaultRankOptions(), Isolation: w.isolation(), Parallel: 4}
-	for i := range w.setup.Hosts {
+	for i := range w.setup.Hosts - h.unaware {
 		id := datastorehb.HostID(i + 1)
 		cfg.Hosts = append(cfg.Hosts, core.Member{ID: id, Name: fmt.Sprintf("h%d", id), Address: fmt.Sprintf("10.0.0.%d", id)})
 	}
@@ -80,6 +80,9 @@ func (a *agent) begin() {
 	}
 	for _, p := range h.processes {
 		h.guard.register(p)
+		if p.found = 0; p.state == frozen {
+			p.found = a.self.Incarnation
+		}
 		cfg.Found = append(cfg.Found, core.FoundMachine{VM: p.vm, Generation: p.generation, Datastore: p.home.id, Frozen: p.state == frozen})
 	}
 	a.core = core.New(cfg, h.now())
@@ -141,6 +144,12 @@ func (a *agent) resume() {
 	a.paused = false
 	later := a.later
 	a.later = nil
+	if tick := a.at(func() { a.observe(core.Tick{}) }); a.overslept && a.h.w.chance(0.5) {
+		later = append([]func(){tick}, later...) // a timer and a result that wait are seen in any order
+	} else if a.overslept {
+		later = append(later, tick)
+	}
+	a.overslept = false
 	for _, do := range later {
 		a.h.w.after(0, do)
 	}
@@ -170,27 +179,37 @@ func (a *agent) observe(o core.Observation) {
 	if !a.alive || a.core == nil {
 		return
 	}
-	a.countSteps(o)
+	if a.headway.none(a.h.w, fmt.Sprintf("the core of %s, at %T,", a.h.name, o)) {
+		return
+	}
 	effects := a.core.Step(a.h.now(), o)
 	a.wakes++
 	wakes := a.wakes
-	a.h.w.schedule.add(max(a.h.w.now, a.h.clock.when(a.core.Wake())), a.at(func() {
-		if a.wakes == wakes {
+	a.h.w.schedule.add(max(a.h.w.now, a.h.clock.when(a.core.Wake())), a.h.at(func() {
+		switch {
+		case a.wakes != wakes:
+		case a.paused:
+			a.overslept = true
+		default:
 			a.observe(core.Tick{})
 		}
 	}))
-	for _, e := range effects {
-		a.carryOut(e)
-	}
+	a.carryOutAll(effects)
 }
 
-// countSteps finds a core that asks to be stepped for ever at one instant.
-func (a *agent) countSteps(o core.Observation) {
-	if a.spun != a.h.w.now {
-		a.spun, a.spinning = a.h.w.now, 0
-	}
-	if a.spinning++; a.spinning > 10_000 {
-		panic(fmt.Sprintf("%s: the core of %s makes no headway at %s: %T", a.h.name, a.h.name, stamp(a.h.w.now), o))
+// carryOutAll carries effects out in their order. The agent may be paused between any two.
+func (a *agent) carryOutAll(effects []core.Effect) {
+	w := a.h.w
+	for i, e := range effects {
+		if w.chance(a.h.hesitant) {
+			a.pause()
+			w.after(w.between(0, 2*w.setup.Timing.Takeover), a.resume)
+		}
+		if a.paused {
+			a.later = append(a.later, a.at(func() { a.carryOutAll(effects[i:]) }))
+			return
+		}
+		a.carryOut(e)
 	}
 }
 

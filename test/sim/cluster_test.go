@@ -46,13 +46,16 @@ func (c *cluster) settles(within time.Duration) time.Duration {
 func (c *cluster) sound() {
 	c.t.Helper()
 	if v := c.Violations(); len(v) > 0 {
-		c.fatalf("%d violations, the first: %s", len(v), v[0])
+		c.fatalf("the observer objects")
 	}
 }
 
 func (c *cluster) fatalf(format string, args ...any) {
 	c.t.Helper()
 	c.t.Logf("the trace ends with\n%s", c.Trace().Tail(400))
+	if v := c.Violations(); len(v) > 0 {
+		c.t.Errorf("%d violations, the first: %s", len(v), v[0])
+	}
 	c.t.Fatalf(format, args...)
 }
 

@@ -39,11 +39,11 @@ func (a *agent) carryOut(e core.Effect) {
 // carryOutHere does what concerns guard and hypervisor.
 func (a *agent) carryOutHere(e core.Effect) bool {
 	guarded := func(do func(g *guardian)) {
-		a.soon(func() {
-			if g := a.h.guard; g != nil {
+		a.h.w.after(a.h.w.setup.MailTime, a.h.mail(func() {
+			if g := a.h.guard; g != nil && a.alive {
 				do(g)
 			}
-		})
+		}))
 	}
 	switch e := e.(type) {
 	case core.GuardLease:
@@ -139,8 +139,9 @@ func (a *agent) writeSlot(e core.WriteSlot) {
 		a.h.w.fail("format", "%s: %v", a.h.name, err)
 	}
 	a.issue(e.Datastore, "heartbeat", operation{what: "slot", writes: true, effect: func() {
+		a.h.w.seeSlot(s, &slot)
 		s.slots[slot.Host] = datastorehb.SlotReading{Host: slot.Host, State: datastorehb.Valid, Slot: slot}
-	}}, func(span core.Span) { a.observe(core.SlotWritten{Span: span, Sequence: slot.Sequence}) })
+	}, stale: func() bool { return s.slots[slot.Host].Slot.Sequence >= slot.Sequence }}, func(span core.Span) { a.observe(core.SlotWritten{Span: span, Sequence: slot.Sequence}) })
 }
 
 func (a *agent) identity(s *store) datastorehb.Identity {

@@ -35,9 +35,19 @@ func (w *World) mend(s *store, hosts ...*host) {
 	for _, h := range hosts {
 		w.note(h.name, "its path to %s works again", s.name())
 		p := h.paths[s.index]
-		p.hung, p.broken, p.slow, p.errors, p.lost, p.late = false, false, 0, 0, 0, 0
+		p.hung, p.broken, p.slow, p.errors, p.lost, p.late, p.fate = false, false, 0, 0, 0, 0, nil
+		p.ordained++
 		h.release(s)
 	}
+}
+
+// ordain says what becomes of a host's operations on a datastore, until its path is
+// mended or something else is ordained. What waits is judged anew.
+func (w *World) ordain(s *store, h *host, fate func(o *operation) fate) {
+	p := h.paths[s.index]
+	p.fate = fate
+	p.ordained++
+	h.release(s)
 }
 
 // cut cuts the network from some hosts to others, in this direction alone.
@@ -82,7 +92,7 @@ func (w *World) heal() {
 		w.mend(s, w.hosts...)
 	}
 	for _, h := range w.hosts {
-		h.slowStart, h.badStart = 0, false
+		h.slowStart, h.badStart, h.hesitant = 0, false, 0
 		h.goOn()
 		h.agent.resume()
 		if !h.powered {

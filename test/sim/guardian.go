@@ -15,6 +15,7 @@ type guardian struct {
 	h      *host
 	keeper *guard.Keeper
 	wakes  int
+	headway
 }
 
 func (h *host) newGuard() *guardian {
@@ -25,6 +26,9 @@ func (h *host) newGuard() *guardian {
 // the next turn.
 func (g *guardian) turn() {
 	h := g.h
+	if g.none(h.w, "the guard of "+h.name) {
+		return
+	}
 	for _, o := range g.keeper.Tick(h.now()) {
 		p := h.process(o.VM)
 		if p != nil && o.Freeze {

@@ -22,6 +22,7 @@ type host struct {
 	ppm       int64 // of its clock, at every boot
 	still     bool  // stands still as a whole
 	later     []func()
+	mails     []func() // messages to the guard that came while the host stood still
 	processes []*process
 	guard     *guardian
 	agent     *agent
@@ -29,6 +30,8 @@ type host struct {
 	reachable bool          // an isolation address answers it
 	slowStart time.Duration // added to every start of a machine
 	badStart  bool          // machines can't be started
+	hesitant  float64       // part of the effects before which the agent pauses
+	unaware   int           // so many of the last hosts are not in its configuration
 	pids      int
 }
 
@@ -41,7 +44,7 @@ func (h *host) powerOn() {
 		return
 	}
 	w := h.w
-	h.powered, h.still, h.later = true, false, nil
+	h.powered, h.still, h.later, h.mails = true, false, nil, nil
 	h.boots++
 	h.boot = w.uuid()
 	h.clock = bootClock{base: w.now, start: datastorehb.Instant(w.between(time.Second, time.Minute)), ppm: h.ppm}
@@ -58,7 +61,7 @@ func (h *host) powerOff() {
 		return
 	}
 	h.w.note(h.name, "lost power")
-	h.powered, h.still, h.later = false, false, nil
+	h.powered, h.still, h.later, h.mails = false, false, nil, nil
 	for _, p := range h.processes {
 		p.state = gone
 	}
@@ -92,6 +95,21 @@ func (h *host) stop() {
 	}
 }
 
+// mail makes something happen in the guard, by a message. What comes while the host
+// stands still is what the guard finds when it goes on, before it looks at its clock.
+func (h *host) mail(do func()) func() {
+	boot := h.boots
+	return func() {
+		switch {
+		case h.boots != boot || !h.powered:
+		case h.still:
+			h.mails = append(h.mails, do)
+		default:
+			do()
+		}
+	}
+}
+
 // goOn ends the standstill. The guard comes first.
 func (h *host) goOn() {
 	if !h.still {
@@ -99,6 +117,11 @@ func (h *host) goOn() {
 	}
 	h.w.note(h.name, "goes on")
 	h.still = false
+	mails := h.mails
+	h.mails = nil
+	for _, do := range mails {
+		do()
+	}
 	if h.guard != nil {
 		h.guard.turn()
 	} else {

@@ -25,6 +25,28 @@ func (o *observer) init() {
 
 func (o *observer) count(what string) { o.counts[what]++ }
 
+// headway counts how often somebody asks for a turn at one instant.
+type headway struct {
+	at    time.Duration
+	turns int
+}
+
+// none reports whether somebody asks for turns without end at one instant, and
+// then brings the world to a halt: that is a verdict too.
+func (y *headway) none(w *World, who string) bool {
+	if y.at != w.now {
+		y.at, y.turns = w.now, 0
+	}
+	if y.turns++; y.turns <= 10_000 {
+		return false
+	}
+	if !w.halted {
+		w.halted = true
+		w.fail("headway", "%s asks for turns without end", who)
+	}
+	return true
+}
+
 // Violations returns what went against the invariants.
 func (w *World) Violations() []string { return w.violations }
 
@@ -69,22 +91,58 @@ func (w *World) seeStart(p *process) {
 	if since >= 0 && w.now-since > startGrace {
 		w.fail("I5", "%s starts on %s though its user wants it stopped since %s", w.nameOf(p.vm), p.h.name, stamp(since))
 	}
-	w.seeRight(p)
 }
 
-// seeRight checks that what the datastore says allows the first execution:
-// the newest generation is held by the host and its term is carried by the newest.
+// seeRight checks, whenever a machine is let go, that what the datastore says allows
+// it (R3): the newest generation is held by the host, in this boot, and its chain
+// is unbroken. What an incarnation found frozen needs a generation of its own (R8).
 func (w *World) seeRight(p *process) {
 	gs := p.home.gens[p.vm]
-	if len(gs) == 0 {
-		w.fail("I8", "%s starts on %s without a generation", w.nameOf(p.vm), p.h.name)
+	if w.tampered {
 		return
 	}
-	g := gs[len(gs)-1].gen
-	t, _ := p.home.newestTerm(p.h.id)
-	if g.Kind != poweron.Run || g.Owner != p.h.id || !t.term.Carries(g.Term) {
-		w.fail("R3", "%s starts on %s, but generation %d (%s, host %d, term %d) is the newest, and term %d (closed %t, first %d) of the host",
-			w.nameOf(p.vm), p.h.name, g.Number, g.Kind, g.Owner, g.Term, t.term.Number, t.term.Closed, t.term.First)
+	if len(gs) == 0 {
+		w.fail("I8", "%s is let go on %s without a generation", w.nameOf(p.vm), p.h.name)
+		return
+	}
+	g, by := gs[len(gs)-1].gen, gs[len(gs)-1].by
+	if ended, why := p.home.ended(g); ended || g.Owner != p.h.id {
+		w.fail("R3", "%s is let go on %s, but generation %d (%s, host %d, term %d) is the newest: %s",
+			w.nameOf(p.vm), p.h.name, g.Number, g.Kind, g.Owner, g.Term, why)
+	}
+	if by.Boot != p.h.boot {
+		w.fail("R3", "%s is let go on %s, but generation %d was won in another boot", w.nameOf(p.vm), p.h.name, g.Number)
+	}
+	if p.found != 0 && by.Incarnation != p.found {
+		w.fail("R8", "%s was found frozen on %s and is let go without a claim of its own, under generation %d", w.nameOf(p.vm), p.h.name, g.Number)
+	}
+}
+
+// ended judges, by the observer's own reading of R8 and with every record that
+// ever was, whether a generation is over.
+func (s *store) ended(g poweron.Generation) (ended bool, why string) {
+	if g.Kind != poweron.Run {
+		return true, "it was released"
+	}
+	terms := s.terms[g.Owner]
+	if g.Term == 0 || g.Term > uint64(len(terms)) {
+		return false, fmt.Sprintf("term %d of its owner does not exist", g.Term)
+	}
+	for _, r := range terms[g.Term:] {
+		if r.term.Closed || r.term.First > g.Term {
+			return true, fmt.Sprintf("term %d broke its chain", r.term.Number)
+		}
+	}
+	if terms[g.Term-1].term.Closed {
+		return true, "the term that it names is closed"
+	}
+	return false, "its chain is unbroken"
+}
+
+// seeSlot checks R1: no late write puts an older slot back.
+func (w *World) seeSlot(s *store, slot *datastorehb.Slot) {
+	if old := s.slots[slot.Host]; old.State == datastorehb.Valid && slot.Sequence <= old.Slot.Sequence && !w.tampered {
+		w.fail("R1", "the slot of host %d on %s goes back from sequence %d to %d", slot.Host, s.name(), old.Slot.Sequence, slot.Sequence)
 	}
 }
 
@@ -107,12 +165,18 @@ func (w *World) seeTerm(s *store, t datastorehb.Term, by datastorehb.Writer, new
 	}
 }
 
-// seeFrozen checks R5: a host takes its next term only while nothing of it executes.
+// seeFrozen checks R5 and R7: a host's next term begins, by its own claim or by
+// another's, only while nothing of it executes.
 func (w *World) seeFrozen(s *store, t datastorehb.Term, by datastorehb.Writer) {
 	for _, h := range w.hosts {
 		for _, p := range h.processes {
-			if !t.Closed && h.machine == by.Machine && p.home == s && p.executes() {
+			if h.id != t.Host || p.home != s || !p.executes() {
+				continue
+			}
+			if h.machine == by.Machine {
 				w.fail("R5", "%s claims term %d on %s while %s executes", h.name, t.Number, s.name(), w.nameOf(p.vm))
+			} else if t.Closed && !w.tampered {
+				w.fail("R7", "host %d closes term %d of %s on %s while %s executes", by.Host, t.Number, h.name, s.name(), w.nameOf(p.vm))
 			}
 		}
 	}
@@ -132,9 +196,8 @@ func (w *World) seeGeneration(s *store, g poweron.Generation, by datastorehb.Wri
 		return
 	}
 	old := s.gens[g.VM][newest-1].gen
-	t, known := s.newestTerm(old.Owner)
-	if over, why := poweron.Over(old, t.term, known); !over && old.Owner != g.Owner {
-		w.fail("I8", "host %d claims generation %d of %s, but %s", by.Host, g.Number, w.nameOf(g.VM), why)
+	if ended, why := s.ended(old); !ended && old.Owner != g.Owner {
+		w.fail("I8", "host %d claims generation %d of %s, but of the one before, %s", by.Host, g.Number, w.nameOf(g.VM), why)
 	}
 }
 

@@ -6,16 +6,28 @@ import (
 
 // path is one host's way to one datastore.
 type path struct {
-	hung     bool          // operations wait until it heals
-	broken   bool          // operations fail at once
-	slow     time.Duration // added to every operation, half on each way
-	errors   float64       // part of the operations that fail before they take effect
-	lost     float64       // part of the writes and claims that take effect and are reported as failed
-	late     float64       // part of the claims that are reported as failed and take effect later
-	lateness time.Duration // how much later
-	parked   []func()      // what goes on when it heals
-	busy     int           // operations of a dead agent that have not returned (R1)
-	freed    []func()      // what waits for their end
+	hung     bool                    // operations wait until it heals
+	broken   bool                    // operations fail at once
+	slow     time.Duration           // added to every operation, half on each way
+	errors   float64                 // part of the operations that fail before they take effect
+	lost     float64                 // part of the writes and claims that take effect and are reported as failed
+	late     float64                 // part of the claims that are reported as failed and take effect later
+	lateness time.Duration           // how much later
+	fate     func(o *operation) fate // what becomes of single operations, nil when nothing special does
+	ordained int                     // counts the changes of fate
+	parked   []func()                // what goes on when it heals
+	busy     int                     // operations of a dead agent that have not returned (R1)
+	freed    []func()                // what waits for their end
+}
+
+// fate is what becomes of one operation, beyond what its path does to all.
+type fate struct {
+	out    time.Duration // so much longer does it take on its way to the datastore
+	back   time.Duration // and the reply
+	held   bool          // it waits until its path is mended, or something else is ordained
+	fails  bool          // it is reported as failed and takes no effect,
+	lands  time.Duration // or takes it so much later
+	landed func()        // called when it has taken effect
 }
 
 // operation is one call on a datastore, as a thread of the agent makes it.
@@ -26,6 +38,8 @@ type operation struct {
 	prepare func() // the earlier of two looks of a read, may be nil
 	effect  func() // at the datastore
 	reply   func(err string)
+	stale   func() bool // it must not take effect any more (R1), may be nil
+	holds   func() bool // it is held up by its fate
 }
 
 // submit carries an operation out on its way there and back. It lives on when
@@ -34,29 +48,46 @@ type operation struct {
 func (h *host) submit(s *store, o operation) {
 	p, boot := h.paths[s.index], h.boots
 	alive := func() bool { return h.boots == boot && h.powered }
+	f := p.fateOf(&o)
+	ordained := p.ordained
+	o.holds = func() bool { return f.held && p.ordained == ordained }
 	answer := func(err string) {
-		h.returned(s, func() { o.reply(err) }, alive)
+		h.returned(s, f.back, func() { o.reply(err) }, alive)
 	}
-	h.w.after(h.w.latency()+p.slow/2, func() {
-		h.reach(s, alive, func() { h.land(s, &o, alive, answer) })
+	h.w.after(h.w.latency()+p.slow/2+f.out, func() {
+		h.reach(s, &o, alive, func() { h.land(s, &o, f, alive, answer) })
 	})
 }
 
-// reach goes on once path and datastore do not hang.
-func (h *host) reach(s *store, alive func() bool, then func()) {
+// fateOf decides what becomes of an operation that is issued now.
+func (p *path) fateOf(o *operation) fate {
+	if p.fate == nil {
+		return fate{}
+	}
+	return p.fate(o)
+}
+
+// reach goes on once path and datastore do not hang, and hold the operation up no more.
+func (h *host) reach(s *store, o *operation, alive func() bool, then func()) {
 	p := h.paths[s.index]
 	switch {
-	case p.hung || s.hung:
-		p.parked = append(p.parked, func() { h.reach(s, alive, then) })
+	case p.hung || s.hung || o.holds():
+		p.parked = append(p.parked, func() { h.reach(s, o, alive, then) })
 	case alive():
 		then()
 	}
 }
 
 // land is an operation's arrival at the datastore.
-func (h *host) land(s *store, o *operation, alive func() bool, answer func(string)) {
+func (h *host) land(s *store, o *operation, f fate, alive func() bool, answer func(string)) {
 	p, w := h.paths[s.index], h.w
 	switch {
+	case f.fails:
+		if f.lands > 0 {
+			h.landLate(s, o, f)
+		}
+		answer("timed out")
+		return
 	case p.broken:
 		answer("input/output error: no path to " + s.name())
 		return
@@ -64,17 +95,17 @@ func (h *host) land(s *store, o *operation, alive func() bool, answer func(strin
 		answer("input/output error")
 		return
 	case o.claims && w.chance(p.late):
-		w.note(h.name, "%s on %s will land late", o.what, s.name())
-		w.after(w.between(0, p.lateness), o.effect)
+		f.lands = w.between(0, p.lateness)
+		h.landLate(s, o, f)
 		answer("timed out")
 		return
 	}
 	if o.prepare != nil {
 		o.prepare()
-		w.after(w.latency(), func() { h.reach(s, alive, func() { o.effect(); answer("") }) })
+		w.after(w.latency(), func() { h.reach(s, o, alive, func() { o.take(f); answer("") }) })
 		return
 	}
-	o.effect()
+	o.take(f)
 	if (o.writes || o.claims) && w.chance(p.lost) {
 		w.note(h.name, "the reply to %s on %s is lost", o.what, s.name())
 		answer("the reply was lost")
@@ -83,12 +114,30 @@ func (h *host) land(s *store, o *operation, alive func() bool, answer func(strin
 	answer("")
 }
 
+// landLate lets an operation that is reported as failed take effect later.
+func (h *host) landLate(s *store, o *operation, f fate) {
+	h.w.note(h.name, "%s on %s will land late", o.what, s.name())
+	h.w.after(f.lands, func() {
+		if o.stale == nil || !o.stale() {
+			o.take(f)
+		}
+	})
+}
+
+// take makes the operation take effect.
+func (o *operation) take(f fate) {
+	o.effect()
+	if f.landed != nil {
+		f.landed()
+	}
+}
+
 // returned brings a reply back to the host.
-func (h *host) returned(s *store, deliver func(), alive func() bool) {
+func (h *host) returned(s *store, longer time.Duration, deliver func(), alive func() bool) {
 	p := h.paths[s.index]
-	h.w.after(h.w.latency()+p.slow/2, func() {
+	h.w.after(h.w.latency()+p.slow/2+longer, func() {
 		if p.hung || s.hung {
-			p.parked = append(p.parked, func() { h.returned(s, deliver, alive) })
+			p.parked = append(p.parked, func() { h.returned(s, 0, deliver, alive) })
 		} else if alive() {
 			deliver()
 		}

@@ -31,6 +31,7 @@ type process struct {
 	state      processState
 	ran        bool // it was ever let go
 	thaws      int
+	found      uint64 // the incarnation that found it frozen, until it is let go
 	stopAt     uint64 // counts requests to stop
 }
 
@@ -80,6 +81,8 @@ func (p *process) thaw() {
 	}
 	p.thaws++
 	w := p.h.w
+	w.seeRight(p)
+	p.found = 0
 	if p.state != running {
 		w.note(p.h.name, "%s executes, generation %d", w.nameOf(p.vm), p.generation)
 	}

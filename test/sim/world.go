@@ -25,12 +25,13 @@ type Setup struct {
 	Latency    time.Duration
 	FreezeTime time.Duration // the longest that a freeze takes
 	StartTime  time.Duration // how long a machine takes to be there, frozen
+	MailTime   time.Duration // how long a message from agent to guard takes
 	Quiet      bool          // keep no trace
 }
 
 // Default returns the profile "default" with three hosts, two datastores and six machines.
 func Default() Setup {
-	return Setup{Seed: 1, Hosts: 3, Datastores: 2, Machines: 6, Policy: poweron.DefaultPolicy(), Latency: time.Millisecond, FreezeTime: 20 * time.Millisecond, StartTime: 100 * time.Millisecond,
+	return Setup{Seed: 1, Hosts: 3, Datastores: 2, Machines: 6, Policy: poweron.DefaultPolicy(), Latency: time.Millisecond, FreezeTime: 20 * time.Millisecond, StartTime: 100 * time.Millisecond, MailTime: 100 * time.Microsecond,
 		Timing: datastorehb.Timing{Interval: time.Second, Lease: 4 * time.Second, Freeze: 500 * time.Millisecond, Takeover: 5 * time.Second}}
 }
 
@@ -55,6 +56,7 @@ type World struct {
 	network  network
 	commands uint64
 	replies  map[uint64]string
+	halted   bool // somebody makes no headway: nothing happens any more
 	observer
 }
 
@@ -94,7 +96,7 @@ func (w *World) Trace() *Trace { return &w.trace }
 // Run lets time pass.
 func (w *World) Run(d time.Duration) {
 	until := w.now + d
-	for {
+	for !w.halted {
 		e, ok := w.schedule.next(until)
 		if !ok {
 			break
