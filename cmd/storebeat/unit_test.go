@@ -224,3 +224,45 @@ func FuzzReadMachines(f *testing.F) {
 		}
 	})
 }
+
+// A machine that was taken off the list may still run: protected again under
+// another UUID it would be started beside itself.
+func TestProtectingAgainKeepsTheUUID(t *testing.T) {
+	here, elsewhere := uuid.New(), uuid.New()
+	machine := func(home uuid.UUID, state string, protected bool) core.MachineView {
+		return core.MachineView{VM: uuid.New(), Name: "web", Datastore: home, State: state, Protected: protected, Desired: poweron.Stopped}
+	}
+	far := machine(elsewhere, "running", false)
+	ended, running, listed := machine(here, "stopped", false), machine(here, "running", false), machine(here, "stopped", true)
+	for name, c := range map[string]struct {
+		there   []core.MachineView
+		want    uuid.UUID // Nil for a new one
+		desired poweron.Desired
+	}{
+		"never heard of":               {nil, uuid.Nil, poweron.Running},
+		"on another datastore":         {[]core.MachineView{far}, uuid.Nil, poweron.Running},
+		"off the list":                 {[]core.MachineView{far, ended}, ended.VM, poweron.Running},
+		"off the list and running":     {[]core.MachineView{ended, running, far}, running.VM, poweron.Running},
+		"protected, and to be stopped": {[]core.MachineView{running, listed, ended}, listed.VM, poweron.Stopped},
+	} {
+		v := cluster{View: core.View{Datastores: []core.DatastoreView{{ID: here, Name: "ds1"}}, Machines: c.there}}
+		w := &wish{datastore: "ds1"}
+		w.Name, w.Desired = "web", poweron.Running
+		commands, err := v.commands([]*wish{w}, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := commands[0].Entry
+		if c.want == uuid.Nil {
+			c.want = got.VM
+			for _, m := range c.there {
+				if m.VM == got.VM {
+					t.Errorf("%s: the UUID of a machine on another datastore was taken", name)
+				}
+			}
+		}
+		if got.VM != c.want || got.Desired != c.desired {
+			t.Errorf("%s: %s, %s; want %s, %s", name, got.VM, got.Desired, c.want, c.desired)
+		}
+	}
+}

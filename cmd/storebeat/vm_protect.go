@@ -243,7 +243,7 @@ func (v cluster) commands(wishes []*wish, stopped bool) (commands []core.Command
 		if err != nil {
 			return nil, err
 		}
-		if old, err := v.machine(firstOf(textOf(w.VM), w.Name)); err == nil && old.Datastore == home.ID {
+		if old := v.entryOf(w, home.ID); old != nil {
 			w.VM = old.VM
 			if old.Protected {
 				w.Desired = old.Desired
@@ -258,6 +258,31 @@ func (v cluster) commands(wishes []*wish, stopped bool) (commands []core.Command
 		commands = append(commands, core.Command{Verb: core.Protect, Datastore: home.ID, Entry: w.Entry})
 	}
 	return commands, nil
+}
+
+// entryOf finds the machine that a wish means among those of its home datastore:
+// by its UUID if it gives one, or by its name. Of several that once had the name,
+// the protected one counts, or else one that may be running.
+func (v cluster) entryOf(w *wish, home uuid.UUID) (found *core.MachineView) {
+	rank := func(m *core.MachineView) int {
+		switch {
+		case m.Protected:
+			return 2
+		case m.State != "stopped":
+			return 1
+		}
+		return 0
+	}
+	for i := range v.Machines {
+		m := &v.Machines[i]
+		if m.Datastore != home || w.VM != uuid.Nil && m.VM != w.VM || w.VM == uuid.Nil && m.Name != w.Name {
+			continue
+		}
+		if found == nil || rank(m) > rank(found) {
+			found = m
+		}
+	}
+	return found
 }
 
 func textOf(id uuid.UUID) string {
