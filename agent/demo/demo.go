@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"storebeat/agent/config"
+	"storebeat/agent"
 	"storebeat/agent/demo/cluster"
 	"storebeat/datastorehb"
 )
@@ -135,6 +136,9 @@ func (d *demo) run(ctx context.Context) error {
 	if err := cluster.Await(ctx, 60*time.Second, "the cluster to form", func() (bool, string) { return d.cluster.Settled(ctx, 0) }); err != nil {
 		return err
 	}
+	if err := d.tellFreezer(ctx); err != nil {
+		return err
+	}
 	if err := d.protectAll(ctx); err != nil {
 		return err
 	}
@@ -161,6 +165,17 @@ func (d *demo) begin() error {
 		return err
 	}
 	return d.cluster.Start()
+}
+
+// tellFreezer says how machines are frozen here: a weak freeze is no measurement
+// of what a cgroup does.
+func (d *demo) tellFreezer(ctx context.Context) error {
+	var health agent.Health
+	if err := d.cluster.Hosts[0].Client.Call(ctx, agent.MethodHealth, struct{}{}, &health); err != nil {
+		return err
+	}
+	d.say("Machines are frozen by %s.", health.Freezer)
+	return nil
 }
 
 // protectAll puts every machine on the protected list, spread over the datastores.
