@@ -10,8 +10,8 @@ import (
 	"slices"
 	"time"
 
-	"storebeat/agent/config"
 	"storebeat/agent"
+	"storebeat/agent/config"
 	"storebeat/agent/demo/cluster"
 	"storebeat/datastorehb"
 )
