@@ -137,7 +137,7 @@ func (a *agent) pause() {
 }
 
 func (a *agent) resume() {
-	if a == nil || !a.paused {
+	if a == nil || !a.alive || !a.paused {
 		return
 	}
 	a.h.w.note(a.h.name, "the agent goes on")

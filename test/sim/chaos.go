@@ -93,6 +93,11 @@ var mischiefs = []mischief{
 		p.late, p.lateness = x.w.rng.Float64(), x.w.between(0, time.Minute)
 		return func() { x.w.mend(s, h) }
 	}},
+	{"one kind", func(x *Chaos, h *host, s *store) func() { return x.fated(h, s) }},
+	{"hesitant", func(x *Chaos, h *host, _ *store) func() {
+		h.hesitant = 0.05 * x.w.rng.Float64()
+		return func() { h.hesitant = 0 }
+	}},
 	{"torn slot", func(x *Chaos, h *host, s *store) func() { s.tear(h.id); return nil }},
 	{"crash", func(x *Chaos, h *host, _ *store) func() {
 		if len(h.processes) > 0 && !h.still {
@@ -129,6 +134,11 @@ func NewChaos(w *World) *Chaos {
 				x.kinds = append(x.kinds, m)
 			}
 		}
+		for _, m := range plots {
+			if w.chance(p) {
+				x.kinds = append(x.kinds, m)
+			}
+		}
 	}
 	x.gap = w.between(500*time.Millisecond, 15*time.Second)
 	x.least = w.between(0, 4*time.Second)
@@ -155,6 +165,9 @@ func RandomSetup(seed uint64) Setup {
 	}
 	if w.chance(0.5) {
 		s.StartTime = w.between(time.Millisecond, 50*time.Millisecond)
+	}
+	if w.chance(0.3) {
+		s.MailTime = w.between(0, 20*time.Millisecond)
 	}
 	s.Policy.StopTime = w.between(0, 5*time.Second)
 	if w.chance(0.5) {

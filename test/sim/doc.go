@@ -10,24 +10,35 @@
 // at a time per datastore and purpose.
 //
 // The observer stands outside the product: it sees what the hypervisors execute
-// and what the datastores hold, and nothing else. It checks at every event that no
+// and what the datastores hold, judges with none of the product's functions about rights,
+// and keeps every record that ever was. It checks at every event that no
 // machine executes twice (I1), that no machine starts which its user had stopped
-// (I5), that registers only rise, without gaps and with one holder each (I8), and
-// that a generation names an open term of its owner. After the faults have healed it asks for
+// (I5), that registers only rise, without gaps and with one holder each (I8), that
+// no slot goes back to an older write (R1), that nothing of a host executes at the instant
+// at which its next term begins, by its own claim (R5) or by another's (R7), and that whatever
+// is let go has the newest generation of its machine, won in this boot, under a chain that
+// is unbroken (R3), and won by this run of the agent if that found it frozen (R8). Whoever asks
+// for turns without end at one instant brings the world to a halt, which is a violation as well.
+// After the faults have healed the observer asks for
 // convergence: every machine that is wanted runs once, one master, nothing stuck.
 //
 // Fault budget: hosts lose power, and stand still as a whole and go on; agents
-// are killed, and paused; guards are killed; operations on a datastore hang, are slow, fail before
-// or after they took effect, or take effect long after they were reported as failed (claims); datastores
+// are killed, paused, and hesitate between two effects; guards are killed; operations on a datastore hang,
+// are slow on either way, fail before or after they took effect, or take effect long after they
+// were reported as failed (claims; heartbeats, until the next one is issued), all
+// of a host's or those of one kind; datastores
 // are unavailable to one host or to all; packets are lost, late, doubled and cut in one
 // direction or both; machines crash; users start, stop, protect and unprotect. All of these
 // may come together and in any order, since the rules of docs/safety.md assume nothing
-// of the kind not to happen. Clocks differ by up to 2 %, which is R9's margin.
+// of the kind not to happen. Clocks differ by up to 2 %, which is R9's margin. Random schedules mix
+// single faults with plots, which follow the runs that break weaker rules.
 //
 // Outside the budget, as docs/safety.md says: a datastore that forgets a write
-// which it acknowledged (except in the tests of R14, which ask that it is noticed), and
+// which it acknowledged (except in the tests of R14, which ask that it is noticed), a
+// heartbeat that lands after a later one of the same run of the agent (R1: one write in flight), and
 // the time between the end of a host's standstill and its guard's first turn, which is zero here.
 //
-// Non-guarantees: guests write nothing, so I9 is not checked. A run that finds
+// Non-guarantees: guests write nothing, so I9 is not checked. Old values of a
+// register are never removed here; what R2 says of that is tested where it is done. A run that finds
 // nothing proves nothing.
 package sim

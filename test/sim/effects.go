@@ -141,7 +141,7 @@ func (a *agent) writeSlot(e core.WriteSlot) {
 	a.issue(e.Datastore, "heartbeat", operation{what: "slot", writes: true, effect: func() {
 		a.h.w.seeSlot(s, &slot)
 		s.slots[slot.Host] = datastorehb.SlotReading{Host: slot.Host, State: datastorehb.Valid, Slot: slot}
-	}, stale: func() bool { return s.slots[slot.Host].Slot.Sequence >= slot.Sequence }}, func(span core.Span) { a.observe(core.SlotWritten{Span: span, Sequence: slot.Sequence}) })
+	}, stale: func() bool { return !a.alive || s.slots[slot.Host].Slot.Sequence >= slot.Sequence }}, func(span core.Span) { a.observe(core.SlotWritten{Span: span, Sequence: slot.Sequence}) })
 }
 
 func (a *agent) identity(s *store) datastorehb.Identity {

@@ -1,6 +1,9 @@
 package sim
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // hang makes every operation of hosts on a datastore wait. Without hosts the
 // datastore itself hangs.
@@ -48,6 +51,16 @@ func (w *World) ordain(s *store, h *host, fate func(o *operation) fate) {
 	p.fate = fate
 	p.ordained++
 	h.release(s)
+}
+
+// only gives one kind of operation a fate.
+func only(what string, f fate) func(*operation) fate {
+	return func(o *operation) fate {
+		if strings.HasPrefix(o.what, what) {
+			return f
+		}
+		return fate{}
+	}
 }
 
 // cut cuts the network from some hosts to others, in this direction alone.

@@ -65,6 +65,9 @@ func (h *host) powerOff() {
 	for _, p := range h.processes {
 		p.state = gone
 	}
+	if h.agent != nil {
+		h.agent.alive = false
+	}
 	h.processes, h.guard, h.agent = nil, nil, nil
 	h.w.seeExecution()
 }

@@ -61,16 +61,6 @@ func (b *bench) beaten(h *host) {
 	b.Run(10 * time.Millisecond)
 }
 
-// only gives one kind of operation a fate.
-func only(what string, f fate) func(*operation) fate {
-	return func(o *operation) fate {
-		if strings.HasPrefix(o.what, what) {
-			return f
-		}
-		return fate{}
-	}
-}
-
 // terms returns how many terms a host has had.
 func (b *bench) terms(h *host) int { return len(b.s.terms[h.id]) }
 
@@ -483,18 +473,18 @@ func expiredLease(b *bench) {
 	m, issued := b.mark(), false
 	b.ordain(b.s, b.h, func(o *operation) fate {
 		if o.what != "slot" {
-			return fate{}
+			return fate{held: true}
 		}
 		issued = true
-		return fate{back: 3200 * time.Millisecond}
+		return fate{back: 2800 * time.Millisecond}
 	})
 	b.until("heartbeat", func() bool { return issued })
-	b.ordain(b.s, b.h, nil)
 	b.h.agent.pause()
 	b.Run(3500 * time.Millisecond)
 	if len(b.on(b.h)) > 0 {
 		b.fatalf("the guard has not frozen")
 	}
+	b.ordain(b.s, b.h, nil)
 	b.h.agent.resume()
 	b.until("thaw", func() bool { return len(b.on(b.h)) > 0 })
 	b.heals()
