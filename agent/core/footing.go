@@ -363,6 +363,9 @@ func (c *Core) claimOwn(f *footing) {
 }
 
 func (c *Core) onOwnTermsRead(f *footing, o TermsRead) {
+	if f.phase != termUnknown {
+		return // Read on another's behalf: it must not end a lease, nor free the way for a second claim.
+	}
 	f.busy = false
 	if o.Err != "" || o.State == datastorehb.Unreadable || o.State == datastorehb.Corrupt {
 		f.nextTerms = c.now.Add(c.interval() / 2)

@@ -288,7 +288,7 @@ func (c *Core) wants(f *footing, i *info) bool {
 	if g != nil {
 		t, known := f.newestTerm(g.Owner, c.cfg.Self.Host)
 		over, _ = poweron.Over(*g, t, known)
-		if !known && g.Kind == poweron.Run {
+		if !known && g.Kind == poweron.Run && g.Owner != c.cfg.Self.Host { // advanceTerm reads the own terms
 			c.learnTermsOf(f, g.Owner)
 		}
 	}

@@ -242,3 +242,16 @@ func TestEndBeforeThePolicyIsKnown(t *testing.T) {
 		t.Fatalf("claimed: %+v", g)
 	}
 }
+
+// The own terms may be read for a machine's sake, with the host in the midst of its
+// term. That is no reason to claim the next one while machines run under it (R5).
+func TestOwnTermsReadUnderATerm(t *testing.T) {
+	d := newDesk(t, nil)
+	f := d.stand()
+	d.see(TermsRead{Span: d.span(), Host: 1, State: datastorehb.Valid, Writer: writer(1), Term: f.own})
+	d.wait(3 * time.Second)
+	never[ClaimTerm](d, "the term is held")
+	if f.phase != termHeld {
+		t.Fatalf("the term is %v", f.phase)
+	}
+}
