@@ -1,7 +1,9 @@
 package main
 
 import (
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -33,6 +35,9 @@ needs no root; without it, machines are frozen weakly, by SIGSTOP.`,
 			if end != "" {
 				return demo.End(cmd.Context(), end)
 			}
+			// A reader that has gone, as in "demo | head", must not end the demo before
+			// it has ended its agents.
+			signal.Ignore(syscall.SIGPIPE)
 			o.Fault, o.JSON = demo.Fault(fault), a.output == "json"
 			if err := o.Validate(); err != nil {
 				return &failure{exitUsage, err}
