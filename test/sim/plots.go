@@ -138,7 +138,7 @@ func (x *Chaos) duel(h *host, s *store) func() {
 	} else {
 		w.hang(s, h)
 	}
-	out, region, issued := w.between(0, t.Lease), fate{}, false
+	out, region, issued := w.between(0, t.Lease/2), fate{}, false
 	if w.chance(0.5) {
 		region.out = w.between(0, t.Takeover)
 	}
@@ -156,7 +156,7 @@ func (x *Chaos) duel(h *host, s *store) func() {
 			return fate{}
 		})
 	}
-	return x.cure(s)
+	return func() { w.after(2*t.Takeover, x.cure(s)) } // Both intervals of T have to go by.
 }
 
 func closes(o *operation, h *host) bool {
