@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -43,6 +44,7 @@ func setUp(env *testscript.Env) error {
 	pid := os.Getpid()
 	env.Setenv("ADDRESS", fmt.Sprintf("127.%d.%d.%d", 1+(pid>>13)&0x3f, pid>>5&0xff, 1+(pid&0x1f)*7+number%7))
 	env.Setenv("HOME", env.WorkDir)
+	env.Setenv("UUID", uuid.NewString()) // a fixed one would name the cgroup of another run's machine
 	env.Defer(func() { endAll(env.WorkDir) })
 	return nil
 }
@@ -51,7 +53,8 @@ func setUp(env *testscript.Env) error {
 var scripts atomic.Int32
 
 // endAll kills every process whose command line names the folder: agents, guards
-// and machines of one script, and nothing else.
+// and machines of one script, and nothing else. Children of a machine that do not
+// name the folder would be left, frozen in its cgroup: scripts run none such.
 func endAll(folder string) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
