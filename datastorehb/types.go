@@ -43,10 +43,10 @@ func Epsilon(takeover time.Duration) time.Duration {
 // Lease, Freeze and Interval stand in each term's record and are fixed for the
 // term; Takeover belongs to the host that closes.
 type Timing struct {
-	Interval time.Duration // i: from one slot write to the next
-	Lease    time.Duration // L: how long one proof of life lets a host run its machines
-	Freeze   time.Duration // F: how long the guard may take to freeze everything
-	Takeover time.Duration // T: how long a slot must be silent before its term may be closed
+	Interval time.Duration `json:"interval"` // i: from one slot write to the next
+	Lease    time.Duration `json:"lease"`    // L: how long one proof of life lets a host run its machines
+	Freeze   time.Duration `json:"freeze"`   // F: how long the guard may take to freeze everything
+	Takeover time.Duration `json:"takeover"` // T: how long a slot must be silent before its term may be closed
 }
 
 // Validate checks the inequality R9, T ≥ L + F + ε, that a lease spans at least
