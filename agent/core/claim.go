@@ -354,7 +354,6 @@ func (c *Core) publishList(f *footing) {
 			after = append(after, ReadMachine{Datastore: f.ID, VM: m.vm, Purpose: ForRecheck})
 		}
 	}
-	f.published = list
 	c.do(PublishList{Datastore: f.ID, List: list, After: after})
 }
 

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"storebeat/datastorehb"
-	"storebeat/poweron"
 )
 
 // footing is this host's standing on one datastore: its slot, its newest term
@@ -482,5 +481,4 @@ type power struct {
 	slow       bool                // a heartbeat was slow, and none has been quick since
 	failing    bool                // the last heartbeat failed
 	nextList   datastorehb.Instant
-	published  poweron.List
 }

@@ -220,15 +220,11 @@ func (c *Core) advance(m *machine) {
 	case phaseAdopt:
 		c.readMachine(m, ForThaw)
 	case phaseExamine:
-		if m.home.held(c.now) && m.home.settledOnce() {
+		if m.home.held(c.now) {
 			c.readMachine(m, ForThaw)
 		}
 	}
 }
-
-// settledOnce reports that the machines here have been seen frozen before the
-// present term was claimed; claimOwn sees to it.
-func (f *footing) settledOnce() bool { return f.settled || f.phase == termHeld }
 
 func (c *Core) readMachine(m *machine, p ReadPurpose) {
 	m.busy = true

@@ -3,7 +3,6 @@ package core
 import (
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -196,10 +195,10 @@ func (c *Core) respond() {
 }
 
 func (c *Core) witnesses(f *footing) (all []partition.Witness) {
+	if !c.readable(f) {
+		return nil
+	}
 	for _, w := range f.sortedWatches() {
-		if _, readable := c.silence(f, w); !readable {
-			continue
-		}
 		var d partition.DatastoreEvidence
 		w.trail.Fill(&d)
 		all = append(all, partition.Witness{Host: w.host, Master: w.slot.Slot.Flags&datastorehb.SlotMaster != 0,
@@ -262,9 +261,7 @@ func (c *Core) fillVerdict(v *HostView, now datastorehb.Instant) {
 	}
 }
 
-// silence returns how long ago the host last gave a sign of life on the
-// datastore, and whether the datastore could be read lately.
-func (c *Core) silence(f *footing, w *watch) (silent time.Duration, readable bool) {
-	readable = f.usable() && f.readErr == "" && f.readBack > 0 && c.now.Sub(f.readBack) < 2*c.interval()
-	return c.now.Sub(w.alive), readable
+// readable reports whether the datastore could be read lately.
+func (c *Core) readable(f *footing) bool {
+	return f.usable() && f.readErr == "" && f.readBack > 0 && c.now.Sub(f.readBack) < 2*c.interval()
 }

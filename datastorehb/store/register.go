@@ -1,7 +1,6 @@
 package store
 
 import (
-	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -209,25 +208,4 @@ func (s *Store) Machines() ([]uuid.UUID, error) {
 	}
 	slices.SortFunc(vms, func(a, b uuid.UUID) int { return slices.Compare(a[:], b[:]) })
 	return vms, nil
-}
-
-// Machine is what a datastore says of one machine.
-type Machine struct {
-	Generation      datastorehb.Record
-	GenerationState datastorehb.ReadState
-	Entry           datastorehb.Record
-	EntryState      datastorehb.ReadState
-}
-
-// ReadMachine reads the newest generation and the newest entry of one machine.
-// The error, if any, explains a state that is neither Valid nor Absent.
-func (s *Store) ReadMachine(vm uuid.UUID) (m Machine, err error) {
-	if err := s.enter(); err != nil {
-		return m, err
-	}
-	defer s.leave()
-	var ofEntry error
-	m.Generation, m.GenerationState, err = s.newest(datastorehb.GenerationsOf(vm))
-	m.Entry, m.EntryState, ofEntry = s.newest(datastorehb.EntriesOf(vm))
-	return m, errors.Join(err, ofEntry)
 }
