@@ -12,15 +12,19 @@ FUZZTIME   ?= 10s
 DEMO       ?=
 # Given to "go test", such as TESTFLAGS="-run TestDemo -v".
 TESTFLAGS  ?=
+# What "storebeat version" says.
+VERSION    ?= $(shell scripts/version)
+# Where "make build" puts the program.
+OUTPUT     ?= bin/storebeat
 
 .PHONY: help build demo test check race fuzz bench clean install-dependencies
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-build: ## build bin/storebeat, one static binary
-	@mkdir -p bin
-	CGO_ENABLED=0 $(GO) build -trimpath -o bin/storebeat ./cmd/storebeat
+build: ## build bin/storebeat, one static binary, the same bytes each time
+	@mkdir -p $(dir $(OUTPUT))
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -buildid= -X main.version=$(VERSION)' -o $(OUTPUT) ./cmd/storebeat
 
 demo: install-dependencies build ## three hosts, two datastores, six machines on this computer; one host dies
 	bin/storebeat demo $(DEMO)

@@ -43,7 +43,10 @@ A running one:   storebeat status, storebeat explain, storebeat events`,
 		PersistentPreRunE: func(*cobra.Command, []string) error { return a.begin() },
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		Args:              noSuchCommand,
+		Version:           programVersion(),
 	}
+	root.SetVersionTemplate(versionLine())
+	root.Flags().Bool("version", false, "print the version of this program") // cobra would spend -v on it
 	a.addFlags(root)
 	root.AddGroup(
 		&cobra.Group{ID: "look", Title: "Look at the cluster and change it:"},

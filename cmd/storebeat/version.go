@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"runtime"
 	"runtime/debug"
 
@@ -10,7 +11,7 @@ import (
 	"storebeat/datastorehb"
 )
 
-// version is set by the build: -ldflags "-X main.version=…".
+// version is set by "make build" to what scripts/version says.
 var version = ""
 
 func newVersion(a *app) *cobra.Command {
@@ -19,11 +20,16 @@ func newVersion(a *app) *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			v := map[string]any{"version": programVersion(), "go": runtime.Version(), "format": datastorehb.FormatVersion, "level": datastorehb.FeatureLevel}
 			return a.print(v, func() error {
-				_, err := fmt.Fprintf(a.out, "storebeat %s (%s; datastore format %d, feature level %d)\n", v["version"], v["go"], v["format"], v["level"])
+				_, err := io.WriteString(a.out, versionLine())
 				return err
 			})
 		},
 	}
+}
+
+// versionLine is what "storebeat version" and "storebeat --version" print.
+func versionLine() string {
+	return fmt.Sprintf("storebeat %s (%s; datastore format %d, feature level %d)\n", programVersion(), runtime.Version(), datastorehb.FormatVersion, datastorehb.FeatureLevel)
 }
 
 // programVersion falls back to what the build recorded about the source.
