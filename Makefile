@@ -10,6 +10,9 @@ PACKAGES   ?= ./...
 FUZZTIME   ?= 10s
 # Given to "storebeat demo", such as DEMO="--hosts 4 --keep".
 DEMO       ?=
+# How many random schedules "make sim-long" runs, and from which seed on.
+SEEDS      ?= 10000
+FROM       ?= 1
 # Given to "go test", such as TESTFLAGS="-run TestDemo -v".
 TESTFLAGS  ?=
 # What "storebeat version" says.
@@ -17,7 +20,7 @@ VERSION    ?= $(shell scripts/version)
 # Where "make build" puts the program.
 OUTPUT     ?= bin/storebeat
 
-.PHONY: help build demo test check race fuzz bench clean install-dependencies
+.PHONY: help build demo test check race sim sim-long fuzz bench clean install-dependencies
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +44,12 @@ check: ## formatting, vet, staticcheck and the rules of the repository
 
 race: install-dependencies ## run the whole suite under the race detector
 	$(GO) run ./scripts/testsummary -race $(TESTFLAGS) $(PACKAGES)
+
+sim: ## run the simulator: every scenario with 50 seeds, 2,000 random schedules
+	$(GO) run ./scripts/testsummary -count=1 -timeout=15m ./test/sim/...
+
+sim-long: ## run SEEDS random schedules from seed FROM on, with progress and sums
+	$(GO) run ./scripts/simlong -from $(FROM) -seeds $(SEEDS)
 
 fuzz: ## run each fuzz target for FUZZTIME
 	scripts/fuzz $(FUZZTIME)

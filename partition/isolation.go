@@ -40,48 +40,99 @@ type Probe struct {
 type Isolation struct {
 	isolated bool
 	since    datastorehb.Instant
-	why      string
+	looked   look
+}
+
+// look is what the newest judgement rests on.
+type look struct {
+	at     datastorehb.Instant
+	around Surroundings
+	timing *Timing
 }
 
 // Isolated reports whether the host holds itself for isolated, and since when.
 func (s *Isolation) Isolated() (since datastorehb.Instant, isolated bool) { return s.since, s.isolated }
 
-// Why says in words what the judgement rests on.
-func (s *Isolation) Why() string { return s.why }
+// Why says in words what the judgement rests on, "" before the first.
+func (s *Isolation) Why() string {
+	if s.looked.timing == nil {
+		return ""
+	}
+	ground, probe := s.looked.judge()
+	return s.looked.say(ground, probe)
+}
 
-// Step judges anew and reports whether the judgement has changed.
+// Step judges anew and reports whether the judgement has changed. It keeps a
+// reference to the addresses and the timing, for Why.
 func (s *Isolation) Step(now datastorehb.Instant, around Surroundings, t *Timing) (changed bool) {
-	isolated, why := judgeIsolation(now, around, t)
+	s.looked = look{now, around, t}
+	ground, _ := s.looked.judge()
+	isolated := ground >= nobodyHeard
 	changed = isolated != s.isolated
 	if changed {
 		s.isolated, s.since = isolated, now
 	}
-	s.why = why
 	return changed
 }
 
-func judgeIsolation(now datastorehb.Instant, around Surroundings, t *Timing) (isolated bool, why string) {
-	switch {
+// ground is what speaks for or against isolation.
+type ground uint8
+
+const (
+	noOtherHost ground = iota
+	memberHeard
+	twoHosts
+	addressNotAsked
+	addressAnswered
+	addressWaitedFor
+	nobodyHeard // this ground and the next mean isolation
+	nobodyAnswers
+)
+
+// judge returns what decides, and the isolation address that does, if one does.
+func (l *look) judge() (g ground, decides Probe) {
+	switch around := &l.around; {
 	case around.Members < 2:
-		return false, "the cluster has no other host"
-	case around.Quiet < t.Isolated:
-		return false, fmt.Sprintf("a member of the cluster was heard %s ago; isolation takes %s without any", seconds(around.Quiet), seconds(t.Isolated))
+		return noOtherHost, decides
+	case around.Quiet < l.timing.Isolated:
+		return memberHeard, decides
 	case len(around.Addresses) == 0 && around.Members < 3:
-		return false, "the other host is not heard, but with two hosts and no isolation address it can't be told which of them is cut off; configure isolation addresses"
+		return twoHosts, decides
 	case len(around.Addresses) == 0:
-		return true, fmt.Sprintf("none of %d other hosts was heard for %s, and no isolation address is configured", around.Members-1, seconds(around.Quiet))
+		return nobodyHeard, decides
 	}
-	for _, a := range around.Addresses {
-		switch waited := a.Ping.Unanswering(now); {
+	for _, a := range l.around.Addresses {
+		switch {
 		case !a.Ping.Asked:
-			return false, fmt.Sprintf("no member is heard, but isolation address %s has not been asked yet", a.Address)
+			return addressNotAsked, a
 		case !a.Ping.Open:
-			return false, fmt.Sprintf("no member is heard, but isolation address %s answered %s ago", a.Address, seconds(now.Sub(a.Ping.Last)))
-		case waited < t.Isolated:
-			return false, fmt.Sprintf("no member is heard, and isolation address %s has been silent for %s of %s", a.Address, seconds(waited), seconds(t.Isolated))
+			return addressAnswered, a
+		case a.Ping.Unanswering(l.at) < l.timing.Isolated:
+			return addressWaitedFor, a
 		}
 	}
-	return true, fmt.Sprintf("none of %d other hosts was heard for %s, and none of %d isolation addresses answers", around.Members-1, seconds(around.Quiet), len(around.Addresses))
+	return nobodyAnswers, decides
+}
+
+func (l *look) say(g ground, decides Probe) string {
+	quiet, takes := seconds(l.around.Quiet), seconds(l.timing.Isolated)
+	switch g {
+	case noOtherHost:
+		return "the cluster has no other host"
+	case memberHeard:
+		return fmt.Sprintf("a member of the cluster was heard %s ago; isolation takes %s without any", quiet, takes)
+	case twoHosts:
+		return "the other host is not heard, but with two hosts and no isolation address it can't be told which of them is cut off; configure isolation addresses"
+	case addressNotAsked:
+		return fmt.Sprintf("no member is heard, but isolation address %s has not been asked yet", decides.Address)
+	case addressAnswered:
+		return fmt.Sprintf("no member is heard, but isolation address %s answered %s ago", decides.Address, seconds(l.at.Sub(decides.Ping.Last)))
+	case addressWaitedFor:
+		return fmt.Sprintf("no member is heard, and isolation address %s has been silent for %s of %s", decides.Address, seconds(decides.Ping.Unanswering(l.at)), takes)
+	case nobodyHeard:
+		return fmt.Sprintf("none of %d other hosts was heard for %s, and no isolation address is configured", l.around.Members-1, quiet)
+	}
+	return fmt.Sprintf("none of %d other hosts was heard for %s, and none of %d isolation addresses answers", l.around.Members-1, quiet, len(l.around.Addresses))
 }
 
 // Witness is another host's slot on the home datastore of a machine.

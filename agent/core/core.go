@@ -124,6 +124,12 @@ func (c *Core) Step(now datastorehb.Instant, o Observation) []Effect {
 // latest, with a Tick if nothing else has happened.
 func (c *Core) Wake() datastorehb.Instant { return c.wake }
 
+// Master returns the host that this host follows, itself included; 0 while there is none.
+func (c *Core) Master() datastorehb.HostID { return c.net.master }
+
+// Leading reports whether this host is a master.
+func (c *Core) Leading() bool { return c.net.leading }
+
 func (c *Core) observe(o Observation) {
 	switch o := o.(type) {
 	case Tick:

@@ -82,6 +82,9 @@ func (a *agent) begin() {
 		h.guard.register(p)
 		if p.found = 0; p.state == frozen {
 			p.found = a.self.Incarnation
+			w.met(foundFrozen)
+		} else {
+			w.met(foundRunning)
 		}
 		cfg.Found = append(cfg.Found, core.FoundMachine{VM: p.vm, Generation: p.generation, Datastore: p.home.id, Frozen: p.state == frozen})
 	}
@@ -122,9 +125,12 @@ func (h *host) killAgent() {
 		return
 	}
 	h.w.note(h.name, "the agent is killed")
+	h.meetLoss()
 	a.alive, h.agent = false, nil
 	for i, p := range h.paths {
-		p.busy += a.busy[i]
+		if p.busy += a.busy[i]; a.busy[i] > 0 {
+			h.w.met(diedWorking)
+		}
 	}
 }
 

@@ -1,8 +1,7 @@
 package sim
 
 import (
-	"fmt"
-	"maps"
+	"slices"
 	"time"
 
 	"storebeat/agent/core"
@@ -124,6 +123,9 @@ type Chaos struct {
 	Done  map[string]int
 }
 
+// allMischief returns every kind of fault there is.
+func allMischief() []mischief { return slices.Concat(mischiefs, plots) }
+
 // NewChaos picks faults for a cluster.
 func NewChaos(w *World) *Chaos {
 	x := &Chaos{w: w, Done: map[string]int{}}
@@ -227,6 +229,7 @@ func (x *Chaos) one() {
 	h, s := w.hosts[w.rng.IntN(len(w.hosts))], w.stores[w.rng.IntN(len(w.stores))]
 	w.note("chaos", "%s, %s, %s", m.name, h.name, s.name())
 	x.Done[m.name]++
+	w.meetMasters()
 	if end := m.do(x, h, s); end != nil {
 		w.after(w.between(x.least, x.most), end)
 	}
@@ -241,6 +244,10 @@ func (x *Chaos) user(h *host) {
 		c.Datastore, c.Entry = w.stores[i%len(w.stores)].id, w.entryOf(w.vms[i])
 	}
 	w.command(h, c)
+	if w.chance(0.3) { // and somebody else says the same, or the opposite, on another host
+		c.Verb = []core.Verb{c.Verb, core.Start, core.Stop}[w.rng.IntN(3)]
+		w.command(w.hosts[w.rng.IntN(len(w.hosts))], c)
+	}
 }
 
 // PowerOn gives every host power and puts every machine on the protected list.
@@ -254,38 +261,4 @@ func (w *World) PowerOn() {
 		w.protect(w.hosts[i%len(w.hosts)], i+1, w.stores[i%len(w.stores)])
 		w.Run(50 * time.Millisecond)
 	}
-}
-
-// Find runs one random schedule from beginning to end and returns what was wrong.
-func Find(s Setup, rage, calm time.Duration) (w *World, x *Chaos, wrong []string) {
-	w = New(s)
-	w.PowerOn()
-	w.Run(w.between(0, 20*time.Second))
-	x = NewChaos(w)
-	x.Rage(rage)
-	w.Run(x.most)
-	w.heal()
-	// What was reported as failed may land for a while yet.
-	_, ok := w.RunUntil(calm, func() bool { return len(w.Unsettled()) == 0 })
-	seen := len(w.Violations())
-	wrong = append(wrong, w.Violations()...)
-	if !ok {
-		return w, x, append(wrong, fmt.Sprintf("not at rest %v after everything healed: %q", calm, w.Unsettled()))
-	}
-	w.Run(15 * time.Second)
-	starts, before := fmt.Sprint(w.starts), maps.Clone(w.counts)
-	w.Run(70 * time.Second)
-	for _, kind := range []string{"lease-lapsed", "term-closed", "term-won", "machine-started", "machine-thawed", "machines-frozen", "election", "start-ordered"} {
-		if n := w.counts[kind] - before[kind]; n > 0 {
-			wrong = append(wrong, fmt.Sprintf("I6: %d × %s at rest", n, kind))
-		}
-	}
-	wrong = append(wrong, w.Violations()[seen:]...)
-	if why := w.Unsettled(); len(why) > 0 {
-		wrong = append(wrong, fmt.Sprintf("rest did not last: %q", why))
-	}
-	if again := fmt.Sprint(w.starts); again != starts {
-		wrong = append(wrong, fmt.Sprintf("I2: machines were started at rest: %s, then %s", starts, again))
-	}
-	return w, x, wrong
 }

@@ -1,11 +1,12 @@
 package sim
 
 import (
+	"context"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 )
 
 // seeds says which seeds to run: STOREBEAT_SIM_SEEDS=N runs N of them instead of
@@ -36,35 +37,33 @@ func seeds(t *testing.T, usual uint64) (first, end uint64) {
 	return first, first + usual
 }
 
-// TestRandomSchedules runs schedules of random faults, then heals everything.
+// TestRandomSchedules runs schedules of random faults, then heals everything. Over the usual
+// number of seeds everything that could meet must have met.
 func TestRandomSchedules(t *testing.T) {
-	first, end := seeds(t, 150)
+	usual := uint64(schedules)
 	if testing.Short() {
-		end = min(end, first+30)
+		usual = 30
 	}
-	var virtual time.Duration
-	done, counts, bad := map[string]int{}, map[string]int{}, 0
-	for seed := first; seed < end && bad < 3; seed++ {
-		s := RandomSetup(seed)
-		s.Quiet = true
-		w, x, wrong := Find(s, 2*time.Minute, time.Minute)
-		virtual += w.Now()
-		for k, n := range x.Done {
-			done[k] += n
+	first, end := seeds(t, usual)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var tally Tally
+	bad := 0
+	Search(ctx, first, end, runtime.GOMAXPROCS(0), func(f Finding) {
+		tally.Add(f)
+		if len(f.Wrong) == 0 {
+			return
 		}
-		for k, n := range w.counts {
-			counts[k] += n
+		t.Errorf("seed %d: %s", f.Seed, strings.Join(f.Wrong, "\n\t"))
+		if bad++; bad == 3 {
+			stop()
 		}
-		if len(wrong) == 0 {
-			continue
-		}
-		bad++
-		t.Errorf("seed %d: %s", seed, strings.Join(wrong, "\n\t"))
-		if end-first == 1 {
-			s.Quiet = false
-			w, _, _ := Find(s, 2*time.Minute, time.Minute)
-			t.Logf("%s", w.Trace())
-		}
+	})
+	if end-first == 1 {
+		t.Logf("%s", Find(RandomSetup(first)).Trace)
 	}
-	t.Logf("%v of virtual time\nfaults: %v\nevents: %v", virtual, done, counts)
+	t.Logf("%d schedules, %v of virtual time\nfaults: %v\nevents: %v\ncoverage: %v", tally.Schedules, tally.Virtual, tally.Faults, tally.Events, tally.Coverage)
+	if missing := tally.Uncovered(); end-first >= 2000 && bad == 0 && len(missing) > 0 {
+		t.Errorf("%d schedules never brought about: %q", tally.Schedules, missing)
+	}
 }

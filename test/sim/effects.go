@@ -134,8 +134,7 @@ func (a *agent) writeSlot(e core.WriteSlot) {
 	s := a.h.w.storeOf(e.Datastore)
 	slot := e.Slot
 	slot.Vouches = slices.Clone(slot.Vouches)
-	var buffer [datastorehb.SlotSize]byte
-	if _, err := datastorehb.EncodeSlot(buffer[:], a.identity(s), &slot, -1); err != nil {
+	if _, err := datastorehb.EncodeSlot(a.h.w.buffer[:], a.identity(s), &slot, -1); err != nil {
 		a.h.w.fail("format", "%s: %v", a.h.name, err)
 	}
 	a.issue(e.Datastore, "heartbeat", operation{what: "slot", writes: true, effect: func() {
@@ -158,7 +157,7 @@ func (a *agent) readRegion(e core.ReadRegion) {
 		}
 	}
 	half := a.h.w.rng.IntN(len(hosts) + 1)
-	var slots []datastorehb.SlotReading
+	slots := make([]datastorehb.SlotReading, 0, len(hosts))
 	read := func(part []datastorehb.HostID) {
 		for _, h := range part {
 			slots = append(slots, s.slots[h])
@@ -207,14 +206,22 @@ func (a *agent) claimTerm(e core.ClaimTerm) {
 		a.h.w.fail("format", "%s: %v", a.h.name, err)
 	}
 	o := core.TermClaimed{Term: e.Term}
-	a.issue(e.Datastore, "terms", operation{what: fmt.Sprintf("claim of term %d of host %d", e.Term.Number, e.Term.Host), claims: true,
-		effect: func() { o.Outcome = s.claimTerm(e.Term, a.self) }}, func(span core.Span) {
+	a.issue(e.Datastore, "terms", operation{what: fmt.Sprintf("claim of term %d of host %d", e.Term.Number, e.Term.Host), claims: true, outcome: &o.Outcome,
+		effect: func() { o.Outcome = a.claimed(s.claimTerm(e.Term, a.self)) }}, func(span core.Span) {
 		o := o // what lands late has no say in the reply
 		if o.Span = span; span.Err != "" {
 			o.Outcome = datastorehb.ClaimFailed
 		}
 		a.observe(o)
 	})
+}
+
+// claimed counts claims that are won for nobody.
+func (a *agent) claimed(outcome datastorehb.Outcome) datastorehb.Outcome {
+	if outcome == datastorehb.ClaimWon && !a.alive {
+		a.h.w.met(deadWon)
+	}
+	return outcome
 }
 
 func machinePurpose(vm uuid.UUID) string { return fmt.Sprintf("machine %d", vm[15]%4) }
@@ -225,8 +232,8 @@ func (a *agent) claimGeneration(e core.ClaimGeneration) {
 		a.h.w.fail("format", "%s: %v", a.h.name, err)
 	}
 	o := core.GenerationClaimed{Generation: e.Generation}
-	a.issue(e.Datastore, machinePurpose(e.Generation.VM), operation{what: fmt.Sprintf("claim of generation %d of %s", e.Generation.Number, a.h.w.nameOf(e.Generation.VM)), claims: true,
-		effect: func() { o.Outcome = s.claimGeneration(e.Generation, a.self) }}, func(span core.Span) {
+	a.issue(e.Datastore, machinePurpose(e.Generation.VM), operation{what: fmt.Sprintf("claim of generation %d of %s", e.Generation.Number, a.h.w.nameOf(e.Generation.VM)), claims: true, outcome: &o.Outcome,
+		effect: func() { o.Outcome = a.claimed(s.claimGeneration(e.Generation, a.self)) }}, func(span core.Span) {
 		o := o
 		if o.Span = span; span.Err != "" {
 			o.Outcome = datastorehb.ClaimFailed
@@ -239,10 +246,10 @@ func (a *agent) claimEntry(e core.ClaimEntry) {
 	s := a.h.w.storeOf(e.Datastore)
 	o := core.EntryClaimed{Revision: e.Revision, Entry: e.Entry}
 	_, bad := poweron.EncodeEntry(e.Entry)
-	a.issue(e.Datastore, machinePurpose(e.Entry.VM), operation{what: "claim of entry", claims: true,
+	a.issue(e.Datastore, machinePurpose(e.Entry.VM), operation{what: "claim of entry", claims: true, outcome: &o.Outcome,
 		effect: func() {
 			if bad == nil {
-				o.Outcome = s.claimEntry(e.Entry, e.Revision)
+				o.Outcome = a.claimed(s.claimEntry(e.Entry, e.Revision))
 			}
 		}}, func(span core.Span) {
 		o := o

@@ -14,7 +14,8 @@ func (w *World) hang(s *store, hosts ...*host) {
 	}
 	for _, h := range hosts {
 		w.note(h.name, "its path to %s hangs", s.name())
-		h.paths[s.index].hung = true
+		p := h.paths[s.index]
+		p.hung, p.hungAt = true, w.now
 	}
 }
 

@@ -76,6 +76,9 @@ func (g *guardian) register(p *process) {
 }
 
 func (g *guardian) setLease(a *agent, e core.GuardLease) {
+	if p := g.h.paths[g.h.w.storeOf(e.Datastore).index]; p.hung && g.h.w.now-p.hungAt > 100*time.Millisecond {
+		g.h.w.met(vouchedOnly)
+	}
 	err := g.keeper.SetLease(g.h.now(), e.Datastore, e.Term, e.Length, e.Deadline)
 	g.turn()
 	if err != nil {

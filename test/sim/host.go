@@ -52,6 +52,7 @@ func (h *host) powerOn() {
 		p.busy, p.freed, p.parked = 0, nil, nil
 	}
 	w.note(h.name, "powered on")
+	h.meetReturn()
 	w.after(w.between(10*time.Millisecond, 100*time.Millisecond), h.at(h.startAgent))
 }
 
@@ -61,6 +62,7 @@ func (h *host) powerOff() {
 		return
 	}
 	h.w.note(h.name, "lost power")
+	h.meetLoss()
 	h.powered, h.still, h.later, h.mails = false, false, nil, nil
 	for _, p := range h.processes {
 		p.state = gone

@@ -15,12 +15,13 @@ type observer struct {
 	violations []string
 	tampered   bool              // a datastore is not what it was, or a host is not the only one of its id
 	starts     map[uuid.UUID]int // processes that were let go for the first time
-	counts     map[string]int    // events of the journals, for coverage
+	counts     map[string]int    // events of the journals
+	covered    map[string]int    // meetings, see Coverage
 	startedAt  map[uuid.UUID]time.Duration
 }
 
 func (o *observer) init() {
-	o.starts, o.counts, o.startedAt = map[uuid.UUID]int{}, map[string]int{}, map[uuid.UUID]time.Duration{}
+	o.starts, o.counts, o.covered, o.startedAt = map[uuid.UUID]int{}, map[string]int{}, map[string]int{}, map[uuid.UUID]time.Duration{}
 }
 
 func (o *observer) count(what string) { o.counts[what]++ }
@@ -160,6 +161,11 @@ func (w *World) seeTerm(s *store, t datastorehb.Term, by datastorehb.Writer, new
 		w.fail("I8", "host %d %s term %d of host %d", by.Host, verb, t.Number, t.Host)
 	}
 	w.seeFrozen(s, t, by)
+	for _, h := range w.hosts {
+		if t.Closed && h.id == t.Host && h.powered {
+			w.met(aliveClosed)
+		}
+	}
 	if old, ok := s.newestTerm(t.Host); ok && !t.Closed && t.First != t.Number && (old.term.Closed || old.term.First != t.First) {
 		w.fail("I8", "term %d of host %d on %s claims a chain from %d that is broken", t.Number, t.Host, s.name(), t.First)
 	}
@@ -194,6 +200,11 @@ func (w *World) seeGeneration(s *store, g poweron.Generation, by datastorehb.Wri
 	}
 	if newest == 0 {
 		return
+	}
+	for _, h := range w.hosts {
+		if p := h.process(g.VM); p != nil && h.id != g.Owner && p.state == frozen && p.ran && h.powered {
+			w.met(frozenTaken)
+		}
 	}
 	old := s.gens[g.VM][newest-1].gen
 	if ended, why := s.ended(old); !ended && old.Owner != g.Owner {
@@ -237,11 +248,11 @@ func (w *World) Unsettled() (why []string) {
 		if !h.powered || h.agent == nil || h.agent.core == nil {
 			continue
 		}
-		v := h.agent.core.View(h.now())
-		if v.Master == 0 || master != 0 && v.Master != master {
-			why = append(why, fmt.Sprintf("%s follows host %d, another follows %d", h.name, v.Master, master))
+		follows := h.agent.core.Master()
+		if follows == 0 || master != 0 && follows != master {
+			why = append(why, fmt.Sprintf("%s follows host %d, another follows %d", h.name, follows, master))
 		}
-		master = v.Master
+		master = follows
 	}
 	for _, vm := range w.vms {
 		why = append(why, w.unsettled(vm)...)

@@ -2,11 +2,14 @@ package sim
 
 import (
 	"time"
+
+	"storebeat/datastorehb"
 )
 
 // path is one host's way to one datastore.
 type path struct {
 	hung     bool                    // operations wait until it heals
+	hungAt   time.Duration           // since when
 	broken   bool                    // operations fail at once
 	slow     time.Duration           // added to every operation, half on each way
 	errors   float64                 // part of the operations that fail before they take effect
@@ -35,8 +38,9 @@ type operation struct {
 	what    string
 	writes  bool
 	claims  bool
-	prepare func() // the earlier of two looks of a read, may be nil
-	effect  func() // at the datastore
+	outcome *datastorehb.Outcome // of a claim, once it has taken effect
+	prepare func()               // the earlier of two looks of a read, may be nil
+	effect  func()               // at the datastore
 	reply   func(err string)
 	stale   func() bool // it must not take effect any more (R1), may be nil
 	holds   func() bool // it is held up by its fate
@@ -108,6 +112,9 @@ func (h *host) land(s *store, o *operation, f fate, alive func() bool, answer fu
 	o.take(f)
 	if (o.writes || o.claims) && w.chance(p.lost) {
 		w.note(h.name, "the reply to %s on %s is lost", o.what, s.name())
+		if o.won() {
+			w.met(wonUnknown)
+		}
 		answer("the reply was lost")
 		return
 	}
@@ -120,9 +127,15 @@ func (h *host) landLate(s *store, o *operation, f fate) {
 	h.w.after(f.lands, func() {
 		if o.stale == nil || !o.stale() {
 			o.take(f)
+			if o.won() {
+				h.w.met(lateWon)
+			}
 		}
 	})
 }
+
+// won reports whether the operation is a claim that was won.
+func (o *operation) won() bool { return o.outcome != nil && *o.outcome == datastorehb.ClaimWon }
 
 // take makes the operation take effect.
 func (o *operation) take(f fate) {

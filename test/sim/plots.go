@@ -4,6 +4,10 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/google/uuid"
+
+	"storebeat/agent/core"
 )
 
 // plots are faults in concert: each follows a run that breaks a weaker version of the
@@ -14,6 +18,7 @@ var plots = []mischief{
 	{"unseen vouches", func(x *Chaos, h *host, s *store) func() { return x.unseen(h, s) }},
 	{"duel", func(x *Chaos, h *host, s *store) func() { return x.duel(h, s) }},
 	{"last word", func(x *Chaos, h *host, s *store) func() { return x.lastWord(h, s) }},
+	{"at birth", func(x *Chaos, h *host, s *store) func() { return x.atBirth(h) }},
 	{"rivals", func(x *Chaos, h *host, s *store) func() { return x.rivals(h, s) }},
 }
 
@@ -204,6 +209,47 @@ func (x *Chaos) lastWord(h *host, s *store) func() {
 		return fate{back: back}
 	})
 	return x.cure(s)
+}
+
+// atBirth takes the power from a host, and meddles with the first start that follows it.
+func (x *Chaos) atBirth(h *host) func() {
+	w := x.w
+	h.powerOff()
+	until := w.now + 3*w.setup.Timing.Takeover
+	var wait func()
+	wait = func() {
+		for _, o := range x.but(h) {
+			for _, p := range o.processes {
+				if !p.ran {
+					w.after(w.between(0, 2*w.setup.StartTime), func() { x.meddle(o, p.vm) })
+					return
+				}
+			}
+		}
+		if w.now < until {
+			w.after(10*time.Millisecond, wait)
+		}
+	}
+	wait()
+	return h.powerOn
+}
+
+// meddle does something to a machine that is about to start on a host.
+func (x *Chaos) meddle(h *host, vm uuid.UUID) {
+	w := x.w
+	switch w.rng.IntN(5) {
+	case 0:
+		w.command(h, core.Command{Verb: core.Stop, VM: vm.String()})
+	case 1:
+		w.command(w.hosts[w.rng.IntN(len(w.hosts))], core.Command{Verb: core.Unprotect, VM: vm.String()})
+	case 2:
+		h.powerOff()
+		w.after(w.between(x.least, x.most), h.powerOn)
+	case 3:
+		w.restartAgent(h, w.between(0, time.Second))
+	case 4:
+		h.killGuard()
+	}
 }
 
 // rivals has several masters find out that a host is lost, and want its machines.

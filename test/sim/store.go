@@ -128,6 +128,7 @@ func create(newest, number uint64) datastorehb.Outcome {
 func (s *store) claimTerm(t datastorehb.Term, by datastorehb.Writer) datastorehb.Outcome {
 	newest := uint64(len(s.terms[t.Host]))
 	if create(newest, t.Number) == datastorehb.ClaimLost {
+		s.w.meetLostTerm(s, t, by.Host)
 		return datastorehb.ClaimLost
 	}
 	s.w.seeTerm(s, t, by, newest)
@@ -138,6 +139,9 @@ func (s *store) claimTerm(t datastorehb.Term, by datastorehb.Writer) datastorehb
 func (s *store) claimGeneration(g poweron.Generation, by datastorehb.Writer) datastorehb.Outcome {
 	newest := uint64(len(s.gens[g.VM]))
 	if create(newest, g.Number) == datastorehb.ClaimLost {
+		if g.Number > 0 && s.gens[g.VM][g.Number-1].by.Host != by.Host {
+			s.w.met(twoTakers)
+		}
 		return datastorehb.ClaimLost
 	}
 	s.w.seeGeneration(s, g, by, newest)
@@ -148,6 +152,7 @@ func (s *store) claimGeneration(g poweron.Generation, by datastorehb.Writer) dat
 func (s *store) claimEntry(e poweron.Entry, revision uint64) datastorehb.Outcome {
 	newest := uint64(len(s.entries[e.VM]))
 	if create(newest, revision) == datastorehb.ClaimLost {
+		s.w.met(twoUsers)
 		return datastorehb.ClaimLost
 	}
 	if revision != newest+1 {
@@ -155,6 +160,7 @@ func (s *store) claimEntry(e poweron.Entry, revision uint64) datastorehb.Outcome
 		return datastorehb.ClaimLost
 	}
 	s.entries[e.VM] = append(s.entries[e.VM], entryRecord{e, s.w.now})
+	s.w.meetStart(e.VM)
 	s.w.note(s.name(), "entry %s revision %d: protected %t, %s", s.w.nameOf(e.VM), revision, e.Protected, e.Desired)
 	return datastorehb.ClaimWon
 }

@@ -56,7 +56,8 @@ type World struct {
 	network  network
 	commands uint64
 	replies  map[uint64]string
-	halted   bool // somebody makes no headway: nothing happens any more
+	buffer   [datastorehb.SlotSize]byte // what is encoded only to see that it can be
+	halted   bool                       // somebody makes no headway: nothing happens any more
 	observer
 }
 
