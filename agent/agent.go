@@ -332,8 +332,11 @@ func (a *Agent) carryOutOnDatastore(e core.Effect) {
 func (a *Agent) record(e core.Event) {
 	e.Wall = time.Now()
 	a.journal.Append(e)
-	a.log.Info(e.Text, a.fields(e)...)
+	a.log.Log(levels[e.Severity], e.Text, a.fields(e)...)
 }
+
+// levels are the log's, which has none for what is worth knowing and in order.
+var levels = map[core.Severity]hclog.Level{core.Info: hclog.Info, core.Notice: hclog.Info, core.Warning: hclog.Warn, core.Error: hclog.Error}
 
 // fields are those of an event's facts that apply, as key and value.
 func (a *Agent) fields(e core.Event) []any {

@@ -82,7 +82,7 @@ func (w *Watch) Closable(takeover time.Duration) (ok bool, why string) {
 	case w.term.Closed:
 		return false, fmt.Sprintf("term %d is closed already", w.term.Number)
 	case w.Silence() < w.Required(takeover):
-		return false, fmt.Sprintf("silent for %v of %v (%s)", w.Silence(), w.Required(takeover), w.why)
+		return false, fmt.Sprintf("silent for %v of %v (%s)", w.Silence().Round(time.Millisecond), w.Required(takeover).Round(time.Millisecond), w.why)
 	}
 	return true, ""
 }

@@ -134,7 +134,7 @@ func (c *Core) disown(f *footing) {
 			continue
 		}
 		m := c.addMachine(&machine{vm: i.vm, home: f, gen: *g, entry: i.Entry, revision: i.Revision, failures: g.Failures, since: c.now})
-		c.release(m, poweron.Abandoned, "the generation is in this host's name, and no process of the machine is here")
+		c.release(m, poweron.Abandoned, "the generation is in its name, and no process of the machine is there")
 	}
 }
 

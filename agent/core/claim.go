@@ -201,7 +201,7 @@ func (c *Core) onStartClaimed(m *machine, o GenerationClaimed, won bool) {
 		m.gen = o.Generation
 		m.enter(phasePublish)
 		m.list, m.home.dirty = 0, true
-		c.journalMachine(m, "generation-won", "R8", fmt.Sprintf("this host may start %s under generation %d", m.entry.Name, m.gen.Number))
+		c.journalMachine(m, "generation-won", "R8", fmt.Sprintf("%s may start %s under generation %d", c.HostName(c.cfg.Self.Host), m.entry.Name, m.gen.Number))
 	case o.Outcome == datastorehb.ClaimLost:
 		c.lost(m)
 	default:
@@ -245,7 +245,11 @@ func (c *Core) onReleased(m *machine, o GenerationClaimed) {
 	if o.Outcome == datastorehb.ClaimLost {
 		m.home.nextScan = c.now // It may have been lost to a late claim in the own name.
 	}
-	c.journalMachine(m, "machine-released", "R8", fmt.Sprintf("this host gave %s up: %s", m.entry.Name, m.reason), m.detail)
+	kind := Kind("machine-released")
+	if m.reason == poweron.Held {
+		kind = "machine-held"
+	}
+	c.journalMachine(m, kind, "R8", fmt.Sprintf("%s gave %s up: %s", c.HostName(c.cfg.Self.Host), m.entry.Name, m.reason), m.detail)
 	c.drop(m)
 }
 

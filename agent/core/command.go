@@ -181,7 +181,7 @@ func (c *Core) onEntryClaimed(o EntryClaimed) {
 func (c *Core) entryClaimed(cmd *command, o EntryClaimed) {
 	switch {
 	case o.Outcome == datastorehb.ClaimWon:
-		c.journal(Event{Kind: Kind("user-" + string(cmd.Verb)), Datastore: cmd.home.ID, VM: cmd.vm, Text: fmt.Sprintf("a user asked: %s %s (revision %d)", cmd.Verb, o.Entry.Name, o.Revision)})
+		c.journal(Event{Kind: userKind(cmd.Verb), Datastore: cmd.home.ID, VM: cmd.vm, Text: fmt.Sprintf("a user asked: %s %s (revision %d)", cmd.Verb, o.Entry.Name, o.Revision)})
 		c.finish(cmd, Reply{Text: fmt.Sprintf("%s %s: recorded on %s as revision %d", cmd.Verb, o.Entry.Name, cmd.home.Name, o.Revision)})
 	case o.Outcome == datastorehb.ClaimLost && cmd.tries < commandTries:
 		cmd.tries++

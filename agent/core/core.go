@@ -217,7 +217,7 @@ func (c *Core) suspectSelf() {
 	c.net.peers.Suspend(c.now)
 	c.net.pings.Suspend(c.now)
 	for _, f := range c.footings {
-		f.failWatches(fmt.Sprintf("this host itself was asleep for %v", late))
+		f.failWatches(fmt.Sprintf("this host itself was asleep for %v", rounded(late)))
 	}
 }
 
@@ -235,7 +235,8 @@ func (c *Core) due(at datastorehb.Instant) bool {
 
 // journal records an event of this host.
 func (c *Core) journal(e Event) {
-	e.At, e.By = c.now, c.cfg.Self.Host
+	e.At, e.By, e.Severity = c.now, c.cfg.Self.Host, severityOf(e.Kind)
+	e.Text, e.Evidence = c.named(e.Text), c.allNamed(e.Evidence)
 	c.do(Journal{Event: e})
 }
 

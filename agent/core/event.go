@@ -8,13 +8,11 @@ import (
 	"storebeat/datastorehb"
 )
 
-// Kind names what happened, in a form that stays the same from version to version.
-type Kind string
-
 // Event is one entry of the journal: something that happened or was decided,
 // with the evidence for it. Fields that do not apply are zero.
 type Event struct {
 	Kind       Kind                `json:"kind"`
+	Severity   Severity            `json:"severity"`
 	Wall       time.Time           `json:"wall"` // for people only; filled in by the shell
 	At         datastorehb.Instant `json:"at"`   // on the boot-time clock of the host that recorded it
 	By         datastorehb.HostID  `json:"by"`   // the host that recorded it

@@ -243,7 +243,7 @@ func (c *Core) lapse(f *footing, why string) {
 		return // Nothing runs here: the host has ceased to write heartbeats.
 	}
 	c.journal(Event{Kind: "lease-lapsed", Host: c.cfg.Self.Host, Datastore: f.ID, Term: f.own.Number, Rule: "R4",
-		Text: fmt.Sprintf("this host's machines on %s are frozen until it wins its next term", f.Name), Evidence: []string{why}})
+		Text: fmt.Sprintf("the machines of %s on %s are frozen until it wins its next term", c.HostName(c.cfg.Self.Host), f.Name), Evidence: []string{why}})
 }
 
 // awaitFreeze waits for the guard's report that everything is frozen. When it
@@ -273,7 +273,7 @@ func (c *Core) onGuardFrozen(o GuardFrozen) {
 	}
 	f.dirty = true
 	c.journal(Event{Kind: "machines-frozen", Datastore: f.ID, Term: o.Term, Rule: "R5",
-		Text: fmt.Sprintf("every machine of this host on %s is seen frozen", f.Name), Evidence: []string{fmt.Sprintf("the guard took %v", o.Took)}})
+		Text: fmt.Sprintf("every machine of %s on %s is seen frozen", c.HostName(c.cfg.Self.Host), f.Name), Evidence: []string{fmt.Sprintf("the guard took %v", rounded(o.Took))}})
 }
 
 // onGuardRefused: the guard saw the lease run out before the renewal came. Its word counts.
@@ -415,7 +415,7 @@ func (c *Core) onOwnTermClaimed(f *footing, o TermClaimed) {
 	}
 	if took := o.Returned.Sub(o.Issued); took > o.Term.Timing.Lease {
 		c.journal(Event{Kind: "claim-too-slow", Datastore: f.ID, Term: o.Term.Number, Rule: "R2",
-			Text: fmt.Sprintf("the claim of term %d took %v, longer than its lease: it proves nothing", o.Term.Number, took)})
+			Text: fmt.Sprintf("the claim of term %d took %v, longer than its lease: it proves nothing", o.Term.Number, rounded(took))})
 		return
 	}
 	lease := datastorehb.NewLease(o.Term.Number, o.Issued, o.Term.Timing.Lease)
@@ -425,7 +425,7 @@ func (c *Core) onOwnTermClaimed(f *footing, o TermClaimed) {
 	f.lease, f.phase = lease, termHeld
 	c.tellGuard(f)
 	c.journal(Event{Kind: "term-won", Host: c.cfg.Self.Host, Datastore: f.ID, Term: o.Term.Number, Rule: "R5",
-		Text: fmt.Sprintf("this host may run machines on %s under term %d (%s)", f.Name, o.Term.Number, o.Term.Reason)})
+		Text: fmt.Sprintf("%s may run machines on %s under term %d (%s)", c.HostName(c.cfg.Self.Host), f.Name, o.Term.Number, o.Term.Reason)})
 }
 
 // slowOrBroken notes that a heartbeat failed.
@@ -444,7 +444,7 @@ func (c *Core) noticeSlow(f *footing) {
 	}
 	f.slow = true
 	c.journal(Event{Kind: "datastore-slow", Datastore: f.ID, Text: fmt.Sprintf("a heartbeat on %s is slow", f.Name),
-		Evidence: []string{fmt.Sprintf("it was issued at %v and has not returned after %v", f.issued, c.patience())}})
+		Evidence: []string{fmt.Sprintf("it was issued at %v on the host's boot-time clock and has not returned after %v", f.issued, c.patience())}})
 }
 
 // healthy notes that a heartbeat succeeded. Only a quick one ends a bad time.
@@ -455,7 +455,7 @@ func (c *Core) healthy(f *footing) {
 		return
 	}
 	c.journal(Event{Kind: "datastore-recovered", Datastore: f.ID, Text: fmt.Sprintf("heartbeats on %s succeed again", f.Name),
-		Evidence: []string{fmt.Sprintf("the last one took %v", took)}})
+		Evidence: []string{fmt.Sprintf("the last one took %v", rounded(took))}})
 }
 
 // accessible reports whether the host's heartbeats on the datastore succeed in

@@ -301,7 +301,7 @@ func (c *Core) running(m *machine) {
 		m.since, m.checked = c.now, 0
 		c.orderEnded(m, true, "")
 	}
-	c.journalMachine(m, kind, "R3", fmt.Sprintf("%s %s on this host under generation %d and term %d", m.entry.Name, text, m.gen.Number, m.home.own.Number))
+	c.journalMachine(m, kind, "R3", fmt.Sprintf("%s %s on %s under generation %d and term %d", m.entry.Name, text, c.HostName(c.cfg.Self.Host), m.gen.Number, m.home.own.Number))
 }
 
 // stop ends a running machine for a reason; it is released once it is gone.
@@ -354,7 +354,7 @@ func (c *Core) onMachineStarted(o MachineStarted) {
 
 // failStart ends an attempt to start a machine. A generation that was won is released.
 func (c *Core) failStart(m *machine, why string) {
-	c.journalMachine(m, "start-failed", "", fmt.Sprintf("%s could not be started here", m.entry.Name), why)
+	c.journalMachine(m, "start-failed", "", fmt.Sprintf("%s could not be started on %s", m.entry.Name, c.HostName(c.cfg.Self.Host)), why)
 	c.orderEnded(m, false, why)
 	if m.gen.Number == 0 {
 		c.drop(m)

@@ -305,5 +305,5 @@ func (c *Core) choose(f *footing, selected bool) {
 	if !selected {
 		verb = "stops writing heartbeats on"
 	}
-	c.journal(Event{Kind: "heartbeat-datastore", Host: c.cfg.Self.Host, Datastore: f.ID, Text: fmt.Sprintf("this host %s %s", verb, f.Name)})
+	c.journal(Event{Kind: "heartbeat-datastore", Host: c.cfg.Self.Host, Datastore: f.ID, Text: fmt.Sprintf("%s %s %s", c.HostName(c.cfg.Self.Host), verb, f.Name)})
 }

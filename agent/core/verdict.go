@@ -75,17 +75,18 @@ func (c *Core) elect() {
 }
 
 func (c *Core) journalElection() {
-	text := "this host has no master and stands for election"
+	self := c.HostName(c.cfg.Self.Host)
+	kind, text := Kind("no-master"), self+" has no master and stands for election"
 	switch {
 	case c.net.leading:
-		text = "this host is master"
+		kind, text = "election", self+" is master"
 		for _, f := range c.footings {
 			f.nextScan, f.scanned = c.now, false
 		}
 	case c.net.master != 0:
-		text = "this host follows " + c.HostName(c.net.master)
+		kind, text = "election", self+" follows "+c.HostName(c.net.master)
 	}
-	c.journal(Event{Kind: "election", Host: c.net.master, Text: text, Rule: "R6"})
+	c.journal(Event{Kind: kind, Host: c.net.master, Text: text, Rule: "R6"})
 }
 
 // judgeHost renews the verdict on a host, and journals it when it has changed.
@@ -99,7 +100,7 @@ func (c *Core) judgeHost(h datastorehb.HostID) {
 	before := s.State
 	if s.Update(c.now, &e, &c.net.timing) && s.State != before {
 		c.mastery.stale = true
-		c.journal(Event{Kind: Kind("host-" + s.State.String()), Host: h, Text: fmt.Sprintf("%s is %s: %s", c.HostName(h), s.State, s.Rule), Evidence: s.Evidence})
+		c.journal(Event{Kind: hostKind(s.State), Host: h, Text: fmt.Sprintf("%s is %s: %s", c.HostName(h), s.State, s.Rule), Evidence: slices.Clone(s.Evidence)})
 	}
 }
 
@@ -168,11 +169,12 @@ func (c *Core) isolate() {
 	changed := c.net.isolation.Step(c.now, around, &c.net.timing)
 	_, c.net.isolated = c.net.isolation.Isolated()
 	if changed {
-		kind := Kind("isolation-ended")
+		self := c.HostName(c.cfg.Self.Host)
+		kind, text := Kind("isolation-ended"), self+" is no longer isolated"
 		if c.net.isolated {
-			kind = "isolated"
+			kind, text = "isolated", self+" holds itself for isolated"
 		}
-		c.journal(Event{Kind: kind, Host: c.cfg.Self.Host, Text: fmt.Sprintf("this host holds itself for isolated: %t", c.net.isolated), Evidence: []string{c.net.isolation.Why()}})
+		c.journal(Event{Kind: kind, Host: c.cfg.Self.Host, Text: text, Evidence: []string{c.net.isolation.Why()}})
 		for _, f := range c.footings {
 			f.dirty, f.nextWrite = true, c.now
 		}
@@ -189,7 +191,7 @@ func (c *Core) respond() {
 			continue
 		}
 		if ok, why := c.net.isolation.Respond(c.now, c.witnesses(m.home), &c.net.timing); ok {
-			c.stop(m, poweron.Isolation, "isolated: "+why, m.entry.Policy.Isolation == poweron.ShutDown)
+			c.stop(m, poweron.Isolation, c.named("isolated: "+why), m.entry.Policy.Isolation == poweron.ShutDown)
 		}
 	}
 }
@@ -236,7 +238,7 @@ func (c *Core) describePeer(id datastorehb.HostID, h *poweron.Host) {
 // fillVerdict fills in the state of a host for a view.
 func (c *Core) fillVerdict(v *HostView, now datastorehb.Instant) {
 	if v.ID == c.cfg.Self.Host {
-		v.State, v.Rule, v.MemoryTotal, v.MemoryUsed = partition.Live.String(), "this host itself", c.memory, c.memoryUsed()
+		v.State, v.Rule, v.MemoryTotal, v.MemoryUsed = partition.Live.String(), "it is the host that answers", c.memory, c.memoryUsed()
 		if c.net.isolated {
 			v.State, v.Rule = partition.Isolated.String(), "no other host and no isolation address answers"
 			v.Evidence = append(v.Evidence, c.net.isolation.Why())
@@ -245,12 +247,12 @@ func (c *Core) fillVerdict(v *HostView, now datastorehb.Instant) {
 	}
 	s := c.status[v.ID]
 	if s == nil || !c.net.leading && v.ID != c.net.master {
-		v.State, v.Rule = partition.Undetermined.String(), "only the master watches this host"
+		v.State, v.Rule = partition.Undetermined.String(), "only the master watches "+v.Name
 		return
 	}
 	e := c.evidence(v.ID)
 	v.State, v.Rule, v.For = s.State.String(), s.Rule, now.Sub(s.Since)
-	v.Evidence = append(v.Evidence, partition.Explain(now, &e, &c.net.timing)...)
+	v.Evidence = append(v.Evidence, c.allNamed(partition.Explain(now, &e, &c.net.timing))...)
 	for _, l := range s.Lost {
 		if f := c.footing(l); f != nil {
 			v.Lost = append(v.Lost, f.Name)

@@ -121,6 +121,9 @@ func (c *Core) View(now datastorehb.Instant) View {
 		}
 		return compareUUID(a.VM, b.VM)
 	})
+	for i := range v.Machines {
+		v.Machines[i].Why = c.named(v.Machines[i].Why)
+	}
 	for _, m := range c.cfg.Hosts {
 		v.Hosts = append(v.Hosts, c.viewHost(m, now, v.Machines))
 	}
@@ -173,7 +176,7 @@ func (c *Core) viewMachine(f *footing, i *info) MachineView {
 		if w.VM == i.vm {
 			v.Why = w.Why
 			for _, r := range w.Hosts {
-				v.Refusals = append(v.Refusals, c.HostName(r.Host)+": "+r.String())
+				v.Refusals = append(v.Refusals, c.named(r.String()))
 			}
 		}
 	}
@@ -216,7 +219,7 @@ func (c *Core) localState(m *machine) (string, datastorehb.HostID, string) {
 	self := c.cfg.Self.Host
 	switch {
 	case m.phase == phaseRun && m.frozen:
-		return "frozen", self, "this host has no lease on its home datastore (R4)"
+		return "frozen", self, c.HostName(self) + " has no lease on its home datastore (R4)"
 	case m.phase == phaseRun:
 		return "running", self, fmt.Sprintf("generation %d under term %d (R3)", m.gen.Number, m.home.own.Number)
 	case m.phase == phaseStop, m.phase == phaseRelease:
@@ -224,7 +227,7 @@ func (c *Core) localState(m *machine) (string, datastorehb.HostID, string) {
 	case m.phase == phaseExamine, m.phase == phaseReclaim, m.phase == phaseAdopt:
 		return "frozen", self, "it is found out whether another host has taken it (R8)"
 	case m.phase == phasePutDown:
-		return "undetermined", 0, "another host owns it; the former instance here is being put down (R12)"
+		return "undetermined", 0, "another host owns it; the former instance on " + c.HostName(self) + " is being put down (R12)"
 	}
 	return "starting", self, m.phase.String()
 }

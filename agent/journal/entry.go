@@ -32,6 +32,7 @@ type Filter struct {
 	Datastore uuid.UUID          `json:"datastore,omitzero"`
 	VM        uuid.UUID          `json:"vm,omitzero"`
 	Kind      core.Kind          `json:"kind,omitempty"`
+	Severity  core.Severity      `json:"severity,omitempty"` // that or more
 	Since     time.Time          `json:"since,omitzero"`  // by the wall clock, which may have been set meanwhile
 	Limit     int                `json:"limit,omitempty"` // the newest so many; DefaultLimit when zero
 }
@@ -42,6 +43,7 @@ func (f Filter) Matches(e *core.Event) bool {
 		(f.Datastore == uuid.Nil || f.Datastore == e.Datastore) &&
 		(f.VM == uuid.Nil || f.VM == e.VM) &&
 		(f.Kind == "" || f.Kind == e.Kind) &&
+		(f.Severity == "" || e.Severity.AtLeast(f.Severity)) &&
 		(f.Since.IsZero() || !e.Wall.Before(f.Since))
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,7 @@ type eventOptions struct {
 	follow              bool
 	vm, host, datastore string
 	kind, since         string
+	severity            string
 	limit               int
 	evidence, cluster   bool
 }
@@ -35,6 +37,7 @@ journals of all hosts that answer are shown together, in the order of the hosts'
 		Example: `  storebeat events --since 1h
   storebeat events --cluster --host alpha
   storebeat events --vm web --evidence
+  storebeat events --cluster --severity warning
   storebeat events --follow -o json`,
 		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.events(cmd.Context(), o) },
@@ -44,7 +47,8 @@ journals of all hosts that answer are shown together, in the order of the hosts'
 	f.StringVar(&o.vm, "vm", "", "only those about this machine (`name` or UUID)")
 	f.StringVar(&o.host, "host", "", "only those about this host (`name`)")
 	f.StringVar(&o.datastore, "datastore", "", "only those about this datastore (`name`)")
-	f.StringVar(&o.kind, "kind", "", "only those of this `kind`, such as term-closed")
+	f.StringVar(&o.kind, "kind", "", "only those of this `kind`, such as term-closed; `storebeat explain event` lists all")
+	f.StringVar(&o.severity, "severity", "", "only those of this `severity` or more: info, notice, warning, error")
 	f.StringVar(&o.since, "since", "", "only those since a `time`: 10m, 15:04, 2006-01-02, 2006-01-02T15:04:05Z")
 	f.IntVarP(&o.limit, "limit", "n", 50, fmt.Sprintf("at most so many, at most %d", journal.MaxLimit))
 	f.BoolVarP(&o.cluster, "cluster", "a", false, "the journals of all hosts that answer")
@@ -52,6 +56,8 @@ journals of all hosts that answer are shown together, in the order of the hosts'
 	f.BoolVarP(&o.evidence, "evidence", "e", false, "also the evidence behind each entry")
 	_ = cmd.RegisterFlagCompletionFunc("vm", a.completing(func(n names) []string { return n.machines }))
 	_ = cmd.RegisterFlagCompletionFunc("host", a.completing(func(n names) []string { return n.hosts }))
+	_ = cmd.RegisterFlagCompletionFunc("kind", completeKinds)
+	_ = cmd.RegisterFlagCompletionFunc("severity", cobra.FixedCompletions(severityNames(), cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("datastore", a.completing(func(n names) []string { return n.datastores }))
 	return cmd
 }
@@ -89,7 +95,15 @@ func (a *app) events(ctx context.Context, o eventOptions) error {
 
 // filter takes over what needs nobody to ask.
 func (o eventOptions) filter(now time.Time) (f journal.Filter, err error) {
-	f.Kind, f.Limit = core.Kind(o.kind), o.limit
+	f.Kind, f.Severity, f.Limit = core.Kind(o.kind), core.Severity(o.severity), o.limit
+	if o.kind != "" {
+		if _, err := findKind(o.kind); err != nil {
+			return f, err
+		}
+	}
+	if o.severity != "" && !slices.Contains(core.Severities, f.Severity) {
+		return f, fail(exitUsage, "--severity %q: there are %s", o.severity, strings.Join(severityNames(), ", "))
+	}
 	if o.limit < 1 || o.limit > journal.MaxLimit {
 		return f, fail(exitUsage, "--limit %d: give it from 1 to %d", o.limit, journal.MaxLimit)
 	}
@@ -208,7 +222,7 @@ func (a *app) showEvent(v cluster, evidence, by bool) func(journal.Entry) error 
 		if by {
 			who = fmt.Sprintf("%-10s  ", v.hostName(e.By))
 		}
-		_, err := fmt.Fprintf(a.out, "%s  %s%-20s  %s%s\n", e.Wall.Local().Format("2006-01-02 15:04:05.000"), who, e.Kind, e.Text, v.about(&e.Event))
+		_, err := fmt.Fprintf(a.out, "%s  %s%-7s  %-20s  %s%s\n", e.Wall.Local().Format("2006-01-02 15:04:05.000"), who, e.Severity, e.Kind, e.Text, v.about(&e.Event))
 		if evidence {
 			for _, line := range e.Evidence {
 				_, err = fmt.Fprintf(a.out, "%25s· %s\n", "", line)

@@ -20,10 +20,12 @@ func newExplain(a *app) *cobra.Command {
 		explainCommand(a, "host", "Explain the state of a host", one(a.completing(func(n names) []string { return n.hosts })), &limit, a.explainHost),
 		explainCommand(a, "vm", "Explain where a machine is, or why it does not run", one(a.completeMachines), &limit, a.explainMachine),
 		explainCommand(a, "datastore", "Explain what can be done on a datastore, and why not", one(a.completing(func(n names) []string { return n.datastores })), &limit, a.explainDatastore),
+		newExplainEvent(a),
 	)
 	explain.Long = `Explains the present state of a host, a machine or a datastore: the rule behind it (the
 numbers are those of docs/safety.md), the evidence with its times, what is not done and
-why, and what the journals of all hosts that answer say about how it came to that.`
+why, and what the journals of all hosts that answer say about how it came to that.
+Or says what a kind of event means.`
 	explain.PersistentFlags().IntVarP(&limit, "limit", "n", 15, "at most so many `entries` of the journal")
 	return explain
 }

@@ -2,10 +2,12 @@ package qemu
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -191,5 +193,28 @@ func (p places) said() string {
 		return ""
 	}
 	text = text[max(0, len(text)-maxOutput):]
-	return strings.ReplaceAll(strings.TrimSpace(string(text)), "\n", "; ")
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	for i, line := range lines {
+		lines[i] = briefly(line)
+	}
+	return strings.Join(lines, "; ")
+}
+
+var programName = regexp.MustCompile(`^\S*qemu\S*: `)
+
+// briefly takes out of a line of QEMU's what its reader knows: the program's
+// name, and the whole text of a disk's option, in whose place the disk's node
+// name stays.
+func briefly(line string) string {
+	line = programName.ReplaceAllString(line, "")
+	option, ok := strings.CutPrefix(line, "-blockdev ")
+	if !ok {
+		return line
+	}
+	decoder := json.NewDecoder(strings.NewReader(option))
+	var node blockNode
+	if err := decoder.Decode(&node); err != nil {
+		return line
+	}
+	return node.NodeName + option[decoder.InputOffset():]
 }

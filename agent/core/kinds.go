@@ -1,0 +1,155 @@
+package core
+
+import (
+	"slices"
+
+	"storebeat/partition"
+)
+
+// Kind names what happened, in a form that stays the same from version to
+// version. A kind is never renamed, and a name that is no longer used is never
+// given to something else: people's alerts hang on them.
+type Kind string
+
+// Severity says how much an event matters to an operator.
+type Severity string
+
+// The severities, from the least to the most.
+const (
+	// Info is the ordinary course of things.
+	Info Severity = "info"
+	// Notice is a change that an operator may want to know of, and that is as it should be.
+	Notice Severity = "notice"
+	// Warning is something out of order that is being dealt with, or that has not hurt yet.
+	Warning Severity = "warning"
+	// Error means that something was lost, or stays lost until somebody acts.
+	Error Severity = "error"
+)
+
+// Severities lists all, from the least to the most.
+var Severities = []Severity{Info, Notice, Warning, Error}
+
+// AtLeast reports whether s matters as much as other or more.
+func (s Severity) AtLeast(other Severity) bool {
+	return slices.Index(Severities, s) >= slices.Index(Severities, other)
+}
+
+// About is what there is to know about a kind of event.
+type About struct {
+	Kind     Kind     `json:"kind"`
+	Severity Severity `json:"severity"`
+	// Shared says that several hosts may record one and the same incident: each
+	// that judges another host, or takes part in an election.
+	Shared  bool   `json:"shared"`
+	Meaning string `json:"meaning"`
+	Remedy  string `json:"remedy"` // "" when there is nothing to do
+}
+
+// Chapter holds the kinds that concern one thing.
+type Chapter struct {
+	Title string
+	Kinds []About
+}
+
+// Chapters returns all kinds of events, by what they concern.
+func Chapters() []Chapter { return chapters }
+
+// Kinds returns all kinds of events, in the order of docs/events.md.
+func Kinds() (all []About) {
+	for _, chapter := range chapters {
+		all = append(all, chapter.Kinds...)
+	}
+	return all
+}
+
+// AboutKind looks a kind up.
+func AboutKind(k Kind) (About, bool) {
+	for _, chapter := range chapters {
+		for _, a := range chapter.Kinds {
+			if a.Kind == k {
+				return a, true
+			}
+		}
+	}
+	return About{}, false
+}
+
+// severityOf returns how much a kind matters. One that is not in the table, of
+// another version say, is better looked at.
+func severityOf(k Kind) Severity {
+	if a, ok := AboutKind(k); ok {
+		return a.Severity
+	}
+	return Warning
+}
+
+// hostKind is the kind of a verdict on a host.
+func hostKind(s partition.State) Kind { return Kind("host-" + s.String()) }
+
+// userKind is the kind of a user's wish.
+func userKind(v Verb) Kind { return Kind("user-" + string(v)) }
+
+// chapters are the one list of all events. Whoever journals a new kind adds its row;
+// a test finds those that lack one, and docs/events.md is written from it.
+var chapters = []Chapter{
+	{"Other hosts", []About{
+		{"host-live", Notice, true, "Another host is heard on the network.", ""},
+		{"host-maintenance", Notice, true, "Another host is heard, and is in maintenance by its own word: it gets no new machines.", "End the maintenance when the work is done."},
+		{"host-storage-lost", Warning, true, "Another host is heard, and has lost one datastore or more. Its machines there are frozen once their lease has run out.", "Look after that host's path to the datastore; `storebeat explain host NAME` names it."},
+		{"host-isolated", Warning, true, "Another host is not heard; on the datastores it is alive and holds itself for isolated. What it does with its machines stands in their policy.", "Look after that host's network."},
+		{"host-partitioned", Warning, true, "Another host is not heard and is alive on the datastores: the network between the hosts is broken. Its machines go on running there.", "Look after the network between the hosts."},
+		{"host-unreachable", Warning, true, "Another host is neither heard nor seen alive on the datastores, for too short a time for a verdict.", "Nothing yet: a verdict follows within the takeover time."},
+		{"host-agent-down", Error, true, "Another host is silent on the network and on every heartbeat datastore, and answers pings; or its agent left in good order. Its machines are frozen and are taken over.", "Start the agent there (`systemctl start storebeat`), and read its log."},
+		{"host-dead", Error, true, "Another host is silent everywhere. Its machines are taken over.", "Repair the host. When it is back it joins again by itself."},
+		{"host-undetermined", Warning, true, "Another host is not heard, and something that must be read for a verdict can't be read. Nothing of it is taken over, because \"could not read\" is no proof of silence.", "Look after what can't be read; `storebeat explain host NAME` names it."},
+	}},
+	{"Master and isolation", []About{
+		{"election", Notice, true, "The master has changed: this host is master now, or follows another.", ""},
+		{"no-master", Warning, true, "This host has lost its master and stands for election. Machines go on running; none is restarted until there is a master.", "If it lasts for longer than a few seconds, look after the network between the hosts."},
+		{"isolated", Error, false, "This host hears no other one and reaches no isolation address. It does with each machine what the machine's policy says.", "Look after this host's network."},
+		{"isolation-ended", Notice, false, "This host is no longer isolated.", ""},
+	}},
+	{"Datastores", []About{
+		{"datastore-available", Notice, false, "A datastore can be used by this host.", ""},
+		{"datastore-unavailable", Error, false, "A datastore can't be used by this host. Its machines there are frozen once their lease has run out.", "Mount it again, or mend what the text names; `storebeat datastore check PATH` tries it out."},
+		{"datastore-failing", Error, false, "Heartbeats of this host on a datastore fail. Unless its peers vouch for it there, its machines on it are frozen when the lease runs out.", "Look after this host's path to the datastore; the evidence holds the error."},
+		{"datastore-slow", Warning, false, "A heartbeat on a datastore has not returned in time. It is told while it is slow.", "If it comes often, look after the storage, or choose a calmer timing profile."},
+		{"datastore-recovered", Notice, false, "Heartbeats on a datastore succeed again, and in time.", ""},
+		{"datastore-distrusted", Error, false, "A datastore is not what it was: another one, an older state of it, or one that another cluster or computer writes to. Nothing on it is claimed, closed or taken as proof.", "Find out what happened to it (restored from a backup, replaced, mounted from elsewhere) before anything else. Once it is right again, restart the agents."},
+		{"slot-foreign", Warning, false, "This host's slot on a datastore was written by another computer, or is damaged. It is watched for the takeover time first, in case that computer still runs.", "If a computer was replaced under its old host id, nothing. If two computers have the same id, give one of them its own."},
+		{"heartbeat-datastore", Info, false, "This host begins or stops writing its heartbeats on a datastore.", ""},
+	}},
+	{"Terms, leases and the guard", []About{
+		{"term-won", Notice, false, "This host has won its next term on a datastore: it may run machines there.", ""},
+		{"term-taken-over", Info, false, "The restarted agent goes on under its forerunner's term; no machine has noticed.", ""},
+		{"term-closed", Error, false, "Another host's term on a datastore was closed: it has lost its machines there, and they are started elsewhere.", "Look after the host that lost them; `storebeat explain host NAME` has the evidence."},
+		{"claim-too-slow", Warning, false, "A claim of a term took longer than its lease, and so proves nothing. It is tried again.", "Look after the storage: a claim is a handful of small operations."},
+		{"lease-lapsed", Error, false, "This host's proof of life on a datastore has run out. Its machines there stand still until it wins its next term.", "Look after this host's path to the datastore; the evidence says what was missing."},
+		{"machines-frozen", Warning, false, "The guard has seen every machine of this host on a datastore frozen.", ""},
+		{"guard-gone", Error, false, "This host's guard is gone. All machines are frozen and a new guard is started.", "Read the log to see why it ended; it should never happen."},
+		{"guard-back", Notice, false, "A new guard holds every machine frozen; they go on under this host's next terms.", ""},
+	}},
+	{"Machines", []About{
+		{"start-ordered", Notice, false, "The master has ordered a host to start a machine.", ""},
+		{"generation-won", Info, false, "This host has won the right to run a machine.", ""},
+		{"machine-started", Notice, false, "A machine runs on this host.", ""},
+		{"machine-thawed", Notice, false, "A machine that was frozen goes on, where it had stopped.", ""},
+		{"machine-adopted", Info, false, "The restarted agent found a machine running and goes on with it.", ""},
+		{"machine-reclaimed", Notice, false, "Nobody had taken a machine that was frozen here: it goes on here under a new generation.", ""},
+		{"machine-stopping", Notice, false, "A machine is being stopped; the text says why.", ""},
+		{"machine-released", Notice, false, "This host has given a machine up; whoever wins its next generation may start it, if it is to run.", ""},
+		{"machine-held", Error, false, "A machine has failed so often that it is not started again by itself.", "Find out why it fails (`storebeat explain vm NAME`), then let it go with `storebeat vm start NAME`."},
+		{"machine-crashed", Warning, false, "A machine ended that nobody had asked to end. It is started again, here or elsewhere, as its policy says.", "Read the evidence and the machine's own log."},
+		{"guest-shut-down", Notice, false, "A guest switched itself off, and its policy is to leave it off.", "`storebeat vm start NAME` starts it again."},
+		{"start-refused", Warning, false, "The start of a machine was refused for now, mostly because a lost host's image lock has not run out. It is tried again until it succeeds.", "If it lasts for minutes, find out who holds the lock on its disks."},
+		{"start-failed", Error, false, "A machine could not be started on this host. Its policy decides whether it is tried here again, elsewhere, or held.", "Read the evidence: it holds the driver's error."},
+		{"machine-putting-down", Warning, false, "A machine runs elsewhere by now. Its frozen former instance here is ended once its writes have returned.", ""},
+		{"machine-put-down", Notice, false, "The former instance of a machine is gone.", ""},
+	}},
+	{"What users asked for", []About{
+		{"user-protect", Notice, false, "A user has put a machine under protection, or changed how.", ""},
+		{"user-unprotect", Notice, false, "A user has taken a machine out of protection.", ""},
+		{"user-start", Notice, false, "A user wants a machine to run.", ""},
+		{"user-stop", Notice, false, "A user wants a machine to be off.", ""},
+	}},
+}
