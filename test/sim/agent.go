@@ -68,10 +68,10 @@ func (a *agent) begin() {
 	cfg := core.Config{Cluster: w.cluster, Self: a.self, Timing: w.setup.Timing, Heartbeats: datastorehb.DefaultRankOptions(), Isolation: w.isolation(), Parallel: 4}
 	for i := range w.setup.Hosts - h.unaware {
 		id := datastorehb.HostID(i + 1)
-		cfg.Hosts = append(cfg.Hosts, core.Member{ID: id, Name: fmt.Sprintf("h%d", id), Address: fmt.Sprintf("10.0.0.%d", id)})
+		cfg.Hosts = append(cfg.Hosts, core.Member{ID: id, Name: w.hosts[i].name, Address: fmt.Sprintf("10.0.0.%d", id)})
 	}
 	for _, s := range w.stores {
-		cfg.Datastores = append(cfg.Datastores, core.Datastore{ID: s.id, Name: s.name()})
+		cfg.Datastores = append(cfg.Datastores, core.Datastore{ID: s.id, Name: s.name(), Preferred: s.spec.Preferred, Excluded: s.spec.Excluded})
 	}
 	for _, l := range h.guard.keeper.Inventory(h.now()).Leases {
 		if l.Valid {
@@ -89,7 +89,7 @@ func (a *agent) begin() {
 		cfg.Found = append(cfg.Found, core.FoundMachine{VM: p.vm, Generation: p.generation, Datastore: p.home.id, Frozen: p.state == frozen})
 	}
 	a.core = core.New(cfg, h.now())
-	a.observe(core.MemoryState{Total: 64 << 30})
+	a.observe(core.MemoryState{Total: h.memory})
 	for _, s := range w.stores {
 		a.open(s)
 	}
@@ -108,7 +108,7 @@ func (a *agent) open(s *store) {
 		if err == "" && replaced {
 			o.Available, o.Replaced, o.Why = false, true, "another datastore is mounted there"
 		}
-		o.Device = core.Device{FSType: "nfs4", Identity: datastorehb.NewDeviceIdentity("server-" + s.name())}
+		o.Device = s.device()
 		a.opened[s.index] = err == ""
 		a.observe(o)
 		if err != "" {

@@ -144,7 +144,7 @@ func (a *agent) writeSlot(e core.WriteSlot) {
 }
 
 func (a *agent) identity(s *store) datastorehb.Identity {
-	return datastorehb.Identity{Version: 1, Level: 1, Cluster: a.h.w.cluster, Datastore: s.id, Name: s.name(), Capacity: capacity}
+	return datastorehb.Identity{Version: 1, Level: 1, Cluster: a.h.w.cluster, Datastore: s.id, Name: s.name(), Capacity: a.h.w.capacity()}
 }
 
 // readRegion reads the slots at two instants: a read of several slots is no snapshot.
@@ -152,7 +152,7 @@ func (a *agent) readRegion(e core.ReadRegion) {
 	s := a.h.w.storeOf(e.Datastore)
 	hosts := e.Hosts
 	if hosts == nil {
-		for h := range capacity {
+		for h := range a.h.w.capacity() {
 			hosts = append(hosts, datastorehb.HostID(h+1))
 		}
 	}
@@ -176,8 +176,7 @@ func (a *agent) checkIdentity(e core.CheckIdentity) {
 	s := a.h.w.storeOf(e.Datastore)
 	var found uuid.UUID
 	a.issue(e.Datastore, "identity", operation{what: "identity", effect: func() { found = s.identity }}, func(span core.Span) {
-		o := core.DatastoreState{Datastore: s.id, Available: span.Err == "", Why: span.Err,
-			Device: core.Device{FSType: "nfs4", Identity: datastorehb.NewDeviceIdentity("server-" + s.name())}}
+		o := core.DatastoreState{Datastore: s.id, Available: span.Err == "", Why: span.Err, Device: s.device()}
 		if span.Err == "" && found != s.id {
 			o.Available, o.Replaced, o.Why = false, true, "another datastore is mounted there"
 		}

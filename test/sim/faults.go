@@ -87,7 +87,7 @@ func (w *World) join() {
 		clear(w.network.links[i])
 	}
 	for _, h := range w.hosts {
-		h.reachable = true
+		h.reachable, h.deaf = true, nil
 	}
 }
 

@@ -28,6 +28,8 @@ type host struct {
 	agent     *agent
 	paths     []*path
 	reachable bool          // an isolation address answers it
+	deaf      []string      // isolation addresses that don't
+	memory    uint64        // that machines may use
 	slowStart time.Duration // added to every start of a machine
 	badStart  bool          // machines can't be started
 	hesitant  float64       // part of the effects before which the agent pauses

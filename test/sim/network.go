@@ -79,7 +79,7 @@ func (h *host) send(e core.Send) {
 func (a *agent) ping(e core.Ping) {
 	answered := a.at(func() { a.observe(core.PingAnswered(e)) })
 	if e.Host == 0 {
-		if a.h.reachable {
+		if a.h.reachable && !slices.Contains(a.h.deaf, e.Address) {
 			a.h.w.after(a.h.w.latency(), answered)
 		}
 		return

@@ -8,6 +8,7 @@ import (
 
 // path is one host's way to one datastore.
 type path struct {
+	absent   bool                    // this host does not access the datastore, ever
 	hung     bool                    // operations wait until it heals
 	hungAt   time.Duration           // since when
 	broken   bool                    // operations fail at once
@@ -91,6 +92,9 @@ func (h *host) land(s *store, o *operation, f fate, alive func() bool, answer fu
 			h.landLate(s, o, f)
 		}
 		answer("timed out")
+		return
+	case p.absent:
+		answer("no such file or directory: " + s.name() + " is not mounted here")
 		return
 	case p.broken:
 		answer("input/output error: no path to " + s.name())

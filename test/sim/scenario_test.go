@@ -470,7 +470,7 @@ func TestDatastoreReplacedOrRolledBack(t *testing.T) {
 		c.Run(20 * time.Second)
 		m := c.mark()
 		if how == "replaced" {
-			s.contents, s.identity = emptyContents(), c.uuid()
+			s.contents, s.identity = c.emptyContents(), c.uuid()
 		} else {
 			s.contents = old
 		}

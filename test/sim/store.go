@@ -1,7 +1,7 @@
 package sim
 
 import (
-	"fmt"
+	"cmp"
 	"slices"
 	"time"
 
@@ -10,14 +10,13 @@ import (
 	"storebeat/agent/core"
 	"storebeat/datastorehb"
 	"storebeat/poweron"
+	"storebeat/test/sim/scenario"
 )
-
-// capacity is how many slots a datastore has.
-const capacity = 8
 
 // store is a datastore: what would be bytes on a disk.
 type store struct {
 	w        *World
+	spec     scenario.DatastoreSpec
 	index    int
 	id       uuid.UUID
 	identity uuid.UUID // what is written on it: another one once it was replaced
@@ -27,12 +26,12 @@ type store struct {
 
 // contents is what a snapshot holds.
 type contents struct {
-	slots   [capacity + 1]datastorehb.SlotReading
-	terms   [capacity + 1][]termRecord // by number, the first is 1
+	slots   []datastorehb.SlotReading // by host
+	terms   [][]termRecord            // by host and number, the first is 1
 	gens    map[uuid.UUID][]genRecord
 	entries map[uuid.UUID][]entryRecord
-	lists   [capacity + 1]poweron.List
-	listed  [capacity + 1]bool
+	lists   []poweron.List // by host
+	listed  []bool
 }
 
 type termRecord struct {
@@ -53,13 +52,18 @@ type entryRecord struct {
 }
 
 func newStore(w *World, index int) *store {
-	s := &store{w: w, index: index, id: uuid.UUID{0: 0xd5, 15: byte(index + 1)}}
+	s := &store{w: w, index: index, spec: w.setup.DatastoreSpecs[index], id: uuid.UUID{0: 0xd5, 15: byte(index + 1)}}
 	s.identity = s.id
-	s.contents = emptyContents()
+	s.contents = w.emptyContents()
 	return s
 }
 
-func emptyContents() (c contents) {
+// capacity is how many slots a datastore has.
+func (w *World) capacity() int { return max(8, len(w.setup.HostSpecs)) }
+
+func (w *World) emptyContents() (c contents) {
+	n := w.capacity() + 1
+	c.slots, c.terms, c.lists, c.listed = make([]datastorehb.SlotReading, n), make([][]termRecord, n), make([]poweron.List, n), make([]bool, n)
 	for i := range c.slots {
 		c.slots[i] = datastorehb.SlotReading{Host: datastorehb.HostID(i), State: datastorehb.Absent}
 	}
@@ -71,6 +75,7 @@ func emptyContents() (c contents) {
 func (s *store) snapshot() contents {
 	c := s.contents
 	c.gens, c.entries = map[uuid.UUID][]genRecord{}, map[uuid.UUID][]entryRecord{}
+	c.slots, c.terms, c.lists, c.listed = slices.Clone(c.slots), slices.Clone(c.terms), slices.Clone(c.lists), slices.Clone(c.listed)
 	for i := range c.terms {
 		c.terms[i] = slices.Clone(c.terms[i])
 	}
@@ -83,7 +88,12 @@ func (s *store) snapshot() contents {
 	return c
 }
 
-func (s *store) name() string { return fmt.Sprintf("ds%d", s.index+1) }
+func (s *store) name() string { return s.spec.Name }
+
+// device says what lies under the datastore: a server of its own unless it is declared otherwise.
+func (s *store) device() core.Device {
+	return core.Device{FSType: cmp.Or(s.spec.Type, "nfs4"), Identity: datastorehb.NewDeviceIdentity("server-" + cmp.Or(s.spec.Device, s.name()))}
+}
 
 func (s *store) machineState(vm uuid.UUID, generation bool) (m core.MachineState) {
 	m.EntryState = datastorehb.Absent

@@ -1,8 +1,6 @@
 package sim
 
 import (
-	"fmt"
-
 	"github.com/google/uuid"
 
 	"storebeat/agent/core"
@@ -11,7 +9,12 @@ import (
 
 // entryOf returns the entry of a machine, as a user would write it.
 func (w *World) entryOf(vm uuid.UUID) poweron.Entry {
-	return poweron.Entry{VM: vm, Name: w.nameOf(vm), Desired: poweron.Running, Policy: w.setup.Policy, Driver: "sim", Definition: []byte("x"), Memory: 1 << 30}
+	s := w.specOf(vm)
+	e := poweron.Entry{VM: vm, Name: s.Name, Desired: poweron.Running, Policy: s.Policy, Driver: "sim", Definition: []byte("x"), Memory: s.Memory}
+	if s.Stopped {
+		e.Desired = poweron.Stopped
+	}
+	return e
 }
 
 // command gives a user's command to a host's agent.
@@ -39,9 +42,14 @@ func (w *World) reply(h *host, r core.Reply) {
 
 // protect puts machine i, counted from 1, on the protected list of datastore home.
 func (w *World) protect(by *host, i int, home *store) uint64 {
-	return w.command(by, core.Command{Verb: core.Protect, Datastore: home.id, VM: fmt.Sprintf("vm%d", i), Entry: w.entryOf(w.vms[i-1])})
+	return w.command(by, core.Command{Verb: core.Protect, Datastore: home.id, VM: w.nameOf(w.vms[i-1]), Entry: w.entryOf(w.vms[i-1])})
 }
 
+// ask gives a user's command about machine i, counted from 1, which need not exist.
 func (w *World) ask(by *host, verb core.Verb, i int) uint64 {
-	return w.command(by, core.Command{Verb: verb, VM: fmt.Sprintf("vm%d", i)})
+	name := "no-such-machine"
+	if i <= len(w.vms) {
+		name = w.nameOf(w.vms[i-1])
+	}
+	return w.command(by, core.Command{Verb: verb, VM: name})
 }

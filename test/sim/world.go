@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -11,6 +12,7 @@ import (
 	"storebeat/datastorehb"
 	"storebeat/partition"
 	"storebeat/poweron"
+	"storebeat/test/sim/scenario"
 )
 
 // Setup is the cluster to be simulated.
@@ -27,6 +29,35 @@ type Setup struct {
 	StartTime  time.Duration // how long a machine takes to be there, frozen
 	MailTime   time.Duration // how long a message from agent to guard takes
 	Quiet      bool          // keep no trace
+
+	// What a scenario declares, in place of the numbers above.
+	HostSpecs      []scenario.HostSpec
+	DatastoreSpecs []scenario.DatastoreSpec
+	MachineSpecs   []scenario.MachineSpec
+}
+
+// describe fills in what stands for hosts, datastores and machines that are only counted.
+func (s *Setup) describe() {
+	var homes []string
+	for i := range s.Datastores {
+		homes = append(homes, fmt.Sprintf("ds%d", i+1))
+	}
+	if s.DatastoreSpecs == nil {
+		for _, name := range homes {
+			s.DatastoreSpecs = append(s.DatastoreSpecs, scenario.DatastoreSpec{Name: name})
+		}
+	}
+	if s.HostSpecs == nil {
+		for i := range s.Hosts {
+			s.HostSpecs = append(s.HostSpecs, scenario.HostSpec{Name: fmt.Sprintf("h%d", i+1), Memory: 64 << 30, Datastores: homes})
+		}
+	}
+	if s.MachineSpecs == nil {
+		for i := range s.Machines {
+			s.MachineSpecs = append(s.MachineSpecs, scenario.MachineSpec{Name: fmt.Sprintf("vm%d", i+1), Memory: 1 << 30, Policy: s.Policy})
+		}
+	}
+	s.Hosts, s.Datastores, s.Machines = len(s.HostSpecs), len(s.DatastoreSpecs), len(s.MachineSpecs)
 }
 
 // Default returns the profile "default" with three hosts, two datastores and six machines.
@@ -63,6 +94,7 @@ type World struct {
 
 // New returns a cluster whose hosts are all without power.
 func New(s Setup) *World {
+	s.describe()
 	w := &World{setup: s, rng: rand.New(rand.NewPCG(s.Seed, 0x5107)), cluster: uuid.UUID{0: 0xc1, 15: 1}, replies: map[uint64]string{}}
 	w.trace.off = s.Quiet
 	w.observer.init()
@@ -73,15 +105,21 @@ func New(s Setup) *World {
 		w.addHost(datastorehb.HostID(i + 1))
 	}
 	for i := range s.Machines {
-		w.vms = append(w.vms, uuid.UUID{0: 0xaa, 15: byte(i + 1)})
+		w.vms = append(w.vms, uuid.UUID{0: 0xaa, 14: byte((i + 1) >> 8), 15: byte(i + 1)})
 	}
 	return w
 }
 
+// addHost adds a computer with the id of a declared host. From the second on, it is
+// another one than that host.
 func (w *World) addHost(id datastorehb.HostID) *host {
-	h := &host{w: w, index: len(w.hosts), id: id, name: fmt.Sprintf("h%d", len(w.hosts)+1), machine: w.uuid(), reachable: true}
-	for range w.stores {
-		h.paths = append(h.paths, &path{})
+	spec := &w.setup.HostSpecs[id-1]
+	h := &host{w: w, index: len(w.hosts), id: id, name: spec.Name, machine: w.uuid(), reachable: true, memory: spec.Memory}
+	if h.index != int(id)-1 {
+		h.name += "-twin"
+	}
+	for _, s := range w.stores {
+		h.paths = append(h.paths, &path{absent: !slices.Contains(spec.Datastores, s.name())})
 	}
 	w.hosts = append(w.hosts, h)
 	w.network.grow(len(w.hosts))
@@ -145,7 +183,12 @@ func (w *World) uuid() (u uuid.UUID) {
 	return u
 }
 
-func (w *World) nameOf(vm uuid.UUID) string { return fmt.Sprintf("vm%d", vm[15]) }
+// specOf returns what is declared of a machine.
+func (w *World) specOf(vm uuid.UUID) *scenario.MachineSpec {
+	return &w.setup.MachineSpecs[int(vm[14])<<8+int(vm[15])-1]
+}
+
+func (w *World) nameOf(vm uuid.UUID) string { return w.specOf(vm).Name }
 
 func (w *World) isolation() partition.IsolationOptions {
 	return partition.IsolationOptions{Addresses: w.setup.Isolation}
