@@ -282,12 +282,13 @@ func (p *Peers) ReplyEcho(host datastorehb.HostID) Echo {
 
 func (s sender) echo() Echo { return Echo{Incarnation: s.incarnation, Sequence: s.sequence} }
 
-// LastPacket returns the newest fresh packet of a host.
-func (p *Peers) LastPacket(host datastorehb.HostID) (Packet, bool) {
+// LastPacket returns the newest fresh packet of a host, which stays valid until
+// the next call of Heard and must not be changed. It is not nil, and empty while there is none.
+func (p *Peers) LastPacket(host datastorehb.HostID) (*Packet, bool) {
 	if h := p.hosts[host]; h != nil {
-		return h.packet, h.heard
+		return &h.packet, h.heard
 	}
-	return Packet{}, false
+	return &Packet{}, false
 }
 
 // Network returns the network's part of the evidence about a host.

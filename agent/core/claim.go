@@ -130,7 +130,7 @@ func (f *footing) newestTerm(h, self datastorehb.HostID) (datastorehb.Term, bool
 	if h == self {
 		return f.own, f.phase != termUnknown && f.own.Number > 0
 	}
-	if w := f.watches[h]; w != nil {
+	if w := f.watches.of(h); w != nil {
 		return w.Term()
 	}
 	return datastorehb.Term{}, false

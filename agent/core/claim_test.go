@@ -14,8 +14,8 @@ func ordered(t *testing.T) *desk {
 	f := d.stand()
 	f.learn(guest, generation(3, 2, 4, writer(2)), d.at, true)
 	f.learn(guest, MachineState{EntryState: datastorehb.Valid, Entry: wanted, Revision: 1}, d.at, false)
-	f.watches[2] = &watch{host: 2}
-	f.watches[2].LearnTerm(datastorehb.Term{Host: 2, Number: 5, First: 5, Closed: true, Timing: timing}, d.at)
+	w, _ := f.watches.begin(2, 0)
+	w.LearnTerm(datastorehb.Term{Host: 2, Number: 5, First: 5, Closed: true, Timing: timing}, d.at)
 	d.out = nil
 	d.see(Received{From: 3, Message: Message{Kind: StartOrder, Datastore: home, VM: guest, Order: 1}})
 	return d

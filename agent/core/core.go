@@ -1,6 +1,7 @@
 package core
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"slices"
@@ -79,6 +80,7 @@ type Core struct {
 	footings []*footing // sorted by datastore UUID
 	machines []*machine // those this host runs, starts, stops or accounts for; sorted by VM
 	net      network
+	turns    []*machine // those that have their turn in this step
 	guardUp  bool
 	memory   uint64 // that machines may use here, in bytes
 	mastery  mastery
@@ -201,7 +203,8 @@ func (c *Core) act() {
 		c.advanceTerm(f)
 		c.prune(f)
 	}
-	for _, m := range slices.Clone(c.machines) {
+	c.turns = append(c.turns[:0], c.machines...) // some go away while they advance
+	for _, m := range c.turns {
 		c.advance(m)
 	}
 	c.lead()
@@ -261,4 +264,4 @@ func (c *Core) HostName(h datastorehb.HostID) string {
 
 func (c *Core) interval() time.Duration { return c.cfg.Timing.Interval }
 
-func compareUUID(a, b uuid.UUID) int { return slices.Compare(a[:], b[:]) }
+func compareUUID(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) }

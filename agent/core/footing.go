@@ -74,9 +74,7 @@ func (p termPhase) String() string {
 }
 
 func newFooting(d Datastore) *footing {
-	f := &footing{Datastore: d, why: "not opened yet", settled: true}
-	f.watches = map[datastorehb.HostID]*watch{}
-	return f
+	return &footing{Datastore: d, why: "not opened yet", settled: true}
 }
 
 // inherit takes over a lease whose deadline the guard kept. The term itself is

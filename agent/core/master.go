@@ -53,14 +53,15 @@ func (c *Core) lead() {
 		c.scan(f)
 	}
 	if !c.net.leading {
-		c.mastery.orders, c.mastery.waiting = map[uuid.UUID]*order{}, nil
+		clear(c.mastery.orders)
+		c.mastery.waiting = nil
 		return
 	}
 	for _, f := range c.footings {
 		if !f.usable() || !f.scanned {
 			continue
 		}
-		for _, w := range f.sortedWatches() {
+		for _, w := range f.watches {
 			c.consider(f, w)
 		}
 	}
@@ -124,10 +125,13 @@ func (c *Core) holdsMachines(f *footing, w *watch) bool {
 
 func (c *Core) onListRead(o ListRead) {
 	f := c.footing(o.Datastore)
-	if f == nil || f.watches[o.Host] == nil {
+	if f == nil {
 		return
 	}
-	w := f.watches[o.Host]
+	w := f.watches.of(o.Host)
+	if w == nil {
+		return
+	}
 	w.listBusy = false
 	if o.Err != "" || o.State != datastorehb.Valid {
 		return
@@ -157,7 +161,7 @@ func (c *Core) lookUpMissing(f *footing, list poweron.List) {
 
 // onClosed takes in the result of closing another host's term.
 func (c *Core) onClosed(f *footing, o TermClaimed) {
-	w := f.watches[o.Term.Host]
+	w := f.watches.of(o.Term.Host)
 	if w == nil {
 		return
 	}
@@ -177,6 +181,9 @@ func (c *Core) onClosed(f *footing, o TermClaimed) {
 // expireOrders gives up orders that were not answered in time, and those of
 // hosts that are not live any more.
 func (c *Core) expireOrders() {
+	if len(c.mastery.orders) == 0 {
+		return
+	}
 	for _, vm := range slices.SortedFunc(maps.Keys(c.mastery.orders), compareUUID) {
 		o := c.mastery.orders[vm]
 		if i := o.home.info(vm); o.won > 0 && (i != nil && i.Generation.Number >= o.won || c.due(o.ends)) {
@@ -309,11 +316,7 @@ func (c *Core) gaveUp(g *poweron.Generation) bool {
 
 // learnTermsOf has the terms read of a host that holds a generation but has no slot in sight.
 func (c *Core) learnTermsOf(f *footing, h datastorehb.HostID) {
-	w := f.watches[h]
-	if w == nil {
-		w = &watch{host: h, alive: c.now}
-		f.watches[h] = w
-	}
+	w, _ := f.watches.begin(h, c.now)
 	c.readTermsOf(f, w)
 }
 

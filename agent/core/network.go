@@ -25,7 +25,8 @@ type network struct {
 	nextVerdict datastorehb.Instant
 	election    *partition.Election
 	isolation   partition.Isolation
-	followed    bool // this host is master and somebody follows it
+	candidates  []partition.Candidate // heard at the last election, kept for its memory
+	followed    bool                  // this host is master and somebody follows it
 
 	master   datastorehb.HostID // that this host follows, itself included; 0 while there is none
 	leading  bool               // this host is a master

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -22,7 +23,7 @@ type reads struct {
 	nextRead  datastorehb.Instant
 	nextCheck datastorehb.Instant // of the datastore's identity
 	checking  bool
-	watches   map[datastorehb.HostID]*watch
+	watches   watches
 }
 
 // watch is what this host knows of another one through a datastore.
@@ -50,14 +51,29 @@ func (f *footing) failWatches(why string) {
 	}
 }
 
-// sortedWatches returns the watches in the order of their hosts.
-func (f *footing) sortedWatches() []*watch {
-	all := make([]*watch, 0, len(f.watches))
-	for _, w := range f.watches {
-		all = append(all, w)
+// watches are those of one datastore, in the order of their hosts.
+type watches []*watch
+
+func (ws watches) find(h datastorehb.HostID) (int, bool) {
+	return slices.BinarySearchFunc(ws, h, func(w *watch, h datastorehb.HostID) int { return cmp.Compare(w.host, h) })
+}
+
+// of returns the watch of a host, nil while there is none.
+func (ws watches) of(h datastorehb.HostID) *watch {
+	if at, ok := ws.find(h); ok {
+		return ws[at]
 	}
-	slices.SortFunc(all, func(a, b *watch) int { return int(a.host) - int(b.host) })
-	return all
+	return nil
+}
+
+// begin returns the watch of a host, which is a new one if there is none. alive
+// is when the host may have shown a sign of life that was not looked for.
+func (ws *watches) begin(h datastorehb.HostID, alive datastorehb.Instant) (w *watch, isNew bool) {
+	at, ok := ws.find(h)
+	if !ok {
+		*ws = slices.Insert(*ws, at, &watch{host: h, alive: alive})
+	}
+	return (*ws)[at], !ok
 }
 
 // readRegion reads heartbeat slots when it is time: all of them as a master,
@@ -147,11 +163,8 @@ func (c *Core) readFailed(f *footing, o RegionRead) {
 
 // observeSlot takes in one other host's slot. proofs is that of the whole region.
 func (c *Core) observeSlot(f *footing, s *datastorehb.SlotReading, o RegionRead, proofs []datastorehb.Proof) {
-	w := f.watches[s.Host]
-	if w == nil {
-		w = &watch{host: s.Host, alive: o.Returned}
-		f.watches[s.Host] = w
-	} else if w.slot.State != s.State || w.slot.Slot.Sequence != s.Slot.Sequence || w.slot.Slot.Incarnation != s.Slot.Incarnation {
+	w, isNew := f.watches.begin(s.Host, o.Returned)
+	if !isNew && (w.slot.State != s.State || w.slot.Slot.Sequence != s.Slot.Sequence || w.slot.Slot.Incarnation != s.Slot.Incarnation) {
 		w.alive = o.Returned
 	}
 	w.slot = *s
@@ -194,11 +207,7 @@ func (c *Core) onTermsRead(o TermsRead) {
 }
 
 func (c *Core) onOtherTermsRead(f *footing, o TermsRead) {
-	w := f.watches[o.Host]
-	if w == nil {
-		w = &watch{host: o.Host, alive: o.Returned}
-		f.watches[o.Host] = w
-	}
+	w, _ := f.watches.begin(o.Host, o.Returned)
 	w.busy = false
 	w.absent = o.Err == "" && o.State == datastorehb.Absent
 	if o.Err != "" || o.State != datastorehb.Valid && o.State != datastorehb.Absent {

@@ -47,15 +47,16 @@ func (c *Core) judge() {
 }
 
 func (c *Core) elect() {
-	var heard []partition.Candidate
-	for _, h := range c.members() {
-		if h == c.cfg.Self.Host || !c.net.peers.TwoWay(h, c.now, c.net.timing.MasterLost) {
+	heard := c.net.candidates[:0]
+	for _, m := range c.cfg.Hosts {
+		if m.ID == c.cfg.Self.Host || !c.net.peers.TwoWay(m.ID, c.now, c.net.timing.MasterLost) {
 			continue
 		}
-		if p, ok := c.net.peers.LastPacket(h); ok {
-			heard = append(heard, partition.CandidateOf(&p))
+		if p, ok := c.net.peers.LastPacket(m.ID); ok {
+			heard = append(heard, partition.CandidateOf(p))
 		}
 	}
+	c.net.candidates = heard
 	self := partition.Candidate{Host: c.cfg.Self.Host}
 	for _, f := range c.footings {
 		if c.accessible(f) {
@@ -110,9 +111,9 @@ func (c *Core) evidence(h datastorehb.HostID) partition.Evidence {
 	for _, f := range c.footings {
 		d := partition.DatastoreEvidence{Datastore: f.ID, Name: f.Name}
 		if heard {
-			d.Access = partition.AccessOf(&last, f.ID)
+			d.Access = partition.AccessOf(last, f.ID)
 		}
-		w := f.watches[h]
+		w := f.watches.of(h)
 		if w == nil {
 			w = &watch{}
 			if !f.usable() || f.readErr != "" {
@@ -200,7 +201,7 @@ func (c *Core) witnesses(f *footing) (all []partition.Witness) {
 	if !c.readable(f) {
 		return nil
 	}
-	for _, w := range f.sortedWatches() {
+	for _, w := range f.watches {
 		var d partition.DatastoreEvidence
 		w.trail.Fill(&d)
 		all = append(all, partition.Witness{Host: w.host, Master: w.slot.Slot.Flags&datastorehb.SlotMaster != 0,

@@ -152,7 +152,7 @@ func (c *Core) viewDatastore(f *footing, now datastorehb.Instant) DatastoreView 
 			v.Rank, v.Reasons = r.Rank, r.Reasons()
 		}
 	}
-	for _, w := range f.sortedWatches() {
+	for _, w := range f.watches {
 		t, _ := w.Term()
 		_, why := w.Closable(c.cfg.Timing.Takeover)
 		v.Hosts = append(v.Hosts, WatchView{Host: w.host, Name: c.HostName(w.host), Slot: w.slot.State.String(), Sequence: w.slot.Slot.Sequence,
@@ -234,7 +234,7 @@ func (c *Core) localState(m *machine) (string, datastorehb.HostID, string) {
 
 // remoteState is about a machine whose generation is not over.
 func (c *Core) remoteState(f *footing, i *info, g poweron.Generation, why string) (string, datastorehb.HostID, string) {
-	w := f.watches[g.Owner]
+	w := f.watches.of(g.Owner)
 	if w == nil || !w.listOK {
 		return "running", g.Owner, why
 	}

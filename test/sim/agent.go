@@ -23,8 +23,8 @@ type agent struct {
 	later     []func()
 	queues    map[queueKey]*queue
 	opened    []bool
-	busy      []int // operations under way, by datastore
-	wakes     int
+	busy      []int               // operations under way, by datastore
+	alarm     datastorehb.Instant // when the next tick is planned, 0 for never
 	headway   headway
 }
 
@@ -189,18 +189,37 @@ func (a *agent) observe(o core.Observation) {
 		return
 	}
 	effects := a.core.Step(a.h.now(), o)
-	a.wakes++
-	wakes := a.wakes
-	a.h.w.schedule.add(max(a.h.w.now, a.h.clock.when(a.core.Wake())), a.h.at(func() {
-		switch {
-		case a.wakes != wakes:
-		case a.paused:
-			a.overslept = true
-		default:
-			a.observe(core.Tick{})
+	a.planWake()
+	a.carryOutAll(effects)
+}
+
+// planWake makes sure of a tick when the core wants one. An alarm that is set for an
+// earlier instant does: it plans anew when it goes off.
+func (a *agent) planWake() {
+	wake := a.core.Wake()
+	if a.alarm != 0 && a.alarm <= wake {
+		return
+	}
+	a.alarm = wake
+	a.h.w.schedule.add(max(a.h.w.now, a.h.clock.when(wake)), a.h.at(func() {
+		if a.alarm == wake {
+			a.alarm = 0
+			a.awake()
 		}
 	}))
-	a.carryOutAll(effects)
+}
+
+// awake is what an alarm does.
+func (a *agent) awake() {
+	switch {
+	case !a.alive:
+	case a.core.Wake() > a.h.now():
+		a.planWake()
+	case a.paused:
+		a.overslept = true
+	default:
+		a.observe(core.Tick{})
+	}
 }
 
 // carryOutAll carries effects out in their order. The agent may be paused between any two.

@@ -256,7 +256,7 @@ func (w *World) PowerOn() {
 		h.ppm = int64(w.between(0, 19_900)) - 9_950
 		w.after(w.between(0, 2*time.Second), h.powerOn)
 	}
-	w.Run(15 * time.Second)
+	w.Run(8 * time.Second)
 	for i := range w.vms {
 		w.protect(w.hosts[i%len(w.hosts)], i+1, w.stores[i%len(w.stores)])
 		w.Run(50 * time.Millisecond)

@@ -24,21 +24,23 @@ const (
 	// calm is how long a cluster may take to come to rest once everything has healed.
 	calm = time.Minute
 	// dust is how long the clocks of those who agreed before may go on settling something.
-	dust = 15 * time.Second
+	dust = 10 * time.Second
+	// Faults rage for the shortest time at least, usually for as long again and half more, and seldom for the longest.
+	shortest, usual, longest = 15 * time.Second, 25 * time.Second, 5 * time.Minute
 )
 
 // stirring are the events that have no business in a healthy cluster at rest (I6).
 var stirring = []string{"lease-lapsed", "term-closed", "term-won", "machine-started", "machine-thawed", "machines-frozen", "election", "start-ordered"}
 
 // Find runs one random schedule from beginning to end: the cluster comes up, faults of
-// the kinds that the seed picks rage for half a minute to two, everything heals, and
-// nothing may be wrong after that.
+// the kinds that the seed picks rage for a while, everything heals, and nothing may be
+// wrong after that.
 func Find(s Setup) Finding {
 	w := New(s)
 	w.PowerOn()
-	w.Run(w.between(0, 20*time.Second))
+	w.Run(w.between(0, 10*time.Second))
 	x := NewChaos(w)
-	x.Rage(w.between(30*time.Second, 90*time.Second))
+	x.Rage(min(longest, shortest+time.Duration(w.rng.ExpFloat64()*float64(usual))))
 	w.Run(x.most)
 	w.heal()
 	wrong := w.rest()
@@ -56,7 +58,7 @@ func (w *World) rest() (wrong []string) {
 	}
 	w.Run(dust)
 	starts, before := fmt.Sprint(w.starts), maps.Clone(w.counts)
-	quiet := 25 * time.Second
+	quiet := 15 * time.Second
 	if w.chance(0.1) {
 		quiet = 70 * time.Second // over a minute, after which looks that come seldom come again
 	}

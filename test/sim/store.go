@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 	"time"
@@ -125,7 +126,7 @@ func (s *store) machinesOn() (vms []uuid.UUID) {
 	return vms
 }
 
-func compareUUID(a, b uuid.UUID) int { return slices.Compare(a[:], b[:]) }
+func compareUUID(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) }
 
 // create is the exclusive create of R2: it decides by the numbers that are there.
 func create(newest, number uint64) datastorehb.Outcome {
