@@ -38,7 +38,8 @@ type machine struct {
 	failures uint32
 	reason   poweron.ReleaseReason // why it is stopped or released
 	detail   string
-	master   datastorehb.HostID // who ordered the start, 0 when nobody did
+	mercy    datastorehb.Instant // until when a machine that is stopped may be let go, to shut itself down
+	master   datastorehb.HostID  // who ordered the start, 0 when nobody did
 	order    uint64
 	refused  bool // the start was refused, which is journalled once
 }
@@ -209,7 +210,7 @@ func (c *Core) advance(m *machine) {
 	case phaseRun:
 		c.tend(m)
 	case phaseStop:
-		if m.frozen && c.guardUp && c.mayRun(m) {
+		if m.frozen && c.guardUp && c.mayRun(m) && c.now < m.mercy {
 			c.askGuard(m) // a frozen guest can't shut itself down
 		}
 	case phaseRelease:
@@ -307,10 +308,13 @@ func (c *Core) running(m *machine) {
 // stop ends a running machine for a reason; it is released once it is gone.
 func (c *Core) stop(m *machine, why poweron.ReleaseReason, detail string, graceful bool) {
 	m.enter(phaseStop)
-	m.reason, m.detail = why, detail
+	m.reason, m.detail, m.mercy = why, detail, 0
 	e := StopMachine{VM: m.vm}
 	if graceful {
+		// Not to the end: from there on the shell looks at its I/O, and what it
+		// has frozen for that must stay so (R12).
 		e.Graceful = m.entry.Policy.StopTime
+		m.mercy = c.now.Add(e.Graceful - c.cfg.Timing.Freeze)
 	}
 	c.do(e)
 	c.journalMachine(m, "machine-stopping", "", fmt.Sprintf("%s is being stopped: %s", m.entry.Name, detail))

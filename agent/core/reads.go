@@ -273,7 +273,7 @@ func (c *Core) clear(f *footing, s *datastorehb.SlotReading, o RegionRead) {
 	}
 	ours := s.State == datastorehb.Absent || s.State == datastorehb.Valid && s.Slot.Machine == c.cfg.Self.Machine
 	if ours && !f.strange {
-		f.cleared, f.sequence = true, s.Slot.Sequence
+		f.cleared, f.sequence = true, max(f.sequence, s.Slot.Sequence)
 		return
 	}
 	now, ok := datastorehb.ProofOf(s.Host, o.Slots)
@@ -293,6 +293,6 @@ func (c *Core) clear(f *footing, s *datastorehb.SlotReading, o RegionRead) {
 		}
 		c.journal(Event{Kind: "slot-foreign", Datastore: f.ID, Rule: "R1", Text: fmt.Sprintf("host id %d on %s was used by another computer (or its slot is damaged): it is watched for %v first", c.cfg.Self.Host, f.Name, c.cfg.Timing.Takeover)})
 	case o.Issued.Sub(f.watched) >= max(c.cfg.Timing.Takeover, f.own.Timing.LeastTakeover()):
-		f.cleared, f.sequence = true, s.Slot.Sequence
+		f.cleared, f.sequence = true, max(f.sequence, s.Slot.Sequence)
 	}
 }

@@ -41,3 +41,26 @@ func TestStoppingGuestIsThawed(t *testing.T) {
 		t.Errorf("the machine is %v, frozen %t", m.phase, m.frozen)
 	}
 }
+
+// A machine that is powered off at once is frozen by the shell, which looks at its I/O
+// before the kill (R12). Nobody lets it go meanwhile: it may never have run.
+func TestPoweredOffMachineIsNotThawed(t *testing.T) {
+	d, f := inherit(t)
+	d.see(MachineRead{Span: d.span(), VM: guest, Purpose: ForThaw, Machine: generation(3, 1, 6, writer(1))})
+	m := d.machine(guest)
+	m.frozen = true
+	d.stop(m, 1, "stopped by the user before it ran", false)
+	d.out = nil
+	for range 4 {
+		d.wait(timing.Interval / 2)
+		for w, ok := find[WriteSlot](d); ok; w, ok = find[WriteSlot](d) {
+			d.see(SlotWritten{Span: d.span(), Sequence: w.Slot.Sequence})
+		}
+		if ask, ok := find[GuardLetGo](d); ok {
+			t.Fatalf("asked for %v", ask.VMs)
+		}
+	}
+	if !f.held(d.now) || m.phase != phaseStop {
+		t.Errorf("the test missed: held %t, the machine is %v", f.held(d.now), m.phase)
+	}
+}

@@ -25,6 +25,8 @@ type agent struct {
 	opened    []bool
 	busy      []int               // operations under way, by datastore
 	alarm     datastorehb.Instant // when the next tick is planned, 0 for never
+	slots     []slotWriter
+	ready     []int // prepared files, by datastore
 	headway   headway
 }
 
@@ -42,6 +44,7 @@ func (h *host) startAgent() {
 	}
 	w := h.w
 	a := &agent{h: h, alive: true, queues: map[queueKey]*queue{}, opened: make([]bool, len(w.stores)), busy: make([]int, len(w.stores)),
+		slots: make([]slotWriter, len(w.stores)), ready: make([]int, len(w.stores)),
 		self: datastorehb.Writer{Host: h.id, Machine: h.machine, Boot: h.boot, Incarnation: w.rng.Uint64() | 1}}
 	h.agent = a
 	w.note(h.name, "agent starts, incarnation %x", a.self.Incarnation)
@@ -109,7 +112,9 @@ func (a *agent) open(s *store) {
 			o.Available, o.Replaced, o.Why = false, true, "another datastore is mounted there"
 		}
 		o.Device = s.device()
-		a.opened[s.index] = err == ""
+		if a.opened[s.index] = err == ""; err == "" {
+			a.prepare(s)
+		}
 		a.observe(o)
 		if err != "" {
 			a.h.w.after(2*time.Second, a.at(func() { a.open(s) }))

@@ -97,6 +97,24 @@ var mischiefs = []mischief{
 		h.hesitant = 0.05 * x.w.rng.Float64()
 		return func() { h.hesitant = 0 }
 	}},
+	{"torn heartbeats", func(x *Chaos, h *host, s *store) func() {
+		h.paths[s.index].torn = x.w.rng.Float64()
+		return func() { x.w.mend(s, h) }
+	}},
+	{"half a slot", func(x *Chaos, h *host, s *store) func() { s.scratch(h.id, false); return nil }},
+	{"full", func(x *Chaos, _ *host, s *store) func() { s.fill(true); return func() { s.fill(false) } }},
+	{"echo", func(x *Chaos, h *host, _ *store) func() {
+		h.echo(true)
+		h.powerOff()
+		return func() { h.echo(false); h.powerOn() }
+	}},
+	{"exchanged", func(x *Chaos, h *host, _ *store) func() { h.exchange(); return h.powerOn }},
+	{"wall clock", func(x *Chaos, h *host, _ *store) func() {
+		h.jump(x.w.between(-1000*time.Hour, 1000*time.Hour))
+		return nil
+	}},
+	{"start hangs", func(x *Chaos, h *host, _ *store) func() { h.startHangs = true; return func() { h.startHangs = false } }},
+	{"stop hangs", func(x *Chaos, h *host, _ *store) func() { h.stopHangs = true; return func() { h.stopHangs = false } }},
 	{"torn slot", func(x *Chaos, h *host, s *store) func() { s.tear(h.id); return nil }},
 	{"crash", func(x *Chaos, h *host, _ *store) func() {
 		if len(h.processes) > 0 && !h.still {
@@ -162,6 +180,9 @@ func RandomSetup(seed uint64) Setup {
 	s.Machines = 1 + w.rng.IntN(6)
 	s.Policy.Isolation = []poweron.IsolationResponse{poweron.Leave, poweron.ShutDown, poweron.PowerOff}[w.rng.IntN(3)]
 	s.Policy.Limit = 100
+	if w.chance(0.5) {
+		s.Timing.Takeover = s.Timing.LeastTakeover()
+	}
 	if w.chance(0.5) {
 		s.FreezeTime = w.between(0, s.Timing.Freeze*9/10)
 	}

@@ -22,19 +22,29 @@
 // After the faults have healed the observer asks for
 // convergence: every machine that is wanted runs once, one master, nothing stuck.
 //
-// Fault budget: hosts lose power, and stand still as a whole and go on; agents
+// Fault budget: hosts lose power, stand still as a whole and go on, and are exchanged for
+// other computers with their host id; agents
 // are killed, paused, and hesitate between two effects; guards are killed; operations on a datastore hang,
 // are slow on either way, fail before or after they took effect, or take effect long after they
-// were reported as failed (claims; heartbeats, until the next one is issued), all
-// of a host's or those of one kind; datastores
-// are unavailable to one host or to all; packets are lost, late, doubled and cut in one
-// direction or both; machines crash; users start, stop, protect and unprotect. All of these
+// were reported as failed (claims; heartbeats, until the next one is issued) or after their
+// host has lost power (until it boots again), all
+// of a host's or those of one kind; heartbeats land in part, and slots are damaged, in the half that
+// nobody needs or in both; datastores
+// are full, and unavailable to one host or to all; packets are lost, late, doubled and cut in one
+// direction or both; something else answers pings to a dead host's address; machines crash;
+// their starts fail, and hang until they are given up; ends by force hang; users start, stop, protect and unprotect; wall clocks
+// jump, which nothing can depend on: the shell stamps the journal with them, and the core is told
+// of no time but its host's boot-time clock (R13). All of these
 // may come together and in any order, since the rules of docs/safety.md assume nothing
-// of the kind not to happen. Clocks differ by up to 2 %, which is R9's margin. Random schedules mix
+// of the kind not to happen. Clocks differ by up to 2 %, which is R9's margin, and half of the random
+// clusters have the shortest takeover time that R9 allows. Random schedules mix
 // single faults with plots, which follow the runs that break weaker rules.
 //
-// Outside the budget, as docs/safety.md says: a datastore that forgets a write
-// which it acknowledged (except in the tests of R14, which ask that it is noticed), a
+// Outside the budget of random schedules, as docs/safety.md says, but there for directed tests and
+// scenarios: a datastore that forgets a write which it acknowledged (a heartbeat, the newer half
+// of a slot), or that is replaced or restored: R14 asks that it is noticed. Two computers with one host id at the same time (R1).
+// A start that succeeds after it was reported as failed, which the contract of drivers excludes:
+// what it leaves is frozen, is no danger, and is ended by the next agent. Outside altogether: a
 // heartbeat that lands after a later one of the same run of the agent (R1: one write in flight), and
 // the time between the end of a host's standstill and its guard's first turn, which is zero here.
 //

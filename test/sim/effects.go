@@ -22,17 +22,24 @@ func (a *agent) carryOut(e core.Effect) {
 	case core.Ping:
 		a.ping(e)
 	case core.Journal:
-		a.h.w.note(a.h.name, "%s: %s %v", e.Event.Kind, e.Event.Text, e.Event.Evidence)
-		a.h.w.count(string(e.Event.Kind))
-		if e.Event.Kind == "datastore-distrusted" && !a.h.w.tampered {
-			a.h.w.fail("R14", "%s distrusts a datastore that is what it was: %v", a.h.name, e.Event.Evidence)
-		}
+		a.journal(e.Event)
 	case core.Reply:
 		a.h.w.reply(a.h, e)
 	default:
 		if !a.carryOutHere(e) {
 			a.carryOutOnDatastore(e)
 		}
+	}
+}
+
+// journal stamps an event, as the agent's shell does.
+func (a *agent) journal(e core.Event) {
+	h, w := a.h, a.h.w
+	e.Wall = h.wall()
+	w.count(string(e.Kind))
+	w.note(h.name, "%s %s: %s %v", e.Wall.Format("15:04:05"), e.Kind, e.Text, e.Evidence)
+	if e.Kind == "datastore-distrusted" && w.sound(w.storeOf(e.Datastore)) {
+		w.fail("R14", "%s distrusts a datastore that is what it was: %v", h.name, e.Evidence)
 	}
 }
 
@@ -137,10 +144,19 @@ func (a *agent) writeSlot(e core.WriteSlot) {
 	if _, err := datastorehb.EncodeSlot(a.h.w.buffer[:], a.identity(s), &slot, -1); err != nil {
 		a.h.w.fail("format", "%s: %v", a.h.name, err)
 	}
-	a.issue(e.Datastore, "heartbeat", operation{what: "slot", writes: true, effect: func() {
+	sw := &a.slots[s.index]
+	a.issue(e.Datastore, "heartbeat", operation{what: "slot", writes: true, refuse: func() string { return s.recall(sw, &slot) }, effect: func() {
 		a.h.w.seeSlot(s, &slot)
-		s.slots[slot.Host] = datastorehb.SlotReading{Host: slot.Host, State: datastorehb.Valid, Slot: slot}
-	}, stale: func() bool { return !a.alive || s.slots[slot.Host].Slot.Sequence >= slot.Sequence }}, func(span core.Span) { a.observe(core.SlotWritten{Span: span, Sequence: slot.Sequence}) })
+		s.write(sw, slot, false)
+	}, tear: func() {
+		a.h.w.note(a.h.name, "its heartbeat on %s is torn", s.name())
+		s.write(sw, slot, true)
+	}, stale: func() bool { return !a.alive || s.slots[slot.Host].Slot.Sequence >= slot.Sequence }}, func(span core.Span) {
+		if span.Err == "" {
+			sw.keep = sw.half
+		}
+		a.observe(core.SlotWritten{Span: span, Sequence: slot.Sequence})
+	})
 }
 
 func (a *agent) identity(s *store) datastorehb.Identity {
@@ -206,6 +222,7 @@ func (a *agent) claimTerm(e core.ClaimTerm) {
 	}
 	o := core.TermClaimed{Term: e.Term}
 	a.issue(e.Datastore, "terms", operation{what: fmt.Sprintf("claim of term %d of host %d", e.Term.Number, e.Term.Host), claims: true, outcome: &o.Outcome,
+		refuse: func() string { return a.spend(s, len(s.terms[e.Term.Host]) == 0) },
 		effect: func() { o.Outcome = a.claimed(s.claimTerm(e.Term, a.self)) }}, func(span core.Span) {
 		o := o // what lands late has no say in the reply
 		if o.Span = span; span.Err != "" {
@@ -232,6 +249,7 @@ func (a *agent) claimGeneration(e core.ClaimGeneration) {
 	}
 	o := core.GenerationClaimed{Generation: e.Generation}
 	a.issue(e.Datastore, machinePurpose(e.Generation.VM), operation{what: fmt.Sprintf("claim of generation %d of %s", e.Generation.Number, a.h.w.nameOf(e.Generation.VM)), claims: true, outcome: &o.Outcome,
+		refuse: func() string { return a.spend(s, len(s.gens[e.Generation.VM]) == 0) },
 		effect: func() { o.Outcome = a.claimed(s.claimGeneration(e.Generation, a.self)) }}, func(span core.Span) {
 		o := o
 		if o.Span = span; span.Err != "" {
@@ -246,6 +264,7 @@ func (a *agent) claimEntry(e core.ClaimEntry) {
 	o := core.EntryClaimed{Revision: e.Revision, Entry: e.Entry}
 	_, bad := poweron.EncodeEntry(e.Entry)
 	a.issue(e.Datastore, machinePurpose(e.Entry.VM), operation{what: "claim of entry", claims: true, outcome: &o.Outcome,
+		refuse: func() string { return a.spend(s, len(s.entries[e.Entry.VM]) == 0) },
 		effect: func() {
 			if bad == nil {
 				o.Outcome = a.claimed(s.claimEntry(e.Entry, e.Revision))
@@ -331,7 +350,7 @@ func (a *agent) publishList(e core.PublishList) {
 	if _, err := poweron.EncodeList(list); err != nil {
 		a.h.w.fail("format", "%s: %v", a.h.name, err)
 	}
-	a.issue(e.Datastore, "lists", operation{what: "power-on list", writes: true, effect: func() {
+	a.issue(e.Datastore, "lists", operation{what: "power-on list", writes: true, refuse: func() string { return s.needsSpace(list.Writer.Host) }, effect: func() {
 		s.lists[list.Writer.Host], s.listed[list.Writer.Host] = list, true
 	}}, func(span core.Span) {
 		a.observe(core.ListWritten{Span: span, Revision: list.Revision})
@@ -341,73 +360,4 @@ func (a *agent) publishList(e core.PublishList) {
 			}
 		}
 	})
-}
-
-// startMachine creates the process and registers it with the guard.
-func (a *agent) startMachine(e core.StartMachine) {
-	h, w := a.h, a.h.w
-	if old := h.process(e.VM); old != nil {
-		w.fail("I1", "%s is asked to start %s, which is there already", h.name, w.nameOf(e.VM))
-	}
-	if h.badStart {
-		a.soon(func() {
-			a.observe(core.MachineStarted{VM: e.VM, Generation: e.Generation, Err: "the hypervisor can't start it"})
-		})
-		return
-	}
-	p := h.bear(e)
-	w.after(w.setup.StartTime+w.between(0, w.setup.StartTime/4)+h.slowStart, a.at(func() {
-		if p.state == gone {
-			return
-		}
-		if h.guard != nil {
-			h.guard.register(p)
-		}
-		a.observe(core.MachineStarted{VM: e.VM, Generation: e.Generation})
-	}))
-}
-
-// stopMachine asks the guest to stop, and powers it off at the deadline. A
-// frozen guest does not hear it.
-func (a *agent) stopMachine(e core.StopMachine) {
-	h, w := a.h, a.h.w
-	p := h.process(e.VM)
-	if p == nil {
-		a.soon(func() { a.observe(core.MachineGone{VM: e.VM, Ending: core.EndedByUs, Detail: "it was not there"}) })
-		return
-	}
-	p.stopAt++
-	request := p.stopAt
-	w.after(e.Graceful, h.at(func() {
-		if p.stopAt == request {
-			p.end(core.EndedByUs, "powered off")
-		}
-	}))
-	if e.Graceful > 0 {
-		w.after(min(e.Graceful, w.between(100*time.Millisecond, 2*time.Second)), h.at(func() {
-			if p.stopAt == request && p.executes() {
-				p.end(core.EndedByUs, "stopped in good order")
-			}
-		}))
-	}
-}
-
-// putDown ends a frozen former instance once its I/O has returned, which it
-// does when the path works again (R12).
-func (a *agent) putDown(vm uuid.UUID) {
-	h := a.h
-	p := h.process(vm)
-	if p == nil {
-		a.soon(func() { a.observe(core.MachineGone{VM: vm, Ending: core.EndedByUs, Detail: "it was not there"}) })
-		return
-	}
-	p.freeze()
-	h.w.after(50*time.Millisecond, a.at(func() {
-		way := h.paths[p.home.index]
-		if way.hung || p.home.hung {
-			h.w.after(200*time.Millisecond, a.at(func() { a.putDown(vm) }))
-			return
-		}
-		p.end(core.EndedByUs, "put down")
-	}))
 }

@@ -31,7 +31,7 @@ func (w *World) sever(s *store, hosts ...*host) {
 func (w *World) mend(s *store, hosts ...*host) {
 	if len(hosts) == 0 {
 		w.note(s.name(), "works again")
-		s.hung = false
+		s.hung, s.full = false, false
 		for _, h := range w.hosts {
 			h.release(s)
 		}
@@ -39,7 +39,7 @@ func (w *World) mend(s *store, hosts ...*host) {
 	for _, h := range hosts {
 		w.note(h.name, "its path to %s works again", s.name())
 		p := h.paths[s.index]
-		p.hung, p.broken, p.slow, p.errors, p.lost, p.late, p.fate = false, false, 0, 0, 0, 0, nil
+		p.hung, p.broken, p.slow, p.errors, p.lost, p.late, p.torn, p.forgets, p.fate = false, false, 0, 0, 0, 0, 0, false, nil
 		p.ordained++
 		h.release(s)
 	}
@@ -87,8 +87,15 @@ func (w *World) join() {
 		clear(w.network.links[i])
 	}
 	for _, h := range w.hosts {
-		h.reachable, h.deaf = true, nil
+		h.reachable, h.deaf, h.echoed = true, nil, false
 	}
+}
+
+// echo has something else answer pings to a host's address, whatever becomes of
+// the host, or ends that.
+func (h *host) echo(on bool) {
+	h.w.note(h.name, "something else answers at its address: %t", on)
+	h.echoed = on
 }
 
 // restartAgent kills a host's agent and starts it again some time later.
@@ -106,7 +113,7 @@ func (w *World) heal() {
 		w.mend(s, w.hosts...)
 	}
 	for _, h := range w.hosts {
-		h.slowStart, h.badStart, h.hesitant = 0, false, 0
+		h.slowStart, h.badStart, h.startHangs, h.stopHangs, h.hesitant = 0, false, false, false, 0
 		h.goOn()
 		h.agent.resume()
 		if !h.powered {

@@ -10,31 +10,36 @@ import (
 
 // host is one computer.
 type host struct {
-	w         *World
-	index     int
-	id        datastorehb.HostID
-	name      string
-	machine   uuid.UUID
-	powered   bool
-	boots     int
-	boot      uuid.UUID
-	clock     bootClock
-	ppm       int64 // of its clock, at every boot
-	still     bool  // stands still as a whole
-	later     []func()
-	mails     []func() // messages to the guard that came while the host stood still
-	processes []*process
-	guard     *guardian
-	agent     *agent
-	paths     []*path
-	reachable bool          // an isolation address answers it
-	deaf      []string      // isolation addresses that don't
-	memory    uint64        // that machines may use
-	slowStart time.Duration // added to every start of a machine
-	badStart  bool          // machines can't be started
-	hesitant  float64       // part of the effects before which the agent pauses
-	unaware   int           // so many of the last hosts are not in its configuration
-	pids      int
+	w          *World
+	index      int
+	id         datastorehb.HostID
+	name       string
+	machine    uuid.UUID
+	powered    bool
+	boots      int
+	boot       uuid.UUID
+	clock      bootClock
+	ppm        int64 // of its clock, at every boot
+	still      bool  // stands still as a whole
+	later      []func()
+	mails      []func() // messages to the guard that came while the host stood still
+	processes  []*process
+	guard      *guardian
+	agent      *agent
+	paths      []*path
+	reachable  bool          // an isolation address answers it
+	deaf       []string      // isolation addresses that don't
+	memory     uint64        // that machines may use
+	slowStart  time.Duration // added to every start of a machine
+	badStart   bool          // machines can't be started
+	hesitant   float64       // part of the effects before which the agent pauses
+	unaware    int           // so many of the last hosts are not in its configuration
+	pids       int
+	walled     time.Duration // by how much its wall clock is ahead
+	echoed     bool          // something else answers pings to its address
+	lateStart  time.Duration // so much after their failed starts machines are there after all
+	startHangs bool          // starts of machines wait for its end
+	stopHangs  bool          // and so do their ends by force
 }
 
 // now returns what the host's clock reads.

@@ -13,7 +13,6 @@ import (
 // observer sees what hypervisors execute and what datastores hold, and nothing else.
 type observer struct {
 	violations []string
-	tampered   bool              // a datastore is not what it was, or a host is not the only one of its id
 	starts     map[uuid.UUID]int // processes that were let go for the first time
 	counts     map[string]int    // events of the journals
 	covered    map[string]int    // meetings, see Coverage
@@ -99,7 +98,7 @@ func (w *World) seeStart(p *process) {
 // is unbroken. What an incarnation found frozen needs a generation of its own (R8).
 func (w *World) seeRight(p *process) {
 	gs := p.home.gens[p.vm]
-	if w.tampered {
+	if p.home.tampered {
 		return
 	}
 	if len(gs) == 0 {
@@ -142,7 +141,7 @@ func (s *store) ended(g poweron.Generation) (ended bool, why string) {
 
 // seeSlot checks R1: no late write puts an older slot back.
 func (w *World) seeSlot(s *store, slot *datastorehb.Slot) {
-	if old := s.slots[slot.Host]; old.State == datastorehb.Valid && slot.Sequence <= old.Slot.Sequence && !w.tampered {
+	if old := s.slots[slot.Host]; old.State == datastorehb.Valid && slot.Sequence <= old.Slot.Sequence && !s.tampered && !w.twins[slot.Host] {
 		w.fail("R1", "the slot of host %d on %s goes back from sequence %d to %d", slot.Host, s.name(), old.Slot.Sequence, slot.Sequence)
 	}
 }
@@ -181,7 +180,7 @@ func (w *World) seeFrozen(s *store, t datastorehb.Term, by datastorehb.Writer) {
 			}
 			if h.machine == by.Machine {
 				w.fail("R5", "%s claims term %d on %s while %s executes", h.name, t.Number, s.name(), w.nameOf(p.vm))
-			} else if t.Closed && !w.tampered {
+			} else if t.Closed && !s.tampered {
 				w.fail("R7", "host %d closes term %d of %s on %s while %s executes", by.Host, t.Number, h.name, s.name(), w.nameOf(p.vm))
 			}
 		}

@@ -17,6 +17,8 @@ type path struct {
 	lost     float64                 // part of the writes and claims that take effect and are reported as failed
 	late     float64                 // part of the claims that are reported as failed and take effect later
 	lateness time.Duration           // how much later
+	torn     float64                 // part of the heartbeats that are written in part and reported as failed
+	forgets  bool                    // heartbeats are acknowledged and never take effect (R14)
 	fate     func(o *operation) fate // what becomes of single operations, nil when nothing special does
 	ordained int                     // counts the changes of fate
 	parked   []func()                // what goes on when it heals
@@ -42,6 +44,8 @@ type operation struct {
 	outcome *datastorehb.Outcome // of a claim, once it has taken effect
 	prepare func()               // the earlier of two looks of a read, may be nil
 	effect  func()               // at the datastore
+	tear    func()               // takes effect in part, nil for what can't
+	refuse  func() string        // why the datastore does not take it, may be nil
 	reply   func(err string)
 	stale   func() bool // it must not take effect any more (R1), may be nil
 	holds   func() bool // it is held up by its fate
@@ -80,6 +84,23 @@ func (h *host) reach(s *store, o *operation, alive func() bool, then func()) {
 		p.parked = append(p.parked, func() { h.reach(s, o, alive, then) })
 	case alive():
 		then()
+	case !h.powered:
+		h.outlive(s, o)
+	}
+}
+
+// outlive may let an operation that was under way when its host lost power take
+// effect after all, whole or in part, as long as the host has not booted again.
+func (h *host) outlive(s *store, o *operation) {
+	w := h.w
+	if !o.writes && !o.claims || !w.chance(0.3) || o.refuse != nil && o.refuse() != "" {
+		return
+	}
+	w.note(h.name, "%s on %s lands though its host has no power", o.what, s.name())
+	if o.tear != nil && w.chance(0.3) {
+		o.tear()
+	} else {
+		o.effect()
 	}
 }
 
@@ -108,6 +129,21 @@ func (h *host) land(s *store, o *operation, f fate, alive func() bool, answer fu
 		answer("timed out")
 		return
 	}
+	if o.refuse != nil {
+		if why := o.refuse(); why != "" {
+			answer(why)
+			return
+		}
+	}
+	if o.tear != nil && w.chance(p.torn) {
+		o.tear()
+		answer("input/output error")
+		return
+	}
+	if o.tear != nil && p.forgets {
+		answer("")
+		return
+	}
 	if o.prepare != nil {
 		o.prepare()
 		w.after(w.latency(), func() { h.reach(s, o, alive, func() { o.take(f); answer("") }) })
@@ -129,7 +165,7 @@ func (h *host) land(s *store, o *operation, f fate, alive func() bool, answer fu
 func (h *host) landLate(s *store, o *operation, f fate) {
 	h.w.note(h.name, "%s on %s will land late", o.what, s.name())
 	h.w.after(f.lands, func() {
-		if o.stale == nil || !o.stale() {
+		if (o.stale == nil || !o.stale()) && (o.refuse == nil || o.refuse() == "") {
 			o.take(f)
 			if o.won() {
 				h.w.met(lateWon)

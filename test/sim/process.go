@@ -31,6 +31,7 @@ type process struct {
 	state      processState
 	ran        bool // it was ever let go
 	thaws      int
+	stray      bool   // nobody has asked for it any more when it came into being
 	found      uint64 // the incarnation that found it frozen, until it is let go
 	stopAt     uint64 // counts requests to stop
 }
@@ -99,6 +100,16 @@ func (p *process) end(ending core.Ending, detail string) {
 	if p.state == gone {
 		return
 	}
+	p.reap(detail)
+	if a := p.h.agent; a != nil {
+		a.soon(func() {
+			a.observe(core.MachineGone{VM: p.vm, Generation: p.generation, Ending: ending, Detail: detail})
+		})
+	}
+}
+
+// reap takes the process away. The guard forgets it.
+func (p *process) reap(detail string) {
 	h := p.h
 	p.state = gone
 	h.processes = slices.DeleteFunc(h.processes, func(o *process) bool { return o == p })
@@ -106,11 +117,6 @@ func (p *process) end(ending core.Ending, detail string) {
 	h.w.seeExecution()
 	if h.guard != nil {
 		h.guard.forget(p.vm)
-	}
-	if a := h.agent; a != nil {
-		a.soon(func() {
-			a.observe(core.MachineGone{VM: p.vm, Generation: p.generation, Ending: ending, Detail: detail})
-		})
 	}
 }
 

@@ -461,7 +461,6 @@ func TestDatastoreReplacedOrRolledBack(t *testing.T) {
 	for _, how := range []string{"replaced", "rolled back"} {
 		c := newCluster(t, Default())
 		s := c.stores[0]
-		c.tampered = true
 		old := s.snapshot()
 		h := c.executing(c.vms[0])[0]
 		c.ask(c.hosts[0], core.Stop, 1)
@@ -470,9 +469,9 @@ func TestDatastoreReplacedOrRolledBack(t *testing.T) {
 		c.Run(20 * time.Second)
 		m := c.mark()
 		if how == "replaced" {
-			s.contents, s.identity = c.emptyContents(), c.uuid()
+			s.replace()
 		} else {
-			s.contents = old
+			s.restore(old)
 		}
 		c.Run(75 * time.Second)
 		if n := c.since(m, "datastore-distrusted"); n != 3 {
@@ -494,8 +493,7 @@ func TestDatastoreReplacedOrRolledBack(t *testing.T) {
 func TestTwoComputersWithOneID(t *testing.T) {
 	c := newCluster(t, Default())
 	m := c.mark()
-	c.tampered = true
-	twin := c.addHost(2)
+	twin := c.twin(c.hosts[1])
 	twin.powerOn()
 	c.Run(2 * time.Minute)
 	c.sound()
@@ -513,7 +511,7 @@ func TestComputerReplacedByAnotherWithItsID(t *testing.T) {
 	h := c.others(c.master())[0]
 	lost := len(c.on(h))
 	h.powerOff()
-	twin := c.addHost(h.id)
+	twin := c.twin(h)
 	twin.powerOn()
 	c.Run(60 * time.Second)
 	c.settles(10 * time.Second)

@@ -22,12 +22,15 @@ type store struct {
 	id       uuid.UUID
 	identity uuid.UUID // what is written on it: another one once it was replaced
 	hung     bool      // nothing takes effect until it heals
+	full     bool      // nothing new can be made
+	tampered bool      // it is not what it was (R14)
 	contents
 }
 
 // contents is what a snapshot holds.
 type contents struct {
-	slots   []datastorehb.SlotReading // by host
+	slots   []datastorehb.SlotReading // by host, as they read
+	halves  []twoHalves               // and as they lie on the disk
 	terms   [][]termRecord            // by host and number, the first is 1
 	gens    map[uuid.UUID][]genRecord
 	entries map[uuid.UUID][]entryRecord
@@ -64,6 +67,7 @@ func (w *World) capacity() int { return max(8, len(w.setup.HostSpecs)) }
 
 func (w *World) emptyContents() (c contents) {
 	n := w.capacity() + 1
+	c.halves = make([]twoHalves, n)
 	c.slots, c.terms, c.lists, c.listed = make([]datastorehb.SlotReading, n), make([][]termRecord, n), make([]poweron.List, n), make([]bool, n)
 	for i := range c.slots {
 		c.slots[i] = datastorehb.SlotReading{Host: datastorehb.HostID(i), State: datastorehb.Absent}
@@ -76,6 +80,7 @@ func (w *World) emptyContents() (c contents) {
 func (s *store) snapshot() contents {
 	c := s.contents
 	c.gens, c.entries = map[uuid.UUID][]genRecord{}, map[uuid.UUID][]entryRecord{}
+	c.halves = slices.Clone(s.halves)
 	c.slots, c.terms, c.lists, c.listed = slices.Clone(c.slots), slices.Clone(c.terms), slices.Clone(c.lists), slices.Clone(c.listed)
 	for i := range c.terms {
 		c.terms[i] = slices.Clone(c.terms[i])
@@ -182,13 +187,4 @@ func (s *store) newestTerm(h datastorehb.HostID) (termRecord, bool) {
 		return s.terms[h][n-1], true
 	}
 	return termRecord{}, false
-}
-
-// tear damages a host's slot until the host writes it again.
-func (s *store) tear(h datastorehb.HostID) {
-	if s.slots[h].State == datastorehb.Absent {
-		return
-	}
-	s.w.note(s.name(), "the slot of host %d is torn", h)
-	s.slots[h] = datastorehb.SlotReading{Host: h, State: datastorehb.Corrupt, Sum: s.w.rng.Uint64(), Why: "torn"}
 }

@@ -88,14 +88,15 @@ type World struct {
 	commands uint64
 	replies  map[uint64]string
 	buffer   [datastorehb.SlotSize]byte // what is encoded only to see that it can be
-	halted   bool                       // somebody makes no headway: nothing happens any more
+	twins    twins
+	halted   bool // somebody makes no headway: nothing happens any more
 	observer
 }
 
 // New returns a cluster whose hosts are all without power.
 func New(s Setup) *World {
 	s.describe()
-	w := &World{setup: s, rng: rand.New(rand.NewPCG(s.Seed, 0x5107)), cluster: uuid.UUID{0: 0xc1, 15: 1}, replies: map[uint64]string{}}
+	w := &World{setup: s, rng: rand.New(rand.NewPCG(s.Seed, 0x5107)), cluster: uuid.UUID{0: 0xc1, 15: 1}, replies: map[uint64]string{}, twins: twins{}}
 	w.trace.off = s.Quiet
 	w.observer.init()
 	for i := range s.Datastores {
