@@ -20,7 +20,7 @@ VERSION    ?= $(shell scripts/version)
 # Where "make build" puts the program.
 OUTPUT     ?= bin/storebeat
 
-.PHONY: help build demo test check race sim sim-long fuzz bench clean install-dependencies
+.PHONY: help build deb demo test check race sim sim-long fuzz bench clean install-dependencies
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ help: ## list the targets
 build: ## build bin/storebeat, one static binary, the same bytes each time
 	@mkdir -p $(dir $(OUTPUT))
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -buildid= -X main.version=$(VERSION)' -o $(OUTPUT) ./cmd/storebeat
+
+deb: ## build the Debian package dist/storebeat_VERSION_ARCHITECTURE.deb; GOARCH=arm64 for another architecture
+	VERSION=$(VERSION) scripts/deb
 
 demo: install-dependencies build ## three hosts, two datastores, six machines on this computer; one host dies
 	bin/storebeat demo $(DEMO)

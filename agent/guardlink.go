@@ -33,13 +33,9 @@ type guardLink struct {
 
 // connect finds the guard, or starts one, and returns what it knows.
 func (g *guardLink) connect(ctx context.Context) (*guard.Client, guard.Inventory, error) {
-	cfg := g.agent.cfg.Guard
-	client, err := guard.Dial(ctx, cfg.Socket)
-	if err != nil && cfg.Spawn {
-		client, err = g.spawn(ctx)
-	}
+	client, err := g.find(ctx)
 	if err != nil {
-		return nil, guard.Inventory{}, fmt.Errorf("connect to the guard at %s: %w", cfg.Socket, err)
+		return nil, guard.Inventory{}, fmt.Errorf("connect to the guard at %s: %w", g.agent.cfg.Guard.Socket, err)
 	}
 	inventory, err := client.Hello(ctx, g.agent.self.Incarnation)
 	if err != nil {
@@ -51,6 +47,26 @@ func (g *guardLink) connect(ctx context.Context) (*guard.Client, guard.Inventory
 	g.mu.Unlock()
 	go g.follow(client)
 	return client, inventory, nil
+}
+
+// find connects to the guard that is there. Without one it starts one, or waits
+// for the one that a service manager starts.
+func (g *guardLink) find(ctx context.Context) (*guard.Client, error) {
+	cfg := g.agent.cfg.Guard
+	for {
+		client, err := guard.Dial(ctx, cfg.Socket)
+		switch {
+		case err == nil:
+			return client, nil
+		case cfg.Spawn:
+			return g.spawn(ctx)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w; this agent starts no guard of its own: start storebeat-guard.service", err)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 func (g *guardLink) spawn(ctx context.Context) (*guard.Client, error) {

@@ -20,17 +20,27 @@ const (
 	killFile     = "cgroup.kill"
 )
 
-// FindCgroupRoot returns the root of a cgroup v2 hierarchy in which this process
-// can make cgroups that can be frozen. An error says why there is none; machines
-// are frozen weakly then.
+// machinesUnit is the cgroup that systemd delegates to the machines where the
+// package's units are installed (packaging/systemd). It outlives agent and guard,
+// and systemd leaves alone what is below it.
+const machinesUnit = "machine.slice/storebeat-machines.service"
+
+// FindCgroupRoot returns a directory of a cgroup v2 hierarchy in which this
+// process can make cgroups that can be frozen: the one that systemd delegates to
+// machines, or else the hierarchy's root. An error says why there is none;
+// machines are frozen weakly then.
 func FindCgroupRoot() (string, error) {
 	var reasons []string
-	for _, root := range []string{cgroupMounts, filepath.Join(cgroupMounts, "unified")} {
-		err := probeRoot(root)
-		if err == nil {
-			return root, nil
+	for _, mount := range []string{cgroupMounts, filepath.Join(cgroupMounts, "unified")} {
+		for _, root := range []string{filepath.Join(mount, machinesUnit), mount} {
+			err := probeRoot(root)
+			if err == nil {
+				return root, nil
+			}
+			if root == mount || !errors.Is(err, os.ErrNotExist) {
+				reasons = append(reasons, err.Error())
+			}
 		}
-		reasons = append(reasons, err.Error())
 	}
 	return "", fmt.Errorf("no usable cgroup v2 hierarchy, machines get a weak freeze: %s", strings.Join(reasons, "; "))
 }

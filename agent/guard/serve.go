@@ -32,6 +32,9 @@ type Options struct {
 	// answers anybody (R11), though no agent may be there to tell it of them.
 	Machines func(ctx context.Context) ([]freeze.Handle, error)
 
+	// Ready, if set, is called once, when the guard answers. It must not block.
+	Ready func()
+
 	// Ordinary leaves memory unlocked and priority as it is: for a guard that
 	// shares its process with something else, as in a test.
 	Ordinary bool
@@ -87,6 +90,9 @@ func (s *server) serve(ctx context.Context) error {
 	s.freezeStrays(ctx)
 	go s.accept(listener)
 	s.log.say(hclog.Info, "guard is ready", "socket", s.options.Socket, "watchdog", s.options.Watchdog, "freeze", s.options.Freeze)
+	if s.options.Ready != nil {
+		s.options.Ready()
+	}
 	s.loop(ctx)
 	return s.stop()
 }

@@ -16,6 +16,7 @@ import (
 
 func newAgent(a *app) *cobra.Command {
 	var host string
+	spawnGuard := true
 	cmd := &cobra.Command{
 		Use:   "agent",
 		Short: "Run this host's agent until it is told to end",
@@ -26,14 +27,15 @@ them over unharmed. Longer than the lease without an agent, they are frozen.
 Under systemd (Type=notify) it says when it is ready, and feeds the unit's watchdog
 for as long as its main loop answers.`,
 		Args: arguments(0, 0),
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.runAgent(cmd.Context(), host) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.runAgent(cmd.Context(), host, spawnGuard) },
 	}
+	cmd.Flags().BoolVar(&spawnGuard, "spawn-guard", true, "start a guard where none answers; false waits for one that a service unit runs")
 	cmd.Flags().StringVar(&host, "host", "", "`name` of this host, in place of the configuration's self or the computer's host name")
 	_ = cmd.RegisterFlagCompletionFunc("host", cobra.NoFileCompletions)
 	return cmd
 }
 
-func (a *app) runAgent(ctx context.Context, host string) error {
+func (a *app) runAgent(ctx context.Context, host string, spawnGuard bool) error {
 	cfg, err := a.loadConfig()
 	if err != nil {
 		return err
@@ -49,6 +51,7 @@ func (a *app) runAgent(ctx context.Context, host string) error {
 	if a.socket != "" {
 		cfg.ControlSocket = a.socket
 	}
+	cfg.Guard.Spawn = cfg.Guard.Spawn && spawnGuard
 	stayInMemory()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -65,10 +65,14 @@ func (a *app) readConfig() (*config.Config, error) {
 func parseConfig(path string) (*config.Config, hcl.Diagnostics) {
 	content, err := readSome(path, config.MaxFileSize+1)
 	if err != nil {
-		return nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Unreadable configuration", Subject: &hcl.Range{Filename: path},
-			Detail: fmt.Sprintf("%v; give the right file with --config, or let \"storebeat init\" write one.", err)}}
+		return nil, unreadableConfig(path, err)
 	}
 	return config.Parse(absolute(path), content)
+}
+
+func unreadableConfig(path string, err error) hcl.Diagnostics {
+	return hcl.Diagnostics{{Severity: hcl.DiagError, Summary: "Unreadable configuration", Subject: &hcl.Range{Filename: path},
+		Detail: fmt.Sprintf("%v; give the right file with --config, or let \"storebeat init\" write one.", err)}}
 }
 
 // readSome reads a file up to a limit.

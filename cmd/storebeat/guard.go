@@ -3,9 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
@@ -22,11 +22,16 @@ func newGuard(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "guard",
 		Short: "Run this host's guard, which freezes machines without proof of life",
-		Long: `Runs the guard of this host in the foreground. The agent starts one by itself unless
-the configuration says spawn = false, which is for a service unit of the guard's own.
+		Long: `Runs the guard of this host in the foreground. The agent starts one by itself where
+none answers, unless it was told not to (spawn = false in the configuration, or
+--spawn-guard=false), which is for a service unit of the guard's own.
 Without --socket, everything is taken from the configuration. A guard that starts
 freezes whatever machines of its host are there already; they go on when the agent has
 won its next term.
+
+Under systemd (Type=notify) it says when it is ready. It then keeps a copy of the
+configuration in the unit's runtime directory, and goes by that if it is started again
+while the file makes no sense: to be without a guard would freeze every machine.
 
 SIGTERM and SIGINT make it freeze every machine and end.`,
 		Args: arguments(0, 0),
@@ -69,19 +74,11 @@ func (m hostMachines) find() (func(context.Context) ([]freeze.Handle, error), er
 func (a *app) runGuard(ctx context.Context, o guard.Options, of hostMachines) error {
 	log := config.Log{Level: "info", Format: "text"}
 	if o.Socket == "" {
-		cfg, err := a.readConfig()
+		cfg, self, err := a.guardConfig()
 		if err != nil {
 			return err
 		}
 		log = cfg.Log
-		hostname, err := os.Hostname()
-		if err != nil {
-			return err
-		}
-		self, err := cfg.FindSelf("", hostname)
-		if err != nil {
-			return &failure{exitUsage, err}
-		}
 		of = hostMachines{cfg.Cluster.UUID.String(), uint16(self.ID), cfg.RunDirectory}
 		o = orElse(o, guard.Options{Socket: cfg.Guard.Socket, Freeze: cfg.Timing.Freeze, Watchdog: cfg.Guard.Watchdog})
 	}
@@ -90,6 +87,7 @@ func (a *app) runGuard(ctx context.Context, o guard.Options, of hostMachines) er
 		return err
 	}
 	o.Log = newLog(a.errOut, log).Named("guard")
+	o.Ready = func() { tell(daemon.SdNotifyReady + "\nSTATUS=guards " + o.Socket) }
 	return guard.Serve(ctx, o)
 }
 

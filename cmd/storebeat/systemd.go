@@ -41,6 +41,12 @@ func tellSystemd(ctx context.Context, socket string) {
 	}
 }
 
+// tell passes a state on to systemd without waiting for it. Not run by systemd,
+// it does nothing.
+func tell(state string) {
+	go func() { _, _ = daemon.SdNotify(false, state) }()
+}
+
 // answers asks the agent's loop itself, the way a user would.
 func answers(ctx context.Context, client *control.Client, within time.Duration) bool {
 	ctx, cancel := context.WithTimeout(ctx, within)
