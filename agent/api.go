@@ -172,7 +172,7 @@ func (c *commands) answer(r core.Reply) {
 // command gives a user's wish to the core and waits for the answer.
 func (a *Agent) command(ctx context.Context, cmd core.Command) (CommandResult, error) {
 	if cmd.Verb == core.Protect {
-		if err := a.validate(&cmd); err != nil {
+		if err := a.validate(ctx, &cmd); err != nil {
 			return CommandResult{}, err
 		}
 	}
@@ -191,8 +191,9 @@ func (a *Agent) command(ctx context.Context, cmd core.Command) (CommandResult, e
 	}
 }
 
-// validate has the machine's driver judge its definition before it is recorded.
-func (a *Agent) validate(cmd *core.Command) error {
+// validate has the machine's driver judge its definition, and sees to it that no other
+// cluster keeps the machine running, before it is recorded.
+func (a *Agent) validate(ctx context.Context, cmd *core.Command) error {
 	home, ok := a.live.Load().DatastoreByUUID(cmd.Datastore)
 	d := a.datastores[cmd.Datastore]
 	if !ok || d == nil {
@@ -208,7 +209,7 @@ func (a *Agent) validate(cmd *core.Command) error {
 	if err := driver.Validate(cmd.Entry.Definition, d.Path); err != nil {
 		return control.Errorf(control.Invalid, "the definition of %s is not valid: %v", cmd.Entry.Name, err)
 	}
-	return nil
+	return a.refuseShared(ctx, d, &cmd.Entry)
 }
 
 // acceptable refuses to protect a machine where nothing stops a lost host's late

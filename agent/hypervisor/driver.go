@@ -37,6 +37,9 @@ type Driver interface {
 	// the field, its value and the remedy. Files on the datastore are not
 	// looked at: they may be out of reach just now.
 	Validate(definition []byte, datastorePath string) error
+	// Disks returns the files that a machine of this definition has for itself
+	// alone, as absolute paths. They need not exist.
+	Disks(spec Spec) ([]string, error)
 	// Start brings the machine to life, frozen. ErrLocked in the error's chain
 	// means that another process holds one of the machine's disks: retry later,
 	// never force (R12).

@@ -41,6 +41,9 @@ func (*Driver) Validate(definition []byte, datastorePath string) error {
 	return err
 }
 
+// Disks returns none: what files a command uses is its own affair.
+func (*Driver) Disks(hypervisor.Spec) ([]string, error) { return nil, nil }
+
 // Start starts the command behind a shell that has stopped itself.
 func (d *Driver) Start(ctx context.Context, spec hypervisor.Spec) (hypervisor.Machine, error) {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)

@@ -63,6 +63,15 @@ func (*Driver) Validate(definition []byte, datastorePath string) error {
 	return err
 }
 
+// Disks returns the guest's disk images.
+func (*Driver) Disks(spec hypervisor.Spec) (disks []string, err error) {
+	d, err := decode(spec.Definition, spec)
+	for _, disk := range d.Disks {
+		disks = append(disks, disk.Path)
+	}
+	return disks, err
+}
+
 // Start brings a guest to life with its processors halted and QEMU stopped.
 func (d *Driver) Start(ctx context.Context, spec hypervisor.Spec) (hypervisor.Machine, error) {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
