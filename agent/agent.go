@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/hashicorp/go-hclog"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"storebeat/agent/clock"
 	"storebeat/agent/config"
@@ -20,6 +21,7 @@ import (
 	"storebeat/agent/core"
 	"storebeat/agent/freeze"
 	"storebeat/agent/journal"
+	"storebeat/agent/metrics"
 	"storebeat/agent/network"
 	"storebeat/agent/peer"
 	"storebeat/datastorehb"
@@ -47,6 +49,9 @@ type Agent struct {
 	network    *network.Conn
 	peers      *peer.Client
 	journal    *journal.Journal
+	metrics    *metrics.Metrics
+	registry   *prometheus.Registry // what metrics are shown from
+	scraped    chan string          // addresses to serve them at
 	commands   commands
 
 	badPackets clock.Pace
@@ -55,13 +60,14 @@ type Agent struct {
 }
 
 // Run runs the agent of the host self until ctx is done. It returns an error
-// when the agent can't start.
-func Run(ctx context.Context, cfg *config.Config, self config.Host, log hclog.Logger) error {
+// when the agent can't start. The version is that of the program, for people.
+func Run(ctx context.Context, cfg *config.Config, self config.Host, version string, log hclog.Logger) error {
 	a, err := prepare(cfg, self, log)
 	if err != nil {
 		return err
 	}
 	defer a.journal.Close()
+	a.measure(version)
 	return a.run(ctx, self)
 }
 
@@ -144,6 +150,8 @@ func (a *Agent) run(ctx context.Context, self config.Host) error {
 	go a.network.Run(ctx, a.deliver)
 	go a.peers.KeepWarm(ctx, a.cfg.Timing.Lease, a.otherHosts)
 	go a.reload(ctx)
+	go metrics.Serve(ctx, a.registry, a.scraped, a.log.Named("metrics"))
+	a.serveMetrics(a.cfg)
 	for _, d := range a.datastores {
 		d.open()
 	}
@@ -332,6 +340,7 @@ func (a *Agent) carryOutOnDatastore(e core.Effect) {
 func (a *Agent) record(e core.Event) {
 	e.Wall = time.Now()
 	a.journal.Append(e)
+	a.metrics.Event(&e)
 	a.log.Log(levels[e.Severity], e.Text, a.fields(e)...)
 }
 

@@ -13,6 +13,7 @@ import (
 	"storebeat/agent/control"
 	"storebeat/agent/core"
 	"storebeat/agent/journal"
+	"storebeat/agent/metrics"
 	"storebeat/datastorehb"
 	"storebeat/datastorehb/device"
 )
@@ -29,6 +30,8 @@ const (
 	MethodCommand = "command"
 	// MethodHealth tells how the agent itself is doing: nothing → Health.
 	MethodHealth = "health"
+	// MethodMetrics returns the metrics in Prometheus's text format: nothing → string.
+	MethodMetrics = "metrics"
 )
 
 // ViewRequest asks for a view.
@@ -81,6 +84,7 @@ func (a *Agent) api() http.Handler {
 	})
 	control.HandleStream(m, MethodFollow, a.follow)
 	control.Handle(m, MethodCommand, a.command)
+	control.Handle(m, MethodMetrics, func(context.Context, struct{}) (string, error) { return metrics.Text(a.registry) })
 	control.Handle(m, MethodHealth, func(context.Context, struct{}) (Health, error) { return a.health(), nil })
 	return m
 }
@@ -118,22 +122,35 @@ func (a *Agent) health() Health {
 	}
 	for _, d := range a.datastores {
 		h.Busy[d.Name] = d.busy()
-		if counter := d.counter.Load(); counter != nil {
-			h.Operations[d.Name] = Operations{Reads: counter.Reads.Load(), Writes: counter.Writes.Load(), Metadata: counter.Metadata(),
-				BytesRead: counter.BytesRead.Load(), BytesWritten: counter.BytesWritten.Load()}
+		if o, ok := d.operations(); ok {
+			h.Operations[d.Name] = o
 		}
 	}
 	return h
 }
 
-// busy tells what is under way on the datastore and for how long.
-func (d *datastore) busy() []string {
-	var all []string
+// operations counts what was asked of the datastore, once it has been opened.
+func (d *datastore) operations() (o Operations, opened bool) {
+	counter := d.counter.Load()
+	if counter == nil {
+		return o, false
+	}
+	return Operations{Reads: counter.Reads.Load(), Writes: counter.Writes.Load(), Metadata: counter.Metadata(),
+		BytesRead: counter.BytesRead.Load(), BytesWritten: counter.BytesWritten.Load()}, true
+}
+
+func (d *datastore) queues() []*queue {
 	queues := []*queue{&d.heartbeat, &d.region, &d.terms, &d.lists, &d.catalogue, &d.identity}
 	for i := range d.machines {
 		queues = append(queues, &d.machines[i])
 	}
-	for _, q := range queues {
+	return queues
+}
+
+// busy tells what is under way on the datastore and for how long.
+func (d *datastore) busy() []string {
+	var all []string
+	for _, q := range d.queues() {
 		if name, since, waiting := q.state(); name != "" {
 			all = append(all, fmt.Sprintf("%s for %v, %d behind it", name, since, waiting))
 		}

@@ -103,6 +103,7 @@ func (d *datastore) checkIdentity() {
 func (d *datastore) writeSlot(e core.WriteSlot) {
 	d.heartbeat.add("heartbeat", func() {
 		span := d.span(func() error { return d.store.WriteSlot(e.Slot) })
+		d.agent.metrics.HeartbeatWritten(span)
 		d.agent.observe(core.SlotWritten{Span: span, Sequence: e.Slot.Sequence})
 	})
 }
@@ -114,6 +115,7 @@ func (d *datastore) readRegion(e core.ReadRegion) {
 			slots, err = d.readSlots(e.Hosts)
 			return err
 		})
+		d.agent.metrics.RegionRead(span)
 		d.agent.observe(core.RegionRead{Span: span, Full: e.Hosts == nil, Slots: slots})
 	})
 }
@@ -181,6 +183,7 @@ func (d *datastore) claim(reg datastorehb.Register, number uint64, encode func()
 		outcome = r.Outcome
 		return err
 	})
+	d.agent.metrics.Claimed(span)
 	d.identity.add("refill", func() { d.store.Refill() })
 	return span, outcome
 }

@@ -40,10 +40,14 @@ const sendTime = 5 * time.Second
 func (a *Agent) deliver(raw []byte, from netip.AddrPort, at datastorehb.Instant) {
 	p, err := partition.Open(raw, a.cfg.Cluster.UUID, a.self.Host, a.networkKey)
 	if err != nil {
+		a.metrics.Rejected()
 		if ok, held := a.badPackets.Allow(at); ok {
 			a.log.Warn("a packet was dropped", "from", from, "error", err, "held", held)
 		}
 		return
+	}
+	if h, ok := a.cfg.HostByID(p.From.Host); ok {
+		a.metrics.Received(h.ID, h.Name, at)
 	}
 	a.observe(core.HeartbeatReceived{Packet: p})
 }

@@ -36,6 +36,7 @@ type Config struct {
 	Guard      Guard
 	Machines   poweron.Policy // what a machine gets that is protected without wishes of its own
 	Log        Log
+	Metrics    Metrics
 
 	key    Key
 	source [sha256.Size]byte // of the file's content
@@ -102,6 +103,11 @@ type Guard struct {
 type Log struct {
 	Level  string // trace, debug, info, warn or error
 	Format string // text or json
+}
+
+// Metrics says where Prometheus finds the agent's metrics.
+type Metrics struct {
+	Address netip.AddrPort // not valid: they are not served
 }
 
 // Key returns the cluster key that Load read; it is zero after Parse.

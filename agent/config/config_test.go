@@ -68,7 +68,8 @@ func TestEverySettingIsRead(t *testing.T) {
 		Machines: poweron.Policy{
 			Priority: 2, Isolation: poweron.ShutDown, Limit: 3, Window: 5 * time.Minute, StopTime: 90 * time.Second, OnGuestShutDown: poweron.StartAgain,
 		},
-		Log: config.Log{Level: "debug", Format: "json"},
+		Log:     config.Log{Level: "debug", Format: "json"},
+		Metrics: config.Metrics{Address: netip.MustParseAddrPort("0.0.0.0:9100")},
 	}
 	if diff := cmp.Diff(want, got, comparing); diff != "" {
 		t.Errorf("configuration (-want +got):\n%s", diff)

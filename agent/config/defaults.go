@@ -15,6 +15,8 @@ const (
 	HeartbeatPort = 7480
 	// ManagementPort is the TCP port of requests between agents.
 	ManagementPort = 7481
+	// MetricsPort is the TCP port of metrics.
+	MetricsPort = 7482
 )
 
 // Profile names a set of timings.

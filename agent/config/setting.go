@@ -101,6 +101,9 @@ func sections(c *Config) []section {
 			live("level", choice(&c.Log.Level, "trace", "debug", "info", "warn", "error")),
 			live("format", choice(&c.Log.Format, "text", "json")),
 		}},
+		{"metrics", []setting{
+			live("address", listening(&c.Metrics.Address, MetricsPort)),
+		}},
 	}
 }
 

@@ -78,6 +78,33 @@ func addressPort(p *netip.AddrPort, port uint16) field[netip.AddrPort] {
 	return field[netip.AddrPort]{p, parse, quoted[netip.AddrPort]}
 }
 
+// listening is an address to listen on, which may be every address of the host.
+// The empty text is none.
+func listening(p *netip.AddrPort, port uint16) field[netip.AddrPort] {
+	parse := func(v cty.Value) (netip.AddrPort, error) { return listeningOf(v, port) }
+	show := func(a netip.AddrPort) string {
+		if !a.IsValid() {
+			return `""`
+		}
+		return quoted(a)
+	}
+	return field[netip.AddrPort]{p, parse, show}
+}
+
+func listeningOf(v cty.Value, port uint16) (netip.AddrPort, error) {
+	s, err := textOf(v)
+	if err != nil || s == "" {
+		return netip.AddrPort{}, err
+	}
+	if a, err := netip.ParseAddrPort(s); err == nil && a.Addr().IsUnspecified() && a.Port() != 0 {
+		return a, nil
+	}
+	if a, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil && a.IsUnspecified() {
+		return netipPort(a, port), nil
+	}
+	return addressPortOf(v, port)
+}
+
 func texts(p *[]string) field[[]string] {
 	return field[[]string]{p, listOf(textOf), func(l []string) string { return showList(l, strconv.Quote) }}
 }

@@ -24,7 +24,7 @@ const page = "../../docs/events.md"
 
 // Whoever journals a kind, or looks for one, finds it in the table.
 func TestEveryKindIsInTheTable(t *testing.T) {
-	loaded, err := packages.Load(&packages.Config{Mode: packages.NeedName | packages.NeedSyntax | packages.NeedTypes | packages.NeedTypesInfo | packages.NeedDeps | packages.NeedImports | packages.NeedExportFile | packages.NeedFiles | packages.NeedCompiledGoFiles},
+	loaded, err := packages.Load(&packages.Config{Mode: packages.NeedName | packages.NeedSyntax | packages.NeedTypes | packages.NeedTypesInfo | packages.NeedImports | packages.NeedExportFile | packages.NeedFiles | packages.NeedCompiledGoFiles},
 		"storebeat/agent/...", "storebeat/cmd/...", "storebeat/test/...")
 	if err != nil {
 		t.Fatal(err)

@@ -252,6 +252,7 @@ func (c *Core) fillVerdict(v *HostView, now datastorehb.Instant) {
 		return
 	}
 	e := c.evidence(v.ID)
+	v.Silence = c.net.peers.Silence(v.ID, now)
 	v.State, v.Rule, v.For = s.State.String(), s.Rule, now.Sub(s.Since)
 	v.Evidence = append(v.Evidence, c.allNamed(partition.Explain(now, &e, &c.net.timing))...)
 	for _, l := range s.Lost {

@@ -38,6 +38,7 @@ type HostView struct {
 	Evidence    []string           `json:"evidence"`
 	For         time.Duration      `json:"for"` // how long it has been in that state
 	Master      bool               `json:"master"`
+	Silence     time.Duration      `json:"silence"` // since it was heard on the network; 0 for this host itself
 	MemoryTotal uint64             `json:"memory_total"`
 	MemoryUsed  uint64             `json:"memory_used"`
 	Machines    int                `json:"machines"` // that run there by what the datastores say

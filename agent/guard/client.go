@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -35,6 +36,7 @@ type Client struct {
 	pid    int
 	events chan Event
 	done   chan struct{}
+	fed    atomic.Int64 // an instant
 
 	writing sync.Mutex // held while a request is written
 	mu      sync.Mutex // guards what follows
@@ -113,9 +115,16 @@ func (c *Client) inventory(ctx context.Context, r request) (Inventory, error) {
 
 // Ping returns nil if the guard answers.
 func (c *Client) Ping(ctx context.Context) error {
-	_, err := c.call(ctx, request{Op: opPing})
+	a, err := c.call(ctx, request{Op: opPing})
+	if err == nil {
+		c.fed.Store(int64(a.Fed))
+	}
 	return err
 }
+
+// Fed returns when the guard fed the watchdog last, as of the newest Ping; 0 if
+// it has none.
+func (c *Client) Fed() datastorehb.Instant { return datastorehb.Instant(c.fed.Load()) }
 
 // SetLease tells the guard of a term's lease, or of its new deadline.
 func (c *Client) SetLease(ctx context.Context, datastore uuid.UUID, term uint64, length time.Duration, deadline datastorehb.Instant) error {

@@ -68,7 +68,7 @@ func (s *server) drop(c *connection, err error) {
 func (s *server) perform(c *connection, r request) answer {
 	switch r.Op {
 	case opPing:
-		return answer{}
+		return answer{Fed: s.watchdog.lastFed()}
 	case opInventory:
 		return s.inventory()
 	case opHello:

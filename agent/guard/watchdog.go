@@ -40,6 +40,14 @@ func (w *watchdog) feed(now datastorehb.Instant, period time.Duration) error {
 	return nil
 }
 
+// lastFed returns when the device was written to last, 0 without one.
+func (w *watchdog) lastFed() datastorehb.Instant {
+	if w == nil {
+		return 0
+	}
+	return w.fed
+}
+
 // disarm writes the letter that lets the device be closed without a reset.
 // Without it, closing leaves it armed.
 func (w *watchdog) disarm() error {

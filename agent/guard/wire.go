@@ -59,6 +59,8 @@ type answer struct {
 	Inventory *Inventory   `json:"inventory,omitempty"`
 	LetGo     *LetGoResult `json:"let_go,omitempty"`
 	Event     *Event       `json:"event,omitempty"`
+	// Fed is when the watchdog was fed last, in the answer to a ping; 0 without one.
+	Fed datastorehb.Instant `json:"fed,omitempty"`
 }
 
 // decodeRequest reads one line strictly: an unknown field may be one whose

@@ -33,8 +33,8 @@ type Filter struct {
 	VM        uuid.UUID          `json:"vm,omitzero"`
 	Kind      core.Kind          `json:"kind,omitempty"`
 	Severity  core.Severity      `json:"severity,omitempty"` // that or more
-	Since     time.Time          `json:"since,omitzero"`  // by the wall clock, which may have been set meanwhile
-	Limit     int                `json:"limit,omitempty"` // the newest so many; DefaultLimit when zero
+	Since     time.Time          `json:"since,omitzero"`     // by the wall clock, which may have been set meanwhile
+	Limit     int                `json:"limit,omitempty"`    // the newest so many; DefaultLimit when zero
 }
 
 // Matches says whether the filter selects the event, its limit aside.

@@ -56,7 +56,7 @@ func (a *app) runAgent(ctx context.Context, host string, spawnGuard bool) error 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go tellSystemd(ctx, cfg.ControlSocket)
-	return agent.Run(ctx, cfg, self, newLog(a.errOut, cfg.Log))
+	return agent.Run(ctx, cfg, self, programVersion(), newLog(a.errOut, cfg.Log))
 }
 
 // loadConfig reads the configuration with its key. Warnings go to standard error.

@@ -76,3 +76,7 @@ log {
   level  = "debug"
   format = "json"
 }
+
+metrics {
+  address = "0.0.0.0:9100"
+}
