@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"storebeat/agent/core"
+	"storebeat/datastorehb"
 	"storebeat/poweron"
 )
 
@@ -180,6 +181,9 @@ func RandomSetup(seed uint64) Setup {
 	s.Machines = 1 + w.rng.IntN(6)
 	s.Policy.Isolation = []poweron.IsolationResponse{poweron.Leave, poweron.ShutDown, poweron.PowerOff}[w.rng.IntN(3)]
 	s.Policy.Limit = 100
+	if w.chance(0.5) {
+		s.Barrier, s.LockLease = datastorehb.BarrierLock, w.between(0, 10*time.Second)
+	}
 	if w.chance(0.5) {
 		s.Timing.Takeover = s.Timing.LeastTakeover()
 	}

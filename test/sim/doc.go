@@ -11,16 +11,29 @@
 //
 // The observer stands outside the product: it sees what the hypervisors execute
 // and what the datastores hold, judges with none of the product's functions about rights,
-// and keeps every record that ever was. It checks at every event that no
-// machine executes twice (I1), that no machine starts which its user had stopped
-// (I5), that registers only rise, without gaps and with one holder each (I8), that
-// no slot goes back to an older write (R1), that nothing of a host executes at the instant
-// at which its next term begins, by its own claim (R5) or by another's (R7), and that whatever
-// is let go has the newest generation of its machine, won in this boot, under a chain that
-// is unbroken (R3), and won by this run of the agent if that found it frozen (R8). Whoever asks
-// for turns without end at one instant brings the world to a halt, which is a violation as well.
-// After the faults have healed the observer asks for
-// convergence: every machine that is wanted runs once, one master, nothing stuck.
+// and keeps every record that ever was. At every event it checks
+//
+//   - I1: no machine executes twice.
+//   - I5: no machine starts which its user had stopped.
+//   - I8: registers only rise, without gaps, and each value has one holder.
+//   - I9: after a takeover no write of the former instance reaches the disk. Guests
+//     write all the time; what is under way when a machine is frozen, or ends by
+//     itself, stays in the kernel and lands when the path heals, unless the
+//     datastore's write barrier refuses it. Where there is none nobody promises
+//     I9, nor where a machine has crashed with a write under way: both are counted.
+//   - R1: no slot goes back to an older write.
+//   - R3: whatever is let go has the newest generation of its machine, won in this
+//     boot, under a chain that is unbroken; R8: and won by this run of the agent if
+//     that found it frozen.
+//   - R5, R7: nothing of a host executes at the instant at which its next term
+//     begins, by its own claim or by another's.
+//   - R12: no machine is killed while it executes or its writes are under way.
+//   - R14: nobody distrusts a datastore that is what it was.
+//   - Nobody asks for turns without end at one instant; the world halts then.
+//
+// After the faults have healed it asks for convergence: every machine that is wanted
+// runs once, one master, and no host is stuck: it can use every datastore, and holds its term wherever
+// it writes heartbeats.
 //
 // Fault budget: hosts lose power, stand still as a whole and go on, and are exchanged for
 // other computers with their host id; agents
@@ -48,7 +61,7 @@
 // heartbeat that lands after a later one of the same run of the agent (R1: one write in flight), and
 // the time between the end of a host's standstill and its guard's first turn, which is zero here.
 //
-// Non-guarantees: guests write nothing, so I9 is not checked. Old values of a
+// Non-guarantees: old values of a
 // register are never removed here; what R2 says of that is tested where it is done. A run that finds
 // nothing proves nothing.
 package sim

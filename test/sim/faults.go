@@ -15,7 +15,8 @@ func (w *World) hang(s *store, hosts ...*host) {
 	for _, h := range hosts {
 		w.note(h.name, "its path to %s hangs", s.name())
 		p := h.paths[s.index]
-		p.hung, p.hungAt = true, w.now
+		p.lose(w.now)
+		p.hung = true
 	}
 }
 
@@ -23,6 +24,7 @@ func (w *World) hang(s *store, hosts ...*host) {
 func (w *World) sever(s *store, hosts ...*host) {
 	for _, h := range hosts {
 		w.note(h.name, "its path to %s is broken", s.name())
+		h.paths[s.index].lose(w.now)
 		h.paths[s.index].broken = true
 	}
 }

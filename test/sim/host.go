@@ -34,12 +34,12 @@ type host struct {
 	badStart   bool          // machines can't be started
 	hesitant   float64       // part of the effects before which the agent pauses
 	unaware    int           // so many of the last hosts are not in its configuration
-	pids       int
 	walled     time.Duration // by how much its wall clock is ahead
 	echoed     bool          // something else answers pings to its address
 	lateStart  time.Duration // so much after their failed starts machines are there after all
+	lostAt     time.Duration // when it lost power or stood still last
 	startHangs bool          // starts of machines wait for its end
-	stopHangs  bool          // and so do their ends by force
+	stopHangs  bool          // and so do their ends: guests do not listen
 }
 
 // now returns what the host's clock reads.
@@ -70,7 +70,7 @@ func (h *host) powerOff() {
 	}
 	h.w.note(h.name, "lost power")
 	h.meetLoss()
-	h.powered, h.still, h.later, h.mails = false, false, nil, nil
+	h.powered, h.still, h.later, h.mails, h.lostAt = false, false, nil, nil, h.w.now
 	for _, p := range h.processes {
 		p.state = gone
 	}
@@ -102,7 +102,7 @@ func (h *host) at(do func()) func() {
 func (h *host) stop() {
 	if h.powered && !h.still {
 		h.w.note(h.name, "stands still")
-		h.still = true
+		h.still, h.lostAt = true, h.w.now
 		h.w.seeExecution()
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/google/uuid"
 
 	"storebeat/agent/core"
+	"storebeat/datastorehb"
 )
 
 // startLimit is how long a driver may take to bring a machine to life.
@@ -29,6 +30,13 @@ func (a *agent) startMachine(e core.StartMachine) {
 		}
 		return
 	}
+	if home := w.storeOf(e.Datastore); home.spec.Barrier == datastorehb.BarrierLock && !home.disk(e.VM).free() {
+		w.met(startRefused)
+		a.soon(func() {
+			a.observe(core.MachineStarted{VM: e.VM, Generation: e.Generation, Err: "the image is locked", Refused: true})
+		})
+		return
+	}
 	p := h.bear(e)
 	begun := w.now
 	w.after(w.setup.StartTime+w.between(0, w.setup.StartTime/4)+h.slowStart, a.at(func() { a.started(p, e, begun) }))
@@ -42,11 +50,13 @@ func (a *agent) failStart(e core.StartMachine, why string) {
 // a while, and reported as failed only once its process is gone.
 func (a *agent) started(p *process, e core.StartMachine, begun time.Duration) {
 	h := a.h
+	way := h.paths[p.home.index]
+	hangs := h.startHangs || way.hung || p.home.hung // it opens the image
 	switch {
 	case p.state == gone:
-	case h.startHangs && h.w.now-begun < startLimit:
+	case hangs && h.w.now-begun < startLimit:
 		h.w.after(100*time.Millisecond, a.at(func() { a.started(p, e, begun) }))
-	case h.startHangs:
+	case hangs || way.broken:
 		p.reap("its start was given up")
 		a.failStart(e, "the hypervisor does not answer")
 	default:
@@ -83,7 +93,7 @@ func (a *agent) stopMachine(e core.StopMachine) {
 	}))
 	if e.Graceful > 0 {
 		w.after(min(e.Graceful, w.between(100*time.Millisecond, 2*time.Second)), h.at(func() {
-			if p.stopAt == request && p.executes() {
+			if p.stopAt == request && p.executes() && p.writing == 0 && !h.stopHangs {
 				p.end(core.EndedByUs, "stopped in good order")
 			}
 		}))
@@ -105,12 +115,12 @@ func (a *agent) putDown(vm uuid.UUID) {
 func (a *agent) kill(p *process, detail string) {
 	p.freeze()
 	a.h.w.after(20*time.Millisecond, a.at(func() {
-		way := a.h.paths[p.home.index]
 		switch {
 		case p.state == gone:
-		case p.state != frozen || a.h.stopHangs || way.hung || p.home.hung:
+		case p.state != frozen || a.h.stopHangs || p.writing > 0:
 			a.h.w.after(100*time.Millisecond, a.at(func() { a.kill(p, detail) }))
 		default:
+			a.h.w.seeKill(p)
 			p.end(core.EndedByUs, detail)
 		}
 	}))

@@ -118,6 +118,27 @@ func (w *World) seeRight(p *process) {
 	}
 }
 
+// seeLateWrite checks I9: after a takeover no write of the former instance reaches the
+// disk. Where there is no barrier, nobody promises that. Nor does anybody where
+// a machine has ended by itself with a write under way: R12 is about ends by force.
+func (w *World) seeLateWrite(p *process) {
+	switch {
+	case p.state == gone:
+		w.met(writeCrashed)
+	case p.home.spec.Barrier == datastorehb.BarrierNone:
+		w.met(writeLate)
+	default:
+		w.fail("I9", "a write of the former instance of %s on %s, generation %d, reaches the disk", w.nameOf(p.vm), p.h.name, p.generation)
+	}
+}
+
+// seeKill checks R12: a machine is ended by force only once its writes have returned.
+func (w *World) seeKill(p *process) {
+	if p.writing > 0 || p.executes() {
+		w.fail("R12", "%s is killed on %s while it executes (%t) or has writes under way (%d)", w.nameOf(p.vm), p.h.name, p.executes(), p.writing)
+	}
+}
+
 // ended judges, by the observer's own reading of R8 and with every record that
 // ever was, whether a generation is over.
 func (s *store) ended(g poweron.Generation) (ended bool, why string) {
@@ -255,6 +276,29 @@ func (w *World) Unsettled() (why []string) {
 	}
 	for _, vm := range w.vms {
 		why = append(why, w.unsettled(vm)...)
+	}
+	if len(why) > 0 {
+		return why
+	}
+	for _, h := range w.hosts {
+		why = append(why, h.stuck()...)
+	}
+	return why
+}
+
+// stuck says on which datastores that work a host can't do what it should, by its own word.
+func (h *host) stuck() (why []string) {
+	if !h.powered || h.agent == nil || h.agent.core == nil {
+		return nil
+	}
+	for _, d := range h.agent.core.View(h.now()).Datastores {
+		s := h.w.storeOf(d.ID)
+		if way := h.paths[s.index]; way.absent || way.ill() || s.hung || s.tampered {
+			continue
+		}
+		if d.State != "available" || d.Heartbeat && d.Phase != "held" {
+			why = append(why, fmt.Sprintf("on %s, %s is %s, its own term %d there %s", h.name, s.name(), d.State, d.Term, d.Phase))
+		}
 	}
 	return why
 }

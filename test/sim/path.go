@@ -10,7 +10,7 @@ import (
 type path struct {
 	absent   bool                    // this host does not access the datastore, ever
 	hung     bool                    // operations wait until it heals
-	hungAt   time.Duration           // since when
+	hungAt   time.Duration           // since when it hangs or is broken
 	broken   bool                    // operations fail at once
 	slow     time.Duration           // added to every operation, half on each way
 	errors   float64                 // part of the operations that fail before they take effect
@@ -49,6 +49,18 @@ type operation struct {
 	reply   func(err string)
 	stale   func() bool // it must not take effect any more (R1), may be nil
 	holds   func() bool // it is held up by its fate
+}
+
+// lose notes since when the path does not work.
+func (p *path) lose(now time.Duration) {
+	if !p.hung && !p.broken {
+		p.hungAt = now
+	}
+}
+
+// ill reports whether anything is wrong with the path.
+func (p *path) ill() bool {
+	return p.hung || p.broken || p.slow > 0 || p.errors > 0 || p.lost > 0 || p.late > 0 || p.torn > 0 || p.forgets || p.fate != nil
 }
 
 // submit carries an operation out on its way there and back. It lives on when

@@ -26,7 +26,9 @@ type process struct {
 	vm         uuid.UUID
 	generation uint64
 	home       *store
-	pid        int
+	pid        int // of all hosts, in the order of their births
+	boot       int // of the host
+	writing    int // writes to the disk that have not returned
 	entry      poweron.Entry
 	state      processState
 	ran        bool // it was ever let go
@@ -91,6 +93,8 @@ func (p *process) thaw() {
 	if !p.ran {
 		p.ran = true
 		w.seeStart(p)
+		p.home.disk(p.vm).latest = p
+		p.guest()
 	}
 	w.seeExecution()
 }
@@ -122,8 +126,9 @@ func (p *process) reap(detail string) {
 
 // bear creates a machine's process, frozen.
 func (h *host) bear(e core.StartMachine) *process {
-	h.pids++
-	p := &process{h: h, vm: e.VM, generation: e.Generation, home: h.w.storeOf(e.Datastore), pid: 1000*h.boots + h.pids, entry: e.Entry}
+	h.w.pids++
+	p := &process{h: h, vm: e.VM, generation: e.Generation, home: h.w.storeOf(e.Datastore), pid: h.w.pids, boot: h.boots, entry: e.Entry}
+	p.home.disk(p.vm).holder = p
 	h.processes = append(h.processes, p)
 	slices.SortFunc(h.processes, func(a, b *process) int { return compareUUID(a.vm, b.vm) })
 	h.w.note(h.name, "%s is born frozen, generation %d", h.w.nameOf(e.VM), e.Generation)

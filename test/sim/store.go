@@ -24,6 +24,7 @@ type store struct {
 	hung     bool      // nothing takes effect until it heals
 	full     bool      // nothing new can be made
 	tampered bool      // it is not what it was (R14)
+	disks    map[uuid.UUID]*disk
 	contents
 }
 
@@ -57,7 +58,7 @@ type entryRecord struct {
 
 func newStore(w *World, index int) *store {
 	s := &store{w: w, index: index, spec: w.setup.DatastoreSpecs[index], id: uuid.UUID{0: 0xd5, 15: byte(index + 1)}}
-	s.identity = s.id
+	s.identity, s.disks = s.id, map[uuid.UUID]*disk{}
 	s.contents = w.emptyContents()
 	return s
 }

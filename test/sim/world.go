@@ -25,10 +25,12 @@ type Setup struct {
 	Policy     poweron.Policy
 	Isolation  []string // isolation addresses
 	Latency    time.Duration
-	FreezeTime time.Duration // the longest that a freeze takes
-	StartTime  time.Duration // how long a machine takes to be there, frozen
-	MailTime   time.Duration // how long a message from agent to guard takes
-	Quiet      bool          // keep no trace
+	FreezeTime time.Duration            // the longest that a freeze takes
+	StartTime  time.Duration            // how long a machine takes to be there, frozen
+	MailTime   time.Duration            // how long a message from agent to guard takes
+	Barrier    datastorehb.WriteBarrier // of every datastore
+	LockLease  time.Duration            // how long a server keeps the image locks of a host that it does not hear
+	Quiet      bool                     // keep no trace
 
 	// What a scenario declares, in place of the numbers above.
 	HostSpecs      []scenario.HostSpec
@@ -44,7 +46,7 @@ func (s *Setup) describe() {
 	}
 	if s.DatastoreSpecs == nil {
 		for _, name := range homes {
-			s.DatastoreSpecs = append(s.DatastoreSpecs, scenario.DatastoreSpec{Name: name})
+			s.DatastoreSpecs = append(s.DatastoreSpecs, scenario.DatastoreSpec{Name: name, Barrier: s.Barrier})
 		}
 	}
 	if s.HostSpecs == nil {
@@ -85,6 +87,7 @@ type World struct {
 	stores   []*store
 	vms      []uuid.UUID
 	network  network
+	pids     int
 	commands uint64
 	replies  map[uint64]string
 	buffer   [datastorehb.SlotSize]byte // what is encoded only to see that it can be
