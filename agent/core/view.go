@@ -236,7 +236,13 @@ func (c *Core) localState(m *machine) (string, datastorehb.HostID, string) {
 // remoteState is about a machine whose generation is not over.
 func (c *Core) remoteState(f *footing, i *info, g poweron.Generation, why string) (string, datastorehb.HostID, string) {
 	w := f.watches.of(g.Owner)
-	if w == nil || !w.listOK {
+	if w == nil {
+		return "running", g.Owner, why
+	}
+	if t, _ := w.Term(); t.Number > 0 && w.Silence() > t.Timing.Lease+t.Timing.Freeze {
+		return "frozen", g.Owner, fmt.Sprintf("%s has shown no proof of life on %s for %v: if it lives, the machine is frozen there (R5)", c.HostName(g.Owner), f.Name, rounded(w.Silence()))
+	}
+	if !w.listOK {
 		return "running", g.Owner, why
 	}
 	for _, l := range w.listed.Machines {

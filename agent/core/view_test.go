@@ -1,0 +1,52 @@
+package core
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"storebeat/datastorehb"
+)
+
+// A machine whose host shows no proof of life on its home datastore is not shown as running, though nobody
+// may take it: its lease has run out.
+func TestSilentOwnerIsNotShownAsRunning(t *testing.T) {
+	d := newDesk(t, nil)
+	f := d.stand()
+	f.learn(guest, generation(1, 2, 1, writer(2)), d.at, true)
+	silent := datastorehb.SlotReading{Host: 2, State: datastorehb.Valid, Slot: datastorehb.Slot{Writer: writer(2), Sequence: 7, Term: 1}}
+	read := func() {
+		o := d.region(datastorehb.SlotReading{State: datastorehb.Valid, Slot: datastorehb.Slot{Writer: writer(1), Sequence: f.sequence}})
+		o.Slots[1] = silent
+		d.see(o)
+	}
+	read()
+	d.see(TermsRead{Span: d.span(), Host: 2, State: datastorehb.Valid, Writer: writer(2),
+		Term: datastorehb.Term{Host: 2, Number: 1, First: 1, Timing: timing}})
+	state := func() MachineView {
+		t.Helper()
+		v := d.View(d.at)
+		if len(v.Machines) != 1 {
+			t.Fatalf("%d machines", len(v.Machines))
+		}
+		return v.Machines[0]
+	}
+	read()
+	for range 8 {
+		d.wait(500 * time.Millisecond)
+		read()
+		if s := state(); s.State != "running" {
+			t.Fatalf("%s at %v: %s", s.State, d.at, s.Why)
+		}
+	}
+	d.wait(time.Second)
+	read()
+	if s := state(); s.State != "frozen" || !strings.Contains(s.Why, "no proof of life on ds1") {
+		t.Fatalf("%s: %s", s.State, s.Why)
+	}
+	silent.Slot.Sequence++
+	read()
+	if s := state(); s.State != "running" {
+		t.Fatalf("%s after a heartbeat: %s", s.State, s.Why)
+	}
+}
