@@ -21,8 +21,9 @@ type Finding struct {
 }
 
 const (
-	// calm is how long a cluster may take to come to rest once everything has healed.
-	calm = time.Minute
+	// calm is how long a cluster may take to come to rest once everything has healed. Machines that
+	// have failed many times are left alone for two minutes of it.
+	calm = 3 * time.Minute
 	// dust is how long those who are at rest with their machines may go on settling the rest: a host whose
 	// slot is damaged waits for T before it writes, and once more if somebody ceases to vouch for it.
 	dust = 15 * time.Second

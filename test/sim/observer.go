@@ -91,6 +91,7 @@ func (w *World) seeStart(p *process) {
 	if since >= 0 && w.now-since > startGrace {
 		w.fail("I5", "%s starts on %s though its user wants it stopped since %s", w.nameOf(p.vm), p.h.name, stamp(since))
 	}
+	w.seeRules(p)
 }
 
 // seeRight checks, whenever a machine is let go, that what the datastore says allows
