@@ -75,7 +75,13 @@ func (c *Core) lead() {
 // consider closes the term of a host that has gone silent on a datastore, if
 // machines hang on it (R7).
 func (c *Core) consider(f *footing, w *watch) {
-	if c.heard(w.host) || w.host == c.cfg.Self.Host {
+	if w.host == c.cfg.Self.Host {
+		return
+	}
+	if c.heard(w.host) {
+		if w.showsFrozen() {
+			c.readListOf(f, w) // until it shows that they go on
+		}
 		return
 	}
 	c.readListOf(f, w)
@@ -93,6 +99,11 @@ func (c *Core) consider(f *footing, w *watch) {
 	c.do(ClaimTerm{Datastore: f.ID, Term: datastorehb.Term{Host: w.host, Number: t.Number + 1, First: t.Number + 1, Closed: true,
 		Timing: datastorehb.Timing{Interval: t.Timing.Interval, Lease: t.Timing.Lease, Freeze: t.Timing.Freeze},
 		Reason: fmt.Sprintf("silent for %v of %v", w.Silence().Round(time.Millisecond), w.Required(c.cfg.Timing.Takeover))}})
+}
+
+// showsFrozen reports whether the host's power-on list, as last read, names a frozen machine.
+func (w *watch) showsFrozen() bool {
+	return w.listOK && slices.ContainsFunc(w.listed.Machines, func(l poweron.Listed) bool { return l.Frozen })
 }
 
 // readListOf reads the power-on list of a host that is not heard: what it gives

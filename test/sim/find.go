@@ -70,6 +70,7 @@ func (w *World) rest() (wrong []string) {
 			wrong = append(wrong, fmt.Sprintf("I6: %d × %s at rest", n, kind))
 		}
 	}
+	w.seeListed()
 	wrong = append(wrong, w.Violations()[seen:]...)
 	if why := w.Unsettled(); len(why) > 0 {
 		wrong = append(wrong, fmt.Sprintf("rest: it did not last: %q", why))
