@@ -19,6 +19,7 @@ import (
 	"storebeat/agent/config"
 	"storebeat/agent/control"
 	"storebeat/agent/core"
+	"storebeat/agent/core/cluster"
 	"storebeat/agent/freeze"
 	"storebeat/agent/journal"
 	"storebeat/agent/metrics"
@@ -30,7 +31,10 @@ import (
 
 // Agent is one host's agent while it runs.
 type Agent struct {
-	cfg         *config.Config                // as it was at the start
+	cfg         *config.Config                // as it was at the start, with the record's timing
+	file        *config.Config                // as it was at the start
+	recalled    *cluster.Record               // the revision of the cluster record that the forerunner acted on, nil for none
+	version     string                        // of the program
 	live        atomic.Pointer[config.Config] // with the changes that were made live
 	reconfigure chan *config.Config
 	log         hclog.Logger
@@ -53,6 +57,7 @@ type Agent struct {
 	registry   *prometheus.Registry // what metrics are shown from
 	scraped    chan string          // addresses to serve them at
 	commands   commands
+	keeping    queue // of the cluster record, on the host's own disk
 
 	badPackets clock.Pace
 	pingDenied sync.Once
@@ -66,6 +71,7 @@ func Run(ctx context.Context, cfg *config.Config, self config.Host, version stri
 	if err != nil {
 		return err
 	}
+	a.version = version
 	defer a.journal.Close()
 	a.measure(version)
 	return a.run(ctx, self)
@@ -73,7 +79,8 @@ func Run(ctx context.Context, cfg *config.Config, self config.Host, version stri
 
 // prepare makes everything that needs no other host and no datastore.
 func prepare(cfg *config.Config, self config.Host, log hclog.Logger) (*Agent, error) {
-	a := &Agent{cfg: cfg, log: log, observations: make(chan core.Observation, 4096), effects: make(chan []core.Effect, 256),
+	own := *cfg
+	a := &Agent{cfg: &own, file: cfg, log: log, observations: make(chan core.Observation, 4096), effects: make(chan []core.Effect, 256),
 		views: make(chan chan core.View), reconfigure: make(chan *config.Config), datastores: map[uuid.UUID]*datastore{}, badPackets: clock.Pace{Every: 10 * time.Second}}
 	a.live.Store(cfg)
 	var err error
@@ -90,6 +97,9 @@ func prepare(cfg *config.Config, self config.Host, log hclog.Logger) (*Agent, er
 			return nil, fmt.Errorf("make directory: %w", err)
 		}
 	}
+	if err := a.recall(); err != nil {
+		return nil, err
+	}
 	a.chooseFreezer()
 	a.guard = &guardLink{agent: a}
 	a.machines = newMachines(a)
@@ -98,6 +108,17 @@ func prepare(cfg *config.Config, self config.Host, log hclog.Logger) (*Agent, er
 	}
 	a.journal, err = journal.Open(filepath.Join(cfg.StateDirectory, "journal"), log.Named("journal"), journal.Options{Command: journal.SelfCommand()})
 	return a, err
+}
+
+// recall takes over what the forerunner knew of the cluster: the record's timing
+// goes before that of the configuration.
+func (a *Agent) recall() error {
+	r, err := a.recallRecord()
+	if err != nil || r == nil {
+		return err
+	}
+	a.recalled, a.cfg.Timing = r, r.Timing
+	return nil
 }
 
 // chooseFreezer prefers the cgroup v2 freezer, and says when there is only SIGSTOP.
@@ -152,6 +173,7 @@ func (a *Agent) run(ctx context.Context, self config.Host) error {
 	go a.reload(ctx)
 	go metrics.Serve(ctx, a.registry, a.scraped, a.log.Named("metrics"))
 	a.serveMetrics(a.cfg)
+	go a.tellTime(ctx)
 	for _, d := range a.datastores {
 		d.open()
 	}
@@ -197,7 +219,8 @@ func (a *Agent) takeStock(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cfg := a.coreConfig(a.cfg)
+	cfg := a.coreConfig(a.file)
+	cfg.Timing, cfg.Record = a.cfg.Timing, a.recalled
 	if cfg.Found, err = a.machines.account(ctx, client); err != nil {
 		return err
 	}
@@ -213,7 +236,7 @@ func (a *Agent) takeStock(ctx context.Context) error {
 
 // coreConfig is the part of a configuration that the core goes by.
 func (a *Agent) coreConfig(from *config.Config) core.Config {
-	cfg := core.Config{Cluster: from.Cluster.UUID, Self: a.self, Timing: from.Timing, Heartbeats: datastorehb.DefaultRankOptions(), Parallel: from.Hypervisor.ParallelStarts}
+	cfg := core.Config{Cluster: from.Cluster.UUID, Self: a.self, Timing: from.Timing, Heartbeats: datastorehb.DefaultRankOptions(), Parallel: from.Hypervisor.ParallelStarts, Version: a.version, Founding: from.Record()}
 	cfg.Heartbeats.Count, cfg.Heartbeats.ThresholdPercent = from.Heartbeat.Datastores, from.Heartbeat.Threshold
 	for _, h := range from.Hosts {
 		cfg.Hosts = append(cfg.Hosts, core.Member{ID: h.ID, Name: h.Name, Address: h.Heartbeat.Addr().String()})
@@ -300,6 +323,8 @@ func (a *Agent) carryOut(e core.Effect) {
 		a.record(e.Event)
 	case core.Reply:
 		a.commands.answer(e)
+	case core.KeepRecord:
+		a.keepRecord(e)
 	default:
 		a.carryOutOnDatastore(e)
 	}
@@ -329,6 +354,10 @@ func (a *Agent) carryOutOnDatastore(e core.Effect) {
 		a.datastores[e.Datastore].readList(e)
 	case core.PublishList:
 		a.datastores[e.Datastore].publishList(e)
+	case core.ReadRecord:
+		a.datastores[e.Datastore].readRecord()
+	case core.ClaimRecord:
+		a.datastores[e.Datastore].claimRecord(e)
 	case core.Prune:
 		a.datastores[e.Datastore].prune(e)
 	default:

@@ -28,6 +28,8 @@ const (
 	MethodFollow = "follow"
 	// MethodCommand carries out a user's wish: core.Command → CommandResult.
 	MethodCommand = "command"
+	// MethodCluster carries out a user's wish about the cluster record: core.ClusterCommand → CommandResult.
+	MethodCluster = "cluster"
 	// MethodHealth tells how the agent itself is doing: nothing → Health.
 	MethodHealth = "health"
 	// MethodMetrics returns the metrics in Prometheus's text format: nothing → string.
@@ -85,6 +87,7 @@ func (a *Agent) api() http.Handler {
 	control.HandleStream(m, MethodFollow, a.follow)
 	control.Handle(m, MethodCommand, a.command)
 	control.Handle(m, MethodMetrics, func(context.Context, struct{}) (string, error) { return metrics.Text(a.registry) })
+	control.Handle(m, MethodCluster, a.clusterCommand)
 	control.Handle(m, MethodHealth, func(context.Context, struct{}) (Health, error) { return a.health(), nil })
 	return m
 }

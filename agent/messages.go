@@ -18,11 +18,12 @@ import (
 )
 
 // envelope is what agents send each other over TLS: a message for the core, or
-// the question for a view or for journal entries.
+// the question for a view or for journal entries, or a user's wish for the master.
 type envelope struct {
-	Message *core.Message   `json:"message,omitempty"`
-	View    bool            `json:"view,omitempty"`
-	Events  *journal.Filter `json:"events,omitempty"`
+	Message *core.Message        `json:"message,omitempty"`
+	View    bool                 `json:"view,omitempty"`
+	Events  *journal.Filter      `json:"events,omitempty"`
+	Cluster *core.ClusterCommand `json:"cluster,omitempty"`
 }
 
 // askTime is how long to wait for another host's answer to a question that can
@@ -91,6 +92,12 @@ func (a *Agent) handle(ctx context.Context, from datastorehb.HostID, body []byte
 			e.Events.Limit = mostEvents
 		}
 		return json.Marshal(a.journal.List(*e.Events))
+	case e.Cluster != nil:
+		r, err := a.changeRecord(ctx, *e.Cluster)
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(r)
 	case e.View:
 		v, err := a.view(ctx)
 		if err != nil {
@@ -119,6 +126,11 @@ func (a *Agent) clusterView(ctx context.Context) (core.View, error) {
 func (a *Agent) ask(ctx context.Context, host datastorehb.HostID, question envelope, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
+	return a.askWithin(ctx, host, question, answer)
+}
+
+// askWithin is ask with the time that ctx leaves.
+func (a *Agent) askWithin(ctx context.Context, host datastorehb.HostID, question envelope, answer any) error {
 	body, err := json.Marshal(question)
 	if err != nil {
 		return err

@@ -13,10 +13,10 @@ import (
 // reload follows the configuration file. What can change live does; the rest is
 // named in the log and waits for the agent's next start.
 func (a *Agent) reload(ctx context.Context) {
-	if a.cfg.Path == "" {
+	if a.file.Path == "" {
 		return
 	}
-	err := config.Watch(ctx, a.cfg, config.DefaultPace, a.log.Named("config"), func(next *config.Config) {
+	err := config.Watch(ctx, a.file, config.DefaultPace, a.log.Named("config"), func(next *config.Config) {
 		select {
 		case a.reconfigure <- next:
 		case <-ctx.Done():

@@ -40,7 +40,7 @@ var (
 		Incarnation: 0x1122334455667788,
 	}
 	sampleSlot = Slot{
-		Writer: sampleWriter, Sequence: 41, Term: 7, Master: 3, Flags: SlotMaster | SlotIsolated,
+		Writer: sampleWriter, Sequence: 41, Term: 7, Master: 3, Flags: SlotMaster | SlotIsolated, Revision: 19, Levels: Levels{Lowest: 1, Highest: 2},
 		Vouches: []Vouch{
 			{Host: 1, Boot: uuid.MustParse("eeeeeeee-0000-4000-8000-00000000000e"), Incarnation: 5, Sequence: 6},
 			{Host: 3, Boot: uuid.MustParse("ffffffff-0000-4000-8000-00000000000f"), Incarnation: 8, Sequence: 9},

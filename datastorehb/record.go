@@ -6,7 +6,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// RegisterKind tells the three kinds of registers apart.
+// RegisterKind tells the kinds of registers apart.
 type RegisterKind uint8
 
 const (
@@ -16,6 +16,8 @@ const (
 	GenerationRegister RegisterKind = 2
 	// EntryRegister holds the revisions of one machine's protected entry.
 	EntryRegister RegisterKind = 3
+	// ClusterRegister holds the revisions of the cluster record.
+	ClusterRegister RegisterKind = 4
 )
 
 // String returns the kind's name, as used in paths and messages.
@@ -27,6 +29,8 @@ func (k RegisterKind) String() string {
 		return "generation"
 	case EntryRegister:
 		return "entry"
+	case ClusterRegister:
+		return "cluster"
 	}
 	return fmt.Sprintf("RegisterKind(%d)", uint8(k))
 }
@@ -36,7 +40,7 @@ func (k RegisterKind) String() string {
 type Register struct {
 	Kind RegisterKind
 	Host HostID    // for TermRegister
-	VM   uuid.UUID // for the other kinds
+	VM   uuid.UUID // for GenerationRegister and EntryRegister
 }
 
 // TermsOf names the register of a host's terms.
@@ -48,10 +52,16 @@ func GenerationsOf(vm uuid.UUID) Register { return Register{Kind: GenerationRegi
 // EntriesOf names the register of a machine's protected entries.
 func EntriesOf(vm uuid.UUID) Register { return Register{Kind: EntryRegister, VM: vm} }
 
+// ClusterRecords names the register of the cluster record.
+func ClusterRecords() Register { return Register{Kind: ClusterRegister} }
+
 // String returns the register in the form used in logs.
 func (r Register) String() string {
-	if r.Kind == TermRegister {
+	switch r.Kind {
+	case TermRegister:
 		return fmt.Sprintf("term of host %d", r.Host)
+	case ClusterRegister:
+		return "cluster record"
 	}
 	return fmt.Sprintf("%s of machine %s", r.Kind, r.VM)
 }

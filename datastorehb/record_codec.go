@@ -24,6 +24,10 @@ func (r *Record) validate() error {
 		if reg.Host != 0 || reg.VM == uuid.Nil {
 			return fmt.Errorf("register %s has host id %d and machine %s", reg.Kind, reg.Host, reg.VM)
 		}
+	case ClusterRegister:
+		if reg.Host != 0 || reg.VM != uuid.Nil {
+			return fmt.Errorf("register of the cluster record has host id %d and machine %s", reg.Host, reg.VM)
+		}
 	default:
 		return fmt.Errorf("register kind %d is unknown", uint8(reg.Kind))
 	}

@@ -15,15 +15,16 @@ const (
 	offFlags    = 112
 	offMaster   = 116
 	offCount    = 118
-	offReserved = 120
+	offRevision = 120
 	offVouches  = 128
+	offLevels   = 2032
 	vouchSize   = 34
 )
 
 // A copy fits its half, and no further vouch would.
 const (
-	_ = uint(halfSize - offVouches - MaxVouches*vouchSize)
-	_ = uint(offVouches + (MaxVouches+1)*vouchSize - halfSize - 1)
+	_ = uint(offLevels - offVouches - MaxVouches*vouchSize)
+	_ = uint(offVouches + (MaxVouches+1)*vouchSize - offLevels - 1)
 )
 
 // EncodeRegionHeader fills dst, SlotSize bytes, with slot 0 of a region.
@@ -69,6 +70,9 @@ func checkSlot(s *Slot) error {
 	if err := checkWriter(&s.Writer); err != nil {
 		return fmt.Errorf("encode slot: %w", err)
 	}
+	if !s.Levels.wellFormed() {
+		return fmt.Errorf("encode slot: %v are no feature levels", s.Levels)
+	}
 	if s.Sequence == 0 || len(s.Vouches) > MaxVouches {
 		return fmt.Errorf("encode slot: sequence %d must not be 0 and %d vouches not more than %d", s.Sequence, len(s.Vouches), MaxVouches)
 	}
@@ -89,6 +93,9 @@ func encodeCopy(b []byte, id *Identity, s *Slot) {
 	little.PutUint32(b[offFlags:], uint32(s.Flags))
 	little.PutUint16(b[offMaster:], uint16(s.Master))
 	little.PutUint16(b[offCount:], uint16(len(s.Vouches)))
+	little.PutUint64(b[offRevision:], s.Revision)
+	little.PutUint16(b[offLevels:], s.Levels.Lowest)
+	little.PutUint16(b[offLevels+2:], s.Levels.Highest)
 	at := b[offVouches:]
 	for i := range s.Vouches {
 		v := &s.Vouches[i]
@@ -169,7 +176,7 @@ func checkCopy(b []byte, id *Identity, host HostID) error {
 	end := offVouches + count*vouchSize
 	switch {
 	case !writerWellFormed(b[headerSize:]), little.Uint64(b[offSequence:]) == 0, count > MaxVouches,
-		!isZero(b[offReserved:offVouches]), !isZero(b[end:]):
+		!isZero(b[end:offLevels]), !isZero(b[offLevels+4:]), !getLevels(b).wellFormed():
 		return ErrDamaged
 	case HostID(little.Uint16(b[headerSize:])) != host:
 		return ErrMisplaced
@@ -182,6 +189,10 @@ func checkCopy(b []byte, id *Identity, host HostID) error {
 	return nil
 }
 
+func getLevels(b []byte) Levels {
+	return Levels{Lowest: little.Uint16(b[offLevels:]), Highest: little.Uint16(b[offLevels+2:])}
+}
+
 // decodeCopy fills s from a copy that was checked.
 func decodeCopy(s *Slot, b []byte) {
 	s.Writer = getWriter(b[headerSize:])
@@ -189,6 +200,8 @@ func decodeCopy(s *Slot, b []byte) {
 	s.Term = little.Uint64(b[offTerm:])
 	s.Flags = SlotFlags(little.Uint32(b[offFlags:]))
 	s.Master = HostID(little.Uint16(b[offMaster:]))
+	s.Revision = little.Uint64(b[offRevision:])
+	s.Levels = getLevels(b)
 	at := b[offVouches:]
 	for range little.Uint16(b[offCount:]) {
 		s.Vouches = append(s.Vouches, Vouch{

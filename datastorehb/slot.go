@@ -28,6 +28,8 @@ type Slot struct {
 	Term     uint64    // the writer's newest open term on this datastore, 0 while it has none
 	Master   HostID    // the master the writer follows, 0 while there is none
 	Flags    SlotFlags //
+	Revision uint64    // of the cluster record that the writer acts on, 0 while it knows none
+	Levels   Levels    // that the writer's program knows
 	Vouches  []Vouch   // at most MaxVouches, sorted by host
 }
 

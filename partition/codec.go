@@ -9,6 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -40,7 +43,15 @@ import (
 //	 96   8  echo: sequence
 //	104   8  memory total
 //	112   8  memory used
-//	120      d × { datastore 16, flags 1 }, in increasing order of datastores
+//	120   8  cluster record: revision
+//	128   8  cluster record: sum
+//	136   2  lowest feature level that the sender knows
+//	138   2  highest feature level
+//	140   4  lease, in milliseconds
+//	144   4  takeover time, in milliseconds
+//	148   4  zero
+//	152  32  version of the sender's program, UTF-8, padded with zeros
+//	184      d × { datastore 16, flags 1 }, in increasing order of datastores
 //	         r × { boot 16, incarnation 8 }, in the order in which acks first name them
 //	         a × { index of the datastore 1, index of the incarnation 1, sequence 8 }
 //	        32  HMAC-SHA-256
@@ -54,7 +65,7 @@ const (
 	oldestPacketVersion = 1
 	oldestPacketFeature = 1
 
-	headerSize      = 120
+	headerSize      = 184
 	macSize         = sha256.Size
 	datastoreSize   = 17
 	incarnationSize = 24
@@ -66,6 +77,9 @@ const (
 	atLength  = 24
 	atFrom    = 28
 	atCounts  = 84
+	atPadding = 148
+
+	atVersionText = 152
 )
 
 // MaxPacketDatastores and MaxPacketAcks are what every packet has room for,
@@ -134,6 +148,13 @@ func Seal(dst []byte, p Packet, key Key) ([]byte, error) {
 	return append(out, macOf(out[start:], key)...), nil
 }
 
+// textual reports whether a version is one that Seal takes.
+func textual(version string) bool {
+	return len(version) <= MaxVersion && utf8.ValidString(version) && !strings.ContainsRune(version, 0)
+}
+
+func zeros(b []byte) bool { return len(bytes.Trim(b, "\x00")) == 0 }
+
 // run is one run of the recipient's agent, as acks name it.
 type run struct {
 	boot        uuid.UUID
@@ -150,6 +171,9 @@ func checkLists(p *Packet) ([]run, error) {
 		if a, b := p.Datastores[i-1].Datastore, p.Datastores[i].Datastore; bytes.Compare(a[:], b[:]) >= 0 {
 			return nil, fmt.Errorf("%w: datastore %s after %s; sort them and name each once", ErrMalformed, b, a)
 		}
+	}
+	if !textual(p.Version) {
+		return nil, fmt.Errorf("%w: version %q is not UTF-8 of at most %d bytes", ErrMalformed, p.Version, MaxVersion)
 	}
 	var runs []run
 	for _, a := range p.Acks {
@@ -200,7 +224,17 @@ func appendHeader(dst []byte, p *Packet, size, runs int) []byte {
 	dst = le.AppendUint64(dst, p.Echo.Incarnation)
 	dst = le.AppendUint64(dst, p.Echo.Sequence)
 	dst = le.AppendUint64(dst, p.MemoryTotal)
-	return le.AppendUint64(dst, p.MemoryUsed)
+	dst = le.AppendUint64(dst, p.MemoryUsed)
+	dst = le.AppendUint64(dst, p.Revision)
+	dst = le.AppendUint64(dst, p.Sum)
+	dst = le.AppendUint16(dst, p.Levels.Lowest)
+	dst = le.AppendUint16(dst, p.Levels.Highest)
+	dst = le.AppendUint32(dst, uint32(p.Lease/time.Millisecond))
+	dst = le.AppendUint32(dst, uint32(p.Takeover/time.Millisecond))
+	dst = le.AppendUint32(dst, 0)
+	var version [MaxVersion]byte
+	copy(version[:], p.Version)
+	return append(dst, version[:]...)
 }
 
 func macOf(message []byte, key Key) []byte {
@@ -224,6 +258,9 @@ func Open(raw []byte, cluster uuid.UUID, to datastorehb.HostID, key Key) (Packet
 	p := openHeader(body)
 	if p.To != to {
 		return Packet{}, fmt.Errorf("%w: host %d sent it to host %d, this is host %d; compare the addresses in the configuration of both", ErrNotForMe, p.From.Host, p.To, to)
+	}
+	if !zeros(body[atPadding:atPadding+4]) || !textual(p.Version) {
+		return Packet{}, fmt.Errorf("%w: version %q, or bytes that must be zero", ErrMalformed, p.Version)
 	}
 	if p.From.Host == 0 || p.From.Incarnation == 0 || p.Sequence == 0 {
 		return Packet{}, fmt.Errorf("%w: host %d, incarnation %d, sequence %d: none may be zero", ErrMalformed, p.From.Host, p.From.Incarnation, p.Sequence)
@@ -289,6 +326,12 @@ func openHeader(b []byte) Packet {
 		Echo:        Echo{Incarnation: le.Uint64(b[88:]), Sequence: le.Uint64(b[96:])},
 		MemoryTotal: le.Uint64(b[104:]),
 		MemoryUsed:  le.Uint64(b[112:]),
+		Revision:    le.Uint64(b[120:]),
+		Sum:         le.Uint64(b[128:]),
+		Levels:      datastorehb.Levels{Lowest: le.Uint16(b[136:]), Highest: le.Uint16(b[138:])},
+		Lease:       time.Duration(le.Uint32(b[140:])) * time.Millisecond,
+		Takeover:    time.Duration(le.Uint32(b[144:])) * time.Millisecond,
+		Version:     string(bytes.TrimRight(b[atVersionText:atVersionText+MaxVersion], "\x00")),
 	}
 }
 

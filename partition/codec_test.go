@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
@@ -40,6 +41,12 @@ func fullPacket() Packet {
 		Echo:        Echo{Incarnation: 0x99, Sequence: 1234},
 		MemoryTotal: 64 << 30,
 		MemoryUsed:  3 << 30,
+		Revision:    19,
+		Sum:         0x8877665544332211,
+		Levels:      datastorehb.Levels{Lowest: 1, Highest: 2},
+		Lease:       4 * time.Second,
+		Takeover:    5 * time.Second,
+		Version:     "1.2.3-Ω",
 		Datastores: []DatastoreReport{
 			{uuidOf(1), DatastoreAccessible | DatastoreHeartbeat},
 			{uuidOf(2), DatastoreWish | DatastoreSelected},

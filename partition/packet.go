@@ -1,6 +1,8 @@
 package partition
 
 import (
+	"time"
+
 	"github.com/google/uuid"
 
 	"storebeat/datastorehb"
@@ -8,6 +10,9 @@ import (
 
 // MaxPacket is the largest network heartbeat, in bytes. It fits one Ethernet frame.
 const MaxPacket = 1400
+
+// MaxVersion is the longest version of a program in a packet, in bytes.
+const MaxVersion = 32
 
 // PacketFlags are facts about the sender.
 type PacketFlags uint32
@@ -25,6 +30,9 @@ const (
 	PacketLeaving
 	// PacketFollowed is set by a master that hears at least one host follow it.
 	PacketFollowed
+	// PacketDiffers is set while the sender's configuration file differs from the
+	// cluster record.
+	PacketDiffers
 )
 
 // Packet is one network heartbeat, made for one recipient.
@@ -40,6 +48,15 @@ type Packet struct {
 	// proves that the packet is no recording of an earlier run, and that the
 	// path works in both directions.
 	Echo Echo
+
+	// What the sender acts on and what its program can do, for the master's plans
+	// and for people. No right follows from any of it.
+	Revision uint64             // of the cluster record, 0 while it knows none
+	Sum      uint64             // of that revision, or of the one that the sender's configuration would make
+	Levels   datastorehb.Levels // feature levels that its program knows
+	Lease    time.Duration      // L and T of its own timing, in whole milliseconds
+	Takeover time.Duration
+	Version  string // of its program, at most MaxVersion bytes
 
 	MemoryTotal uint64 // bytes that machines may use on the sender
 	MemoryUsed  uint64 // bytes that its machines use

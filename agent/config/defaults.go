@@ -3,7 +3,6 @@ package config
 import (
 	"path/filepath"
 	"slices"
-	"time"
 
 	"storebeat/datastorehb"
 	"storebeat/poweron"
@@ -20,29 +19,17 @@ const (
 )
 
 // Profile names a set of timings.
-type Profile string
+type Profile = datastorehb.Profile
 
 // The profiles, from the quickest to the calmest.
 const (
 	// Fast suits storage that never stalls for more than a second.
-	Fast Profile = "fast"
+	Fast = datastorehb.Fast
 	// Normal is the default.
-	Normal Profile = "default"
+	Normal = datastorehb.Normal
 	// Relaxed suits slow or busy storage.
-	Relaxed Profile = "relaxed"
+	Relaxed = datastorehb.Relaxed
 )
-
-// Timing returns the profile's timings. An unknown profile has those of Normal.
-func (p Profile) Timing() datastorehb.Timing {
-	const freeze = 500 * time.Millisecond
-	switch p {
-	case Fast:
-		return datastorehb.Timing{Interval: 250 * time.Millisecond, Lease: 1500 * time.Millisecond, Freeze: freeze, Takeover: 2200 * time.Millisecond}
-	case Relaxed:
-		return datastorehb.Timing{Interval: 2 * time.Second, Lease: 10 * time.Second, Freeze: freeze, Takeover: 12 * time.Second}
-	}
-	return datastorehb.Timing{Interval: time.Second, Lease: 4 * time.Second, Freeze: freeze, Takeover: 5 * time.Second}
-}
 
 // Drivers are the hypervisor drivers that exist.
 var Drivers = []string{"process", "qemu"}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"storebeat/agent/core/cluster"
 	"storebeat/datastorehb"
 	"storebeat/partition"
 )
@@ -23,7 +24,14 @@ type Config struct {
 	Timing     datastorehb.Timing
 	Heartbeats datastorehb.RankOptions
 	Isolation  partition.IsolationOptions
-	Parallel   int // starts at once per host
+	Parallel   int    // starts at once per host
+	Version    string // of the program, for people
+
+	// Record is the revision of the cluster record that the forerunner acted on
+	// last, nil if there is none. Founding is the first revision as the
+	// configuration file would make it.
+	Record   *cluster.Record
+	Founding *cluster.Record
 
 	// Leases are those that the guard kept for the agent's forerunner, and
 	// Found is every machine process found on the host: the new incarnation
@@ -85,6 +93,7 @@ type Core struct {
 	memory   uint64 // that machines may use here, in bytes
 	mastery  mastery
 	commands []*command
+	record   record
 	status   map[datastorehb.HostID]*hostStatus
 }
 
@@ -100,6 +109,7 @@ func New(cfg Config, now datastorehb.Instant) *Core {
 	slices.SortFunc(c.footings, func(a, b *footing) int { return compareUUID(a.ID, b.ID) })
 	c.net = newNetwork(cfg, now)
 	c.mastery.orders = map[uuid.UUID]*order{}
+	c.record.begin(cfg)
 	for _, l := range cfg.Leases {
 		if f := c.footing(l.Datastore); f != nil {
 			f.inherit(l)
@@ -157,6 +167,14 @@ func (c *Core) observe(o Observation) {
 		c.onListRead(o)
 	case ListWritten:
 		c.onListWritten(o)
+	case RecordRead:
+		c.onRecordRead(o)
+	case RecordClaimed:
+		c.onRecordClaimed(o)
+	case WallClock:
+		c.onWallClock(o)
+	case ClusterCommand:
+		c.onClusterCommand(o)
 	case HeartbeatReceived:
 		c.onHeartbeat(o.Packet)
 	case Received:
@@ -202,12 +220,14 @@ func (c *Core) act() {
 	for _, f := range c.footings {
 		c.advanceTerm(f)
 		c.prune(f)
+		c.readRecord(f)
 	}
 	c.turns = append(c.turns[:0], c.machines...) // some go away while they advance
 	for _, m := range c.turns {
 		c.advance(m)
 	}
 	c.lead()
+	c.tendRecord()
 }
 
 // suspectSelf throws away all silence measured so far when this step comes much

@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"storebeat/agent/core/cluster"
 	"storebeat/datastorehb"
 	"storebeat/partition"
 	"storebeat/poweron"
@@ -108,6 +109,22 @@ type Prune struct {
 	Below     uint64
 }
 
+// ReadRecord reads the newest revision of the cluster record on a datastore.
+// Result: RecordRead.
+type ReadRecord struct{ Datastore uuid.UUID }
+
+// ClaimRecord claims a revision of the cluster record on a datastore. Result:
+// RecordClaimed.
+type ClaimRecord struct {
+	Datastore uuid.UUID
+	Record    *cluster.Record
+	Payload   []byte // its encoding
+}
+
+// KeepRecord keeps a revision on this host, for Config.Record of the next
+// incarnation. No result: nothing hangs on it.
+type KeepRecord struct{ Payload []byte }
+
 // SendHeartbeat sends a network heartbeat. No result.
 type SendHeartbeat struct{ Packet partition.Packet }
 
@@ -178,6 +195,9 @@ type Reply struct {
 }
 
 func (WriteSlot) effect()       {}
+func (ReadRecord) effect()      {}
+func (ClaimRecord) effect()     {}
+func (KeepRecord) effect()      {}
 func (ReadRegion) effect()      {}
 func (CheckIdentity) effect()   {}
 func (ReadTerms) effect()       {}

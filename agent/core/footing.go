@@ -54,6 +54,8 @@ type footing struct {
 	inherited  *Inherited
 	holding    holding // of the own term's register
 
+	record recordCopy
+
 	reads
 	catalogue
 	power
@@ -146,7 +148,8 @@ func (c *Core) writeSlot(f *footing) {
 	f.writing, f.issued, f.nextWrite = true, c.now, c.now.Add(c.interval())
 	f.pending = c.vouches(f)
 	c.do(WriteSlot{Datastore: f.ID, Slot: datastorehb.Slot{
-		Writer: c.cfg.Self, Sequence: f.sequence, Term: f.own.Number, Master: c.net.master, Flags: c.slotFlags(), Vouches: f.pending,
+		Writer: c.cfg.Self, Sequence: f.sequence, Term: f.own.Number, Master: c.net.master, Flags: c.slotFlags(),
+		Revision: c.record.revision(), Levels: datastorehb.KnownLevels(), Vouches: f.pending,
 	}})
 }
 

@@ -119,6 +119,13 @@ var chapters = []Chapter{
 		{"slot-foreign", Warning, false, "This host's slot on a datastore was written by another computer, or is damaged. It is watched for the takeover time first, in case that computer still runs.", "If a computer was replaced under its old host id, nothing. If two computers have the same id, give one of them its own."},
 		{"heartbeat-datastore", Info, false, "This host begins or stops writing its heartbeats on a datastore.", ""},
 	}},
+	{"The cluster record", []About{
+		{"cluster-record", Notice, true, "This host acts on a new revision of the cluster record. The evidence names what its configuration file says otherwise.", ""},
+		{"cluster-record-changed", Notice, false, "A new revision of the cluster record counts: most datastores hold it.", ""},
+		{"cluster-record-missing", Warning, false, "There is no cluster record yet. The master makes it from its configuration once all hosts are there and their files say the same.", "Do what the text says."},
+		{"cluster-record-rivals", Warning, true, "Two masters changed the cluster record at the same time, in two parts of the cluster. One of the changes goes first; the other may be lost.", "Look at the record (`storebeat cluster show`) and repeat what is missing."},
+		{"program-outdated", Error, false, "The cluster writes a feature level that this host's program does not know. What runs here goes on; the host takes on nothing new.", "Install the version that the other hosts run."},
+	}},
 	{"Terms, leases and the guard", []About{
 		{"term-won", Notice, false, "This host has won its next term on a datastore: it may run machines there.", ""},
 		{"term-taken-over", Info, false, "The restarted agent goes on under its forerunner's term; no machine has noticed.", ""},

@@ -118,7 +118,9 @@ func (c *Core) beat(to datastorehb.HostID, echo partition.Echo) {
 		n.sent = n.sent[1:]
 	}
 	p := partition.Packet{Cluster: c.cfg.Cluster, From: c.cfg.Self, To: to, Sequence: n.sequence, Flags: c.packetFlags(), Master: n.master,
-		Echo: echo, MemoryTotal: c.memory, MemoryUsed: c.memoryUsed(), Acks: n.acks[to]}
+		Echo: echo, MemoryTotal: c.memory, MemoryUsed: c.memoryUsed(), Acks: n.acks[to],
+		Revision: c.record.revision(), Sum: c.record.sum, Levels: datastorehb.KnownLevels(), Lease: c.cfg.Timing.Lease, Takeover: c.cfg.Timing.Takeover,
+		Version: datastorehb.Shorten(c.cfg.Version, partition.MaxVersion)}
 	delete(n.acks, to)
 	for _, f := range c.footings {
 		p.Datastores = append(p.Datastores, partition.DatastoreReport{Datastore: f.ID, Flags: c.reportFlags(f, to)})
@@ -138,6 +140,9 @@ func (c *Core) packetFlags() (flags partition.PacketFlags) {
 	}
 	if c.net.isolated {
 		flags |= partition.PacketIsolated
+	}
+	if len(c.record.differences) > 0 {
+		flags |= partition.PacketDiffers
 	}
 	return flags
 }
@@ -168,6 +173,7 @@ func (c *Core) onHeartbeat(p partition.Packet) {
 		return
 	}
 	c.takeAcks(p)
+	c.noticeRevision(p.Revision)
 	for _, r := range p.Datastores {
 		if f := c.footing(r.Datastore); f != nil {
 			c.takeReport(f, p, r.Flags)

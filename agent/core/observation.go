@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"storebeat/agent/core/cluster"
 	"storebeat/datastorehb"
 	"storebeat/partition"
 	"storebeat/poweron"
@@ -118,6 +119,27 @@ type ListWritten struct {
 	Revision uint64
 }
 
+// RecordRead is the result of ReadRecord.
+type RecordRead struct {
+	Span
+	State   datastorehb.ReadState // Absent: the datastore holds no revision yet
+	Record  *cluster.Record
+	Payload []byte
+	Newer   bool // it is of a feature level that this program does not know
+}
+
+// RecordClaimed is the result of ClaimRecord.
+type RecordClaimed struct {
+	Span
+	Record  *cluster.Record
+	Payload []byte
+	Outcome datastorehb.Outcome
+}
+
+// WallClock tells the time of day. The shell gives one every few seconds. It
+// decides nothing but when a pause that a user gave an end to is over.
+type WallClock struct{ At time.Time }
+
 // HeartbeatReceived is an authentic network heartbeat for this host.
 type HeartbeatReceived struct{ Packet partition.Packet }
 
@@ -217,7 +239,30 @@ const (
 	Stop Verb = "stop"
 )
 
+// ClusterCommand is a user's wish about the cluster record, given to the master.
+type ClusterCommand struct {
+	ID      uint64               `json:"id"`
+	Verb    ClusterVerb          `json:"verb"`
+	At      time.Time            `json:"at"`      // by the wall clock of the host that was asked
+	Set     []cluster.Assignment `json:"set"`     // for ClusterSet
+	Without []string             `json:"without"` // datastores, by name or UUID, that are given up for this change
+}
+
+// ClusterVerb is what a user wants changed in the cluster record.
+type ClusterVerb string
+
+const (
+	// ClusterInit makes the first revision, without waiting for all hosts.
+	ClusterInit ClusterVerb = "init"
+	// ClusterSet gives settings new values.
+	ClusterSet ClusterVerb = "set"
+)
+
 func (Tick) observation()              {}
+func (RecordRead) observation()        {}
+func (RecordClaimed) observation()     {}
+func (WallClock) observation()         {}
+func (ClusterCommand) observation()    {}
 func (DatastoreState) observation()    {}
 func (SlotWritten) observation()       {}
 func (RegionRead) observation()        {}

@@ -21,8 +21,12 @@ type holding struct {
 }
 
 // prune removes the old values of the registers in this host's hands: of its own
-// term on a datastore, and of the machines that run here.
+// term on a datastore, of the machines that run here, and a master's of the
+// cluster record.
 func (c *Core) prune(f *footing) {
+	if best := c.record.standing.Best; f.usable() && c.net.leading && c.record.standing.Counts && f.record.Record != nil && f.record.Record.Revision == best.Revision {
+		c.pruneBelow(f, &f.record.holding, datastorehb.ClusterRecords(), best.Revision)
+	}
 	if !f.usable() || !f.held(c.now) {
 		return
 	}

@@ -168,6 +168,7 @@ func (c *Core) observeSlot(f *footing, s *datastorehb.SlotReading, o RegionRead,
 		w.alive = o.Returned
 	}
 	w.slot = *s
+	c.noticeRevision(s.Slot.Revision)
 	if !o.Full {
 		w.trail.Observe(o.Issued, o.Returned, s, false)
 		return

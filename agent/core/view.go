@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"storebeat/agent/core/cluster"
 	"storebeat/datastorehb"
 	"storebeat/poweron"
 )
@@ -23,6 +24,7 @@ type View struct {
 	Isolated   bool                `json:"isolated"`
 	GuardUp    bool                `json:"guard_up"`
 	Timing     datastorehb.Timing  `json:"timing"`
+	Cluster    ClusterView         `json:"cluster"`
 	Hosts      []HostView          `json:"hosts"`
 	Datastores []DatastoreView     `json:"datastores"`
 	Machines   []MachineView       `json:"machines"`
@@ -42,6 +44,26 @@ type HostView struct {
 	MemoryTotal uint64             `json:"memory_total"`
 	MemoryUsed  uint64             `json:"memory_used"`
 	Machines    int                `json:"machines"` // that run there by what the datastores say
+
+	// What the host said of itself when it was last heard.
+	Revision uint64             `json:"revision"` // of the cluster record that it acts on
+	Levels   datastorehb.Levels `json:"levels"`   // feature levels that its program knows
+	Version  string             `json:"version"`  // of its program
+	Lease    time.Duration      `json:"lease"`
+	Takeover time.Duration      `json:"takeover"`
+	Differs  bool               `json:"differs"` // its configuration file differs from the record
+}
+
+// ClusterView is what this host knows of the cluster record.
+type ClusterView struct {
+	Record      *cluster.Record `json:"record"`                // that this host acts on; nil while it knows none
+	Counts      bool            `json:"counts"`                // most datastores are known to hold it
+	Lacks       []string        `json:"lacks,omitempty"`       // datastores that were read and hold an older one, or none
+	Unknown     []string        `json:"unknown,omitempty"`     // datastores that could not be read
+	Rivals      []string        `json:"rivals,omitempty"`      // other changes of the same number
+	Missing     string          `json:"missing,omitempty"`     // why there is no record yet
+	Differences []string        `json:"differences,omitempty"` // of this host's configuration file from the record
+	Outdated    string          `json:"outdated,omitempty"`    // why this host's program can't read the newest revision
 }
 
 // DatastoreView is one datastore as this host sees it.
@@ -103,7 +125,7 @@ type MachineView struct {
 // View returns what the host knows at now. It changes nothing.
 func (c *Core) View(now datastorehb.Instant) View {
 	v := View{At: now, Host: c.cfg.Self.Host, Name: c.HostName(c.cfg.Self.Host), Master: c.net.master, Leading: c.net.leading,
-		Isolated: c.net.isolated, GuardUp: c.guardUp, Timing: c.cfg.Timing}
+		Isolated: c.net.isolated, GuardUp: c.guardUp, Timing: c.cfg.Timing, Cluster: c.viewCluster()}
 	if v.Master != 0 {
 		v.MasterName = c.HostName(v.Master)
 	}
@@ -264,6 +286,7 @@ func (c *Core) remoteState(f *footing, i *info, g poweron.Generation, why string
 func (c *Core) viewHost(m Member, now datastorehb.Instant, machines []MachineView) HostView {
 	v := HostView{ID: m.ID, Name: m.Name, Master: m.ID == c.net.master, Evidence: []string{}}
 	c.fillVerdict(&v, now)
+	c.fillProgram(&v)
 	for i := range machines {
 		if machines[i].Host == m.ID && (machines[i].State == "running" || machines[i].State == "frozen") {
 			v.Machines++

@@ -111,6 +111,7 @@ func (v cluster) problems() (rows [][]string) {
 	if !v.GuardUp {
 		add("host", v.Name, "no guard", "its machines are frozen until a guard is back (R11)")
 	}
+	v.recordProblems(add)
 	for i := range v.Hosts {
 		if h := &v.Hosts[i]; v.worrying(h) {
 			add("host", h.Name, stateOf(h), h.Rule)

@@ -48,7 +48,8 @@ machine that is an ordinary process.
 
 A machine that is protected already gets the new definition and policy, with which it
 starts next time; whether it shall run stays as it is. What FILE says nothing of is
-taken from machine_defaults in the configuration.`,
+taken from the machine defaults of the cluster record, or, without an agent, from those
+of the configuration.`,
 		Example: `  storebeat vm protect web.hcl
   storebeat vm protect web --datastore nfs1 --memory 2GiB --disk web/disk.qcow2 --wait
   storebeat vm protect worker --datastore nfs1 --memory 64MiB -- /usr/local/bin/worker --queue jobs`,
@@ -98,6 +99,9 @@ func (a *app) wishes(cmd *cobra.Command, args []string, o protection) ([]*wish, 
 		policy = cfg.Machines
 	} else if a.socket == "" {
 		return nil, err
+	}
+	if v, err := a.view(cmd.Context(), false); err == nil && v.Cluster.Record != nil {
+		policy = v.Cluster.Record.Machines // the file's are for a cluster without a record
 	}
 	if o.datastore != "" || cmd.ArgsLenAtDash() >= 0 || len(o.disks) > 0 {
 		w, err := o.wish(args, cmd.ArgsLenAtDash(), policy)

@@ -22,6 +22,7 @@ const (
 	listsDir     = "lists"
 	termsDir     = "terms"
 	machinesDir  = "machines"
+	clusterDir   = "cluster"
 	readyDir     = "ready"
 
 	identityAttribute = "user.storebeat.datastore"
@@ -143,7 +144,7 @@ func (b *builder) fill(dir string) error {
 	if err := b.fs.Mkdir(dir); err != nil {
 		return err
 	}
-	for _, d := range []string{listsDir, termsDir, machinesDir, readyDir} {
+	for _, d := range []string{listsDir, termsDir, machinesDir, clusterDir, readyDir} {
 		if err := b.fs.Mkdir(dir + "/" + d); err != nil {
 			return err
 		}

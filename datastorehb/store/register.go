@@ -20,15 +20,21 @@ const numberDigits = 20
 
 // topDir returns the directory, made by Init, below which the register lives.
 func topDir(reg datastorehb.Register) string {
-	if reg.Kind == datastorehb.TermRegister {
+	switch reg.Kind {
+	case datastorehb.TermRegister:
 		return termsDir
+	case datastorehb.ClusterRegister:
+		return "."
 	}
 	return machinesDir
 }
 
 func registerDir(reg datastorehb.Register) string {
-	if reg.Kind == datastorehb.TermRegister {
+	switch reg.Kind {
+	case datastorehb.TermRegister:
 		return termsDir + "/" + strconv.Itoa(int(reg.Host))
+	case datastorehb.ClusterRegister:
+		return clusterDir
 	}
 	return machinesDir + "/" + reg.VM.String() + "/" + reg.Kind.String()
 }

@@ -77,6 +77,7 @@ func (a *agent) begin() {
 	for _, s := range w.stores {
 		cfg.Datastores = append(cfg.Datastores, core.Datastore{ID: s.id, Name: s.name(), Preferred: s.spec.Preferred, Excluded: s.spec.Excluded})
 	}
+	h.recall(&cfg)
 	for _, l := range h.guard.keeper.Inventory(h.now()).Leases {
 		if l.Valid {
 			cfg.Leases = append(cfg.Leases, core.Inherited{Datastore: l.Datastore, Term: l.Term, Length: l.Length, Deadline: l.Deadline})
@@ -94,6 +95,7 @@ func (a *agent) begin() {
 	}
 	a.core = core.New(cfg, h.now())
 	a.observe(core.MemoryState{Total: h.memory})
+	a.tellTime()
 	for _, s := range w.stores {
 		a.open(s)
 	}

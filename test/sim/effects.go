@@ -26,6 +26,8 @@ func (a *agent) carryOut(e core.Effect) {
 		a.ping(e)
 	case core.Journal:
 		a.journal(e.Event)
+	case core.KeepRecord:
+		a.h.kept = e.Payload
 	case core.Reply:
 		a.h.w.reply(a.h, e)
 	default:
@@ -95,6 +97,10 @@ func (a *agent) carryOutOnDatastore(e core.Effect) {
 		a.claimEntry(e)
 	case core.ReadMachine:
 		a.readMachine(e)
+	case core.ReadRecord:
+		a.readRecord(e)
+	case core.ClaimRecord:
+		a.claimRecord(e)
 	case core.ReadCatalogue:
 		a.readCatalogue(e)
 	case core.ReadList:

@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/uuid"
 
+	clusterrecord "storebeat/agent/core/cluster"
 	"storebeat/datastorehb"
 	"storebeat/poweron"
 )
@@ -18,9 +19,12 @@ type observer struct {
 	counts     map[string]int    // events of the journals
 	covered    map[string]int    // meetings, see Coverage
 	startedAt  map[uuid.UUID]time.Duration
+	counted    map[uint64]*clusterrecord.Record // revisions of the cluster record that came to count
+	forced     bool                             // a user gave a datastore up for a change of the record
 }
 
 func (o *observer) init() {
+	o.counted = map[uint64]*clusterrecord.Record{}
 	o.starts, o.counts, o.covered, o.startedAt = map[uuid.UUID]int{}, map[string]int{}, map[string]int{}, map[uuid.UUID]time.Duration{}
 }
 

@@ -38,6 +38,8 @@ type contents struct {
 	entries map[uuid.UUID][]entryRecord
 	lists   []poweron.List // by host
 	listed  []bool
+
+	revisions []revision // of the cluster record
 }
 
 type termRecord struct {
@@ -84,6 +86,7 @@ func (s *store) snapshot() contents {
 	c.gens, c.entries = map[uuid.UUID][]genRecord{}, map[uuid.UUID][]entryRecord{}
 	c.halves = slices.Clone(s.halves)
 	c.slots, c.terms, c.lists, c.listed = slices.Clone(c.slots), slices.Clone(c.terms), slices.Clone(c.lists), slices.Clone(c.listed)
+	c.revisions = slices.Clone(s.revisions)
 	for i := range c.terms {
 		c.terms[i] = slices.Clone(c.terms[i])
 	}

@@ -37,7 +37,7 @@ func (w *World) twin(h *host) *host {
 func (h *host) exchange() {
 	h.powerOff()
 	h.w.note(h.name, "is exchanged for another computer")
-	h.machine = h.w.uuid()
+	h.machine, h.kept = h.w.uuid(), nil
 }
 
 // sound reports whether no host has a reason to distrust a datastore.

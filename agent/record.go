@@ -1,0 +1,136 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"storebeat/agent/control"
+	"storebeat/agent/core"
+	"storebeat/agent/core/cluster"
+	"storebeat/datastorehb"
+)
+
+// wallEvery is how often the core is told the time of day.
+const wallEvery = 2 * time.Second
+
+// recordFile keeps the revision of the cluster record that this host acted on last.
+func (a *Agent) recordFile() string { return filepath.Join(a.cfg.StateDirectory, "cluster.record") }
+
+// recallRecord reads the revision that the forerunner acted on. What is damaged
+// is left alone: the datastores have it. What only a newer program can read keeps
+// this one from starting, since it could not take part.
+func (a *Agent) recallRecord() (*cluster.Record, error) {
+	payload, err := os.ReadFile(a.recordFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var r cluster.Record
+	if err == nil {
+		r, err = cluster.Decode(payload)
+	}
+	switch {
+	case errors.Is(err, cluster.ErrNewer):
+		return nil, fmt.Errorf("%w: install the version of Storebeat that the other hosts run (%s is how this host knows)", err, a.recordFile())
+	case err != nil:
+		a.log.Warn("the kept cluster record can't be used; the datastores have it", "file", a.recordFile(), "error", err)
+		return nil, nil
+	}
+	return &r, nil
+}
+
+// keepRecord writes the revision that the core acts on.
+func (a *Agent) keepRecord(e core.KeepRecord) {
+	a.keeping.add("keep the cluster record", func() {
+		name := a.recordFile()
+		err := os.WriteFile(name+".new", e.Payload, 0o600)
+		if err == nil {
+			err = os.Rename(name+".new", name)
+		}
+		if err != nil {
+			a.log.Warn("the cluster record can't be kept; the next agent begins with the configuration's timing", "file", name, "error", err)
+		}
+	})
+}
+
+func (d *datastore) readRecord() {
+	d.catalogue.add("read cluster record", func() {
+		var o core.RecordRead
+		o.Span = d.span(func() error {
+			rec, state, err := d.store.Newest(datastorehb.ClusterRecords())
+			o.State, o.Newer = state, errors.Is(err, datastorehb.ErrFutureVersion)
+			if err != nil || state != datastorehb.Valid {
+				return err
+			}
+			r, err := cluster.Decode(rec.Payload)
+			if err == nil && r.Revision != rec.Number {
+				err = fmt.Errorf("revision %d of the cluster record says that it is revision %d", rec.Number, r.Revision)
+			}
+			o.Record, o.Payload, o.Newer = &r, rec.Payload, errors.Is(err, cluster.ErrNewer)
+			return corrupt(&o.State, err)
+		})
+		d.agent.observe(o)
+	})
+}
+
+func (d *datastore) claimRecord(e core.ClaimRecord) {
+	d.catalogue.add("claim cluster record", func() {
+		o := core.RecordClaimed{Record: e.Record, Payload: e.Payload}
+		o.Span, o.Outcome = d.claim(datastorehb.ClusterRecords(), e.Record.Revision, func() ([]byte, error) { return e.Payload, nil })
+		d.agent.observe(o)
+	})
+}
+
+// tellTime gives the core the time of day until ctx is done.
+func (a *Agent) tellTime(ctx context.Context) {
+	ticks := time.NewTicker(wallEvery)
+	defer ticks.Stop()
+	for {
+		a.observe(core.WallClock{At: time.Now()})
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticks.C:
+		}
+	}
+}
+
+// clusterCommand has the master change the cluster record.
+func (a *Agent) clusterCommand(ctx context.Context, cmd core.ClusterCommand) (CommandResult, error) {
+	v, err := a.view(ctx)
+	if err != nil {
+		return CommandResult{}, err
+	}
+	cmd.At = time.Now()
+	var r core.Reply
+	if v.Leading || v.Master == 0 {
+		r, err = a.changeRecord(ctx, cmd)
+	} else {
+		err = a.askWithin(ctx, v.Master, envelope{Cluster: &cmd}, &r)
+	}
+	switch {
+	case err != nil:
+		return CommandResult{}, control.Errorf(control.Unavailable, "the master did not answer in time (%v): the change may still be recorded", err).
+			WithRemedy("look with `storebeat cluster show`, then repeat the command")
+	case r.Err != "":
+		return CommandResult{}, control.Errorf(control.Refused, "%s", r.Err)
+	}
+	return CommandResult{Text: r.Text}, nil
+}
+
+// changeRecord gives a wish to this host's core and waits for the answer.
+func (a *Agent) changeRecord(ctx context.Context, cmd core.ClusterCommand) (core.Reply, error) {
+	id, answer := a.commands.add()
+	cmd.ID = id
+	a.observe(cmd)
+	select {
+	case r := <-answer:
+		return r, nil
+	case <-ctx.Done():
+		return core.Reply{}, ctx.Err()
+	}
+}

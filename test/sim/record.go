@@ -1,0 +1,148 @@
+package sim
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"storebeat/agent/core"
+	clusterrecord "storebeat/agent/core/cluster"
+	"storebeat/datastorehb"
+)
+
+// wallEvery is how often a core is told the time of day.
+const wallEvery = 10 * time.Second
+
+// revision is one revision of the cluster record on a datastore.
+type revision struct {
+	record  *clusterrecord.Record
+	payload []byte
+	by      datastorehb.Writer
+}
+
+// founding is the first revision as the host's configuration would make it.
+func (h *host) founding(cfg *core.Config) *clusterrecord.Record {
+	r := clusterrecord.Record{Timing: cfg.Timing, Machines: h.w.setup.Policy}
+	for _, m := range cfg.Hosts {
+		address := netip.AddrFrom4([4]byte{10, 0, 0, byte(m.ID)})
+		r.Members = append(r.Members, clusterrecord.Member{ID: m.ID, Name: m.Name, Heartbeat: netip.AddrPortFrom(address, 7480), Management: netip.AddrPortFrom(address, 7481)})
+	}
+	for _, d := range cfg.Datastores {
+		r.Datastores = append(r.Datastores, clusterrecord.Datastore{ID: d.ID, Name: d.Name})
+	}
+	return clusterrecord.Founding(r)
+}
+
+// recall gives a new core what the host's disk kept of the record.
+func (h *host) recall(cfg *core.Config) {
+	cfg.Founding = h.founding(cfg)
+	if h.kept == nil {
+		return
+	}
+	r, err := clusterrecord.Decode(h.kept)
+	if err != nil {
+		h.w.fail("format", "%s kept a cluster record that can't be decoded: %v", h.name, err)
+		return
+	}
+	cfg.Record, cfg.Timing = &r, r.Timing
+}
+
+// tellTime gives the core the time of day, now and every few seconds.
+func (a *agent) tellTime() {
+	a.observe(core.WallClock{At: a.h.wall()})
+	a.h.w.after(wallEvery, a.at(a.tellTime))
+}
+
+func (s *store) newestRevision() (newest revision, ok bool) {
+	for _, r := range s.revisions {
+		if !ok || r.record.Revision > newest.record.Revision {
+			newest, ok = r, true
+		}
+	}
+	return newest, ok
+}
+
+// claimRevision is the exclusive create. The numbers of this register may have
+// gaps: a datastore that was away gets only the newest revision.
+func (s *store) claimRevision(r *clusterrecord.Record, payload []byte, by datastorehb.Writer) datastorehb.Outcome {
+	newest, ok := s.newestRevision()
+	if ok && create(newest.record.Revision, r.Revision) == datastorehb.ClaimLost {
+		return datastorehb.ClaimLost
+	}
+	s.revisions = append(s.revisions, revision{r, payload, by})
+	s.w.note(s.name(), "host %d claims revision %d of the cluster record: %s", by.Host, r.Revision, r.Change)
+	s.w.seeRevision(r)
+	return datastorehb.ClaimWon
+}
+
+// seeRevision checks that of each number one revision of the cluster record counts at most.
+func (w *World) seeRevision(r *clusterrecord.Record) {
+	votes := 0
+	for _, s := range w.stores {
+		for _, held := range s.revisions {
+			if held.record.Sum() == r.Sum() && voter(r, s) {
+				votes++
+			}
+		}
+	}
+	if votes < r.Majority() {
+		return
+	}
+	if old := w.counted[r.Revision]; old != nil && old.Sum() != r.Sum() && !w.forced {
+		w.fail("record", "of revision %d of the cluster record both %q and %q count", r.Revision, old.Change, r.Change)
+	}
+	w.counted[r.Revision] = r
+}
+
+func voter(r *clusterrecord.Record, s *store) bool {
+	for _, v := range r.Voters {
+		if v == s.id {
+			return true
+		}
+	}
+	return false
+}
+
+func (a *agent) readRecord(e core.ReadRecord) {
+	s := a.h.w.storeOf(e.Datastore)
+	o := core.RecordRead{State: datastorehb.Absent}
+	a.issue(e.Datastore, "catalogue", operation{what: "cluster record", effect: func() {
+		if r, ok := s.newestRevision(); ok {
+			o.State, o.Record, o.Payload = datastorehb.Valid, r.record, r.payload
+		}
+	}}, func(span core.Span) {
+		if o.Span = span; span.Err != "" {
+			o.State, o.Record, o.Payload = datastorehb.Unreadable, nil, nil
+		}
+		a.observe(o)
+	})
+}
+
+func (a *agent) claimRecord(e core.ClaimRecord) {
+	s := a.h.w.storeOf(e.Datastore)
+	if again, err := clusterrecord.Decode(e.Payload); err != nil || again.Sum() != e.Record.Sum() {
+		a.h.w.fail("format", "%s: revision %d of the cluster record: %v", a.h.name, e.Record.Revision, err)
+	}
+	o := core.RecordClaimed{Record: e.Record, Payload: e.Payload}
+	a.issue(e.Datastore, "catalogue", operation{what: fmt.Sprintf("claim of revision %d", e.Record.Revision), claims: true, outcome: &o.Outcome,
+		refuse: func() string { return a.spend(s, false) },
+		effect: func() { o.Outcome = a.claimed(s.claimRevision(e.Record, e.Payload, a.self)) }}, func(span core.Span) {
+		o := o
+		if o.Span = span; span.Err != "" {
+			o.Outcome = datastorehb.ClaimFailed
+		}
+		a.observe(o)
+	})
+}
+
+// order gives a user's wish about the cluster to a host's agent.
+func (w *World) order(h *host, c core.ClusterCommand) uint64 {
+	w.commands++
+	c.ID = w.commands
+	w.note("user", "asks %s: cluster %s %v", h.name, c.Verb, c.Set)
+	if a := h.agent; a != nil {
+		c.At = h.wall()
+		w.after(w.latency(), a.at(func() { a.observe(c) }))
+	}
+	return c.ID
+}
