@@ -19,6 +19,8 @@ TESTFLAGS  ?=
 VERSION    ?= $(shell scripts/version)
 # Where "make build" puts the program.
 OUTPUT     ?= bin/storebeat
+# Where "make deb" puts the package.
+DIST       ?= dist
 
 .PHONY: help build deb demo test check race sim sim-long fuzz bench clean install-dependencies
 
@@ -30,7 +32,7 @@ build: ## build bin/storebeat, one static binary, the same bytes each time
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -buildid= -X main.version=$(VERSION)' -o $(OUTPUT) ./cmd/storebeat
 
 deb: ## build the Debian package dist/storebeat_VERSION_ARCHITECTURE.deb; GOARCH=arm64 for another architecture
-	VERSION=$(VERSION) scripts/deb
+	VERSION=$(VERSION) scripts/deb $(DIST)
 
 demo: install-dependencies build ## three hosts, two datastores, six machines on this computer; one host dies
 	bin/storebeat demo $(DEMO)
