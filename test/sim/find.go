@@ -26,7 +26,7 @@ const (
 	calm = 3 * time.Minute
 	// dust is how long those who are at rest with their machines may go on settling the rest: a host whose
 	// slot is damaged waits for T before it writes, and once more if somebody ceases to vouch for it.
-	dust = 15 * time.Second
+	dust = 20 * time.Second
 	// Faults rage for the shortest time at least, usually for as long again and half more, and seldom for the longest.
 	shortest, usual, longest = 15 * time.Second, 25 * time.Second, 5 * time.Minute
 )

@@ -95,7 +95,10 @@ func (w *World) seeStart(p *process) {
 	for i := len(es) - 1; i >= 0 && (!es[i].entry.Protected || es[i].entry.Desired != poweron.Running); i-- {
 		since = es[i].at
 	}
-	if since >= 0 && w.now-since > startGrace {
+	// What the next agent finds frozen can't be told from what ran before: if it was there before the user's
+	// word, it goes on, and is stopped in good order if that is what the user wants.
+	inherited := p.found != 0 && p.born < since
+	if since >= 0 && w.now-since > startGrace && !inherited {
 		w.fail("I5", "%s starts on %s though its user wants it stopped since %s", w.nameOf(p.vm), p.h.name, stamp(since))
 	}
 	w.seeRules(p)

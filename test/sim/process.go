@@ -2,6 +2,7 @@ package sim
 
 import (
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -33,7 +34,8 @@ type process struct {
 	state      processState
 	ran        bool // it was ever let go
 	thaws      int
-	stray      bool   // nobody has asked for it any more when it came into being
+	stray      bool // nobody has asked for it any more when it came into being
+	born       time.Duration
 	found      uint64 // the incarnation that found it frozen, until it is let go
 	stopAt     uint64 // counts requests to stop
 }
@@ -86,7 +88,6 @@ func (p *process) thaw() {
 	p.thaws++
 	w := p.h.w
 	w.seeRight(p)
-	p.found = 0
 	if p.state != running {
 		w.note(p.h.name, "%s executes, generation %d", w.nameOf(p.vm), p.generation)
 	}
@@ -97,6 +98,7 @@ func (p *process) thaw() {
 		p.home.disk(p.vm).latest = p
 		p.guest()
 	}
+	p.found = 0
 	w.seeExecution()
 }
 
@@ -128,7 +130,7 @@ func (p *process) reap(detail string) {
 // bear creates a machine's process, frozen.
 func (h *host) bear(e core.StartMachine) *process {
 	h.w.pids++
-	p := &process{h: h, vm: e.VM, generation: e.Generation, home: h.w.storeOf(e.Datastore), pid: h.w.pids, boot: h.boots, entry: e.Entry}
+	p := &process{h: h, born: h.w.now, vm: e.VM, generation: e.Generation, home: h.w.storeOf(e.Datastore), pid: h.w.pids, boot: h.boots, entry: e.Entry}
 	p.home.disk(p.vm).holder = p
 	h.processes = append(h.processes, p)
 	slices.SortFunc(h.processes, func(a, b *process) int { return compareUUID(a.vm, b.vm) })
