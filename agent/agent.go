@@ -24,6 +24,7 @@ import (
 	"storebeat/agent/journal"
 	"storebeat/agent/metrics"
 	"storebeat/agent/network"
+	"storebeat/agent/notify"
 	"storebeat/agent/peer"
 	"storebeat/datastorehb"
 	"storebeat/partition"
@@ -53,6 +54,7 @@ type Agent struct {
 	network    *network.Conn
 	peers      *peer.Client
 	journal    *journal.Journal
+	notifier   *notify.Notifier
 	metrics    *metrics.Metrics
 	registry   *prometheus.Registry // what metrics are shown from
 	scraped    chan string          // addresses to serve them at
@@ -74,6 +76,7 @@ func Run(ctx context.Context, cfg *config.Config, self config.Host, version stri
 	a.version = version
 	defer a.journal.Close()
 	a.measure(version)
+	a.notifier = notify.New(log.Named("notify"), func(rule string, r notify.Result) { a.metrics.Notified(rule, string(r)) })
 	return a.run(ctx, self)
 }
 
@@ -174,6 +177,8 @@ func (a *Agent) run(ctx context.Context, self config.Host) error {
 	go metrics.Serve(ctx, a.registry, a.scraped, a.log.Named("metrics"))
 	a.serveMetrics(a.cfg)
 	go a.tellTime(ctx)
+	a.notifier.Configure(a.cfg.Notify)
+	defer a.endNotifications()
 	for _, d := range a.datastores {
 		d.open()
 	}
@@ -289,6 +294,7 @@ func (a *Agent) loop(ctx context.Context, failed <-chan error) error {
 		case <-timer.C:
 			effects = a.core.Step(clock.Now(), core.Tick{})
 		}
+		a.notifier.Master(a.core.Master(), a.core.Leading())
 		for _, e := range effects {
 			a.carryOut(e)
 		}
@@ -370,7 +376,33 @@ func (a *Agent) record(e core.Event) {
 	e.Wall = time.Now()
 	a.journal.Append(e)
 	a.metrics.Event(&e)
+	a.notifier.Event(e, a.namesIn(&e))
 	a.log.Log(levels[e.Severity], e.Text, a.fields(e)...)
+}
+
+// lastNotifications is how long the end of the agent waits for the commands of
+// notifications that are under way.
+const lastNotifications = 2 * time.Second
+
+func (a *Agent) endNotifications() {
+	ctx, cancel := context.WithTimeout(context.Background(), lastNotifications)
+	defer cancel()
+	a.notifier.Close(ctx)
+}
+
+// namesIn are the names in an event that a notification gives.
+func (a *Agent) namesIn(e *core.Event) notify.Names {
+	n := notify.Names{Cluster: a.cfg.Cluster.Name, By: a.core.HostName(e.By)}
+	if e.Host != 0 {
+		n.Host = a.core.HostName(e.Host)
+	}
+	if e.Datastore != uuid.Nil {
+		n.Datastore = a.datastoreName(e.Datastore)
+	}
+	if e.VM != uuid.Nil {
+		n.Machine = a.core.MachineName(e.VM)
+	}
+	return n
 }
 
 // levels are the log's, which has none for what is worth knowing and in order.

@@ -31,6 +31,7 @@ func (a *Agent) reload(ctx context.Context) {
 func (a *Agent) apply(next *config.Config) []core.Effect {
 	a.live.Store(next)
 	a.serveMetrics(next)
+	a.notifier.Configure(next.Notify)
 	a.log.SetLevel(hclog.LevelFromString(next.Log.Level))
 	a.core.Configure(a.coreConfig(next))
 	return a.core.Step(clock.Now(), core.MemoryState{Total: next.Hypervisor.Memory.Of(totalMemory())})

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/hashicorp/hcl/v2"
 
+	"storebeat/agent/notify"
 	"storebeat/datastorehb"
 	"storebeat/poweron"
 )
@@ -37,6 +38,7 @@ type Config struct {
 	Machines   poweron.Policy // what a machine gets that is protected without wishes of its own
 	Log        Log
 	Metrics    Metrics
+	Notify     []Notify // in the order of the file
 
 	key    Key
 	source [sha256.Size]byte // of the file's content
@@ -109,6 +111,9 @@ type Log struct {
 type Metrics struct {
 	Address netip.AddrPort // not valid: they are not served
 }
+
+// Notify says which events a command is run for.
+type Notify = notify.Rule
 
 // Key returns the cluster key that Load read; it is zero after Parse.
 func (c *Config) Key() Key { return c.key }

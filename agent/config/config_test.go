@@ -15,6 +15,8 @@ import (
 	"github.com/hashicorp/hcl/v2"
 
 	"storebeat/agent/config"
+	"storebeat/agent/core"
+	"storebeat/agent/notify"
 	"storebeat/datastorehb"
 	"storebeat/poweron"
 )
@@ -70,6 +72,11 @@ func TestEverySettingIsRead(t *testing.T) {
 		},
 		Log:     config.Log{Level: "debug", Format: "json"},
 		Metrics: config.Metrics{Address: netip.MustParseAddrPort("0.0.0.0:9100")},
+		Notify: []config.Notify{
+			{Name: "mail", Kinds: []core.Kind{"host-dead", "machine-held"}, Severity: core.Error, Command: []string{"/usr/local/bin/mail-event", "ops@example.org"},
+				Timeout: 5 * time.Second, Rate: notify.Rate{Count: 20, Per: time.Hour}},
+			{Name: "chat", Severity: core.Warning, Command: []string{"/opt/chat"}, Timeout: 10 * time.Second, Rate: notify.Rate{Count: 10, Per: time.Minute}},
+		},
 	}
 	if diff := cmp.Diff(want, got, comparing); diff != "" {
 		t.Errorf("configuration (-want +got):\n%s", diff)

@@ -101,6 +101,7 @@ func (d *decoder) file(body hcl.Body) {
 	schema.Blocks = []hcl.BlockHeaderSchema{
 		{Type: hostBlock, LabelNames: []string{"name"}},
 		{Type: datastoreBlock, LabelNames: []string{"name"}},
+		{Type: notifyBlock, LabelNames: []string{"name"}},
 	}
 	for _, s := range blocks {
 		schema.Blocks = append(schema.Blocks, hcl.BlockHeaderSchema{Type: s.name})
@@ -118,6 +119,10 @@ func (d *decoder) file(body hcl.Body) {
 	for i, block := range byType[datastoreBlock] {
 		d.c.Datastores = append(d.c.Datastores, Datastore{Name: block.Labels[0]})
 		d.block(datastorePath(i), datastoreSettings(&d.c.Datastores[i]), block)
+	}
+	for i, block := range byType[notifyBlock] {
+		d.c.Notify = append(d.c.Notify, newNotify(block.Labels[0]))
+		d.block(notifyPath(i), notifySettings(&d.c.Notify[i]), block)
 	}
 }
 

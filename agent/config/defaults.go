@@ -4,6 +4,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	"storebeat/agent/core"
+	"storebeat/agent/notify"
 	"storebeat/datastorehb"
 	"storebeat/poweron"
 )
@@ -59,6 +61,11 @@ func Default() *Config {
 	}
 }
 
+// newNotify is a notification with the values that hold where its block says nothing.
+func newNotify(name string) Notify {
+	return Notify{Name: name, Timeout: 10 * time.Second, Rate: notify.Rate{Count: 10, Per: time.Minute}}
+}
+
 // complete fills in what follows from other settings, and makes paths absolute.
 func (c *Config) complete() {
 	folder := filepath.Dir(c.Path)
@@ -73,6 +80,11 @@ func (c *Config) complete() {
 	}
 	if c.Guard.Socket == "" {
 		c.Guard.Socket = filepath.Join(c.RunDirectory, "guard.sock")
+	}
+	for i := range c.Notify {
+		if n := &c.Notify[i]; len(n.Kinds) == 0 && n.Severity == "" {
+			n.Severity = core.Warning
+		}
 	}
 	for i := range c.Hosts {
 		if h := &c.Hosts[i]; !h.Management.IsValid() && h.Heartbeat.IsValid() {

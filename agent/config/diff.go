@@ -39,6 +39,7 @@ func Apply(running, next *Config) (applied *Config, live, restart []Change) {
 	}
 	m.hosts()
 	m.datastores()
+	m.notify()
 	if running.key != next.key {
 		m.note(&m.restart, "cluster.key_file", "cluster.key_file", "the key read at the start", "another key")
 	}
@@ -52,6 +53,7 @@ func clone(c *Config) *Config {
 	copied := *c
 	copied.Hosts = slices.Clone(c.Hosts)
 	copied.Datastores = slices.Clone(c.Datastores)
+	copied.Notify = slices.Clone(c.Notify)
 	return &copied
 }
 
@@ -117,6 +119,25 @@ func (m *merge) datastores() {
 			m.note(&m.restart, fmt.Sprintf("%s %q", datastoreBlock, ours.Name), "", present, absent)
 		}
 	}
+}
+
+// notify takes over all notifications at once: they have no state that would be lost.
+func (m *merge) notify() {
+	for i, theirs := range m.next.Notify {
+		name := fmt.Sprintf("%s %q", notifyBlock, theirs.Name)
+		at := slices.IndexFunc(m.applied.Notify, func(n Notify) bool { return n.Name == theirs.Name })
+		if at < 0 {
+			m.note(&m.live, name, notifyPath(i), absent, present)
+			continue
+		}
+		m.settings(name+" ", notifyPath(i)+".", notifySettings(&m.applied.Notify[at]), notifySettings(&theirs))
+	}
+	for _, ours := range m.applied.Notify {
+		if !slices.ContainsFunc(m.next.Notify, func(n Notify) bool { return n.Name == ours.Name }) {
+			m.note(&m.live, fmt.Sprintf("%s %q", notifyBlock, ours.Name), "", present, absent)
+		}
+	}
+	m.applied.Notify = slices.Clone(m.next.Notify)
 }
 
 // sum identifies the content of a file.

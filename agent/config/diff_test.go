@@ -56,6 +56,11 @@ func TestDiff(t *testing.T) {
 		{name: "one of each", edit: []string{`"192.0.2.1"`, `"192.0.2.9"`, "preferred = true", "preferred = false"},
 			live:    []string{`datastore "nfs" preferred: true → false (line 26)`},
 			restart: []string{`host "alpha" heartbeat: "192.0.2.1:7480" → "192.0.2.9:7480" (line 14)`}},
+		{name: "notification", edit: []string{`"5s"`, `"6s"`, `["/opt/chat"]`, `["/opt/talk"]`}, live: []string{
+			`notify "mail" timeout: "5s" → "6s" (line 88)`, `notify "chat" command: ["/opt/chat"] → ["/opt/talk"] (line 93)`}},
+		{name: "another notification", edit: []string{`notify "chat"`, `notify "talk"`}, live: []string{
+			`notify "talk": absent → present (line 92)`, `notify "chat": present → absent (line 1)`}},
+		{name: "metrics", edit: []string{`"0.0.0.0:9100"`, `""`}, live: []string{`metrics.address: "0.0.0.0:9100" → "" (line 81)`}},
 		{name: "new host", edit: []string{"\nlog {", gamma}, restart: []string{`host "gamma": absent → present (line 75)`}},
 		{name: "renamed", edit: []string{`datastore "nfs"`, `datastore "web"`, `host "beta"`, `host "delta"`}, restart: []string{
 			`host "delta": absent → present (line 18)`, `host "beta": present → absent (line 1)`, `datastore "web": absent → present (line 23)`, `datastore "nfs": present → absent (line 1)`}},

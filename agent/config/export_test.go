@@ -15,6 +15,7 @@ func SettingNames() [][2]string {
 	}
 	add(hostBlock, hostSettings(&Host{}))
 	add(datastoreBlock, datastoreSettings(&Datastore{}))
+	add(notifyBlock, notifySettings(&Notify{}))
 	return names
 }
 
@@ -34,7 +35,7 @@ func SettingDefaults() map[[2]string]string {
 // SettingIsLive reports whether a setting can change while the agent runs.
 func SettingIsLive(block, name string) bool {
 	c := Default()
-	tables := map[string][]setting{"": topLevel(c), hostBlock: hostSettings(&Host{}), datastoreBlock: datastoreSettings(&Datastore{})}
+	tables := map[string][]setting{"": topLevel(c), hostBlock: hostSettings(&Host{}), datastoreBlock: datastoreSettings(&Datastore{}), notifyBlock: notifySettings(&Notify{})}
 	for _, s := range sections(c) {
 		tables[s.name] = s.settings
 	}

@@ -25,6 +25,10 @@ func Format(c *Config) []byte {
 	for _, d := range c.Datastores {
 		formatBlock(&b, fmt.Sprintf("%s %q", datastoreBlock, d.Name), datastoreSettings(&d), datastoreSettings(&Datastore{}))
 	}
+	for _, n := range c.Notify {
+		unset := newNotify(n.Name)
+		formatBlock(&b, fmt.Sprintf("%s %q", notifyBlock, n.Name), notifySettings(&n), notifySettings(&unset))
+	}
 	return b.Bytes()
 }
 

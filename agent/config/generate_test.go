@@ -55,7 +55,7 @@ func TestGeneratedCommentsAreTrue(t *testing.T) {
 		t.Errorf("taking the # away changes something (-commented +uncommented):\n%s", diff)
 	}
 	for _, name := range config.SettingNames() {
-		if !regexp.MustCompile(`(?m)^\s*` + name[1] + ` *= `).Match(uncommented) {
+		if !regexp.MustCompile(`(?m)^[\s#]*` + name[1] + ` *= `).Match(uncommented) {
 			t.Errorf("%s of block %q is not mentioned", name[1], name[0])
 		}
 	}

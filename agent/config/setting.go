@@ -5,6 +5,7 @@ import (
 
 	"github.com/zclconf/go-cty/cty"
 
+	"storebeat/agent/core"
 	"storebeat/poweron"
 )
 
@@ -158,13 +159,25 @@ func datastoreSettings(d *Datastore) []setting {
 	}
 }
 
+func notifySettings(n *Notify) []setting {
+	return []setting{
+		live("events", kinds(&n.Kinds)),
+		live("severity", choice(&n.Severity, core.Severities...)),
+		live("command", texts(&n.Command)),
+		live("timeout", duration(&n.Timeout)),
+		live("rate", rate(&n.Rate)),
+	}
+}
+
 // labelled names the blocks that carry a label, of which there are many.
 const (
 	hostBlock      = "host"
 	datastoreBlock = "datastore"
+	notifyBlock    = "notify"
 )
 
-// hostPath and datastorePath name a block by its place in the file, since two
+// hostPath, datastorePath and notifyPath name a block by its place in the file, since two
 // blocks may carry the same label by mistake.
 func hostPath(i int) string      { return fmt.Sprintf("%s[%d]", hostBlock, i) }
 func datastorePath(i int) string { return fmt.Sprintf("%s[%d]", datastoreBlock, i) }
+func notifyPath(i int) string    { return fmt.Sprintf("%s[%d]", notifyBlock, i) }

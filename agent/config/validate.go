@@ -40,6 +40,7 @@ func validate(c *Config, failed map[string]bool) hcl.Diagnostics {
 	j.isolation()
 	j.drivers()
 	j.sockets()
+	j.notify()
 	return j.diags
 }
 
@@ -270,6 +271,27 @@ func (j *judge) drivers() {
 		seen.add(j, d, "hypervisor.drivers", "driver", "name each once")
 		if !slices.Contains(Drivers, d) {
 			j.errorf("hypervisor.drivers", "Unknown driver", "%q is not one of %s.", shorten(d), texts(&Drivers).String())
+		}
+	}
+}
+
+// notify does not ask whether a command is there: it may come, as the mount of
+// its file system does.
+func (j *judge) notify() {
+	names := unique[string]{}
+	for i, n := range j.c.Notify {
+		path := notifyPath(i)
+		j.name(path, "Notify", n.Name)
+		names.add(j, n.Name, path, "notify name", "give each its own")
+		if limit := 10 * time.Minute; n.Timeout < 100*time.Millisecond || n.Timeout > limit {
+			j.errorf(path+".timeout", "Out of bounds", "timeout = %q; write a duration from \"100ms\" to %q.", n.Timeout, limit)
+		}
+		switch {
+		case j.failed[path+".command"]:
+		case len(n.Command) == 0:
+			j.errorf(path+".command", "Missing command", "Notify %q has no command; write command = [\"/path/of/program\", \"argument\"].", n.Name)
+		case !filepath.IsAbs(n.Command[0]):
+			j.errorf(path+".command", "No absolute path", "%q is looked for nowhere: write the whole path of the program.", shorten(n.Command[0]))
 		}
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/zclconf/go-cty/cty"
 
+	"storebeat/agent/core"
+	"storebeat/agent/notify"
 	"storebeat/datastorehb"
 )
 
@@ -109,6 +111,17 @@ func texts(p *[]string) field[[]string] {
 	return field[[]string]{p, listOf(textOf), func(l []string) string { return showList(l, strconv.Quote) }}
 }
 
+// kinds are names of events.
+func kinds(p *[]core.Kind) field[[]core.Kind] {
+	return field[[]core.Kind]{p, listOf(kindOf), func(l []core.Kind) string {
+		return showList(l, func(k core.Kind) string { return strconv.Quote(string(k)) })
+	}}
+}
+
+func rate(p *notify.Rate) field[notify.Rate] {
+	return field[notify.Rate]{p, rateOf, quoted[notify.Rate]}
+}
+
 func addresses(p *[]netip.Addr) field[[]netip.Addr] {
 	return field[[]netip.Addr]{p, listOf(addressOf), func(l []netip.Addr) string { return showList(l, quoted[netip.Addr]) }}
 }
@@ -185,6 +198,32 @@ func durationOf(v cty.Value) (time.Duration, error) {
 		return 0, fmt.Errorf("%s is not a duration: write a number with its unit, such as \"1.5s\" or \"250ms\"", showCty(v))
 	}
 	return d, nil
+}
+
+func kindOf(v cty.Value) (core.Kind, error) {
+	s, err := textOf(v)
+	if err != nil {
+		return "", err
+	}
+	if _, ok := core.AboutKind(core.Kind(s)); !ok {
+		return "", fmt.Errorf("there is no event of kind %s: \"storebeat explain event\" lists all", showCty(v))
+	}
+	return core.Kind(s), nil
+}
+
+// rateOf reads a number per second, minute or hour.
+func rateOf(v cty.Value) (notify.Rate, error) {
+	refusal := fmt.Errorf("%s is not a rate: write a number from 1 to 1000 per second, minute or hour, such as \"10/m\"", showCty(v))
+	if v.Type() != cty.String {
+		return notify.Rate{}, refusal
+	}
+	number, unit, _ := strings.Cut(v.AsString(), "/")
+	count, err := strconv.Atoi(number)
+	per := map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour}[unit]
+	if err != nil || count < 1 || count > 1000 || per == 0 {
+		return notify.Rate{}, refusal
+	}
+	return notify.Rate{Count: count, Per: per}, nil
 }
 
 func identityOf(v cty.Value) (uuid.UUID, error) {

@@ -282,6 +282,16 @@ func (c *Core) HostName(h datastorehb.HostID) string {
 	return fmt.Sprintf("host %d", h)
 }
 
+// MachineName returns the name of a machine that is known, "" of another.
+func (c *Core) MachineName(vm uuid.UUID) string {
+	for _, f := range c.footings {
+		if i := f.info(vm); i != nil && i.Entry.Name != "" {
+			return i.Entry.Name
+		}
+	}
+	return ""
+}
+
 func (c *Core) interval() time.Duration { return c.cfg.Timing.Interval }
 
 func compareUUID(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) }

@@ -154,6 +154,9 @@ var chapters = []Chapter{
 		{"machine-putting-down", Warning, false, "A machine runs elsewhere by now. Its frozen former instance here is ended once its writes have returned.", ""},
 		{"machine-put-down", Notice, false, "The former instance of a machine is gone.", ""},
 	}},
+	{"Notifications", []About{
+		{"notifications-suppressed", Warning, false, "More events came than the rate of a notification allows, or than its command could keep up with; the text says how many of which kind. It stands in notifications alone, with the highest severity of those held back, and never in the journal.", "Look at the journal: `storebeat events --since 1h`."},
+	}},
 	{"What users asked for", []About{
 		{"user-protect", Notice, false, "A user has put a machine under protection, or changed how.", ""},
 		{"user-unprotect", Notice, false, "A user has taken a machine out of protection.", ""},

@@ -80,3 +80,15 @@ log {
 metrics {
   address = "0.0.0.0:9100"
 }
+
+notify "mail" {
+  events   = ["host-dead", "machine-held"]
+  severity = "error"
+  command  = ["/usr/local/bin/mail-event", "ops@example.org"]
+  timeout  = "5s"
+  rate     = "20/h"
+}
+
+notify "chat" {
+  command = ["/opt/chat"]
+}
