@@ -67,6 +67,8 @@ func (d *DatastoreEvidence) sentences(lines []string, now datastorehb.Instant, t
 
 func (d *DatastoreEvidence) slotSentence(now datastorehb.Instant, t *Timing) string {
 	switch {
+	case d.Slot == datastorehb.Unreadable && d.ReadSince == 0:
+		return "has not been read yet; nothing follows from that"
 	case d.Slot == datastorehb.Unreadable:
 		return fmt.Sprintf("could not be read for %s (%s); nothing follows from that", seconds(now.Sub(d.ReadSince)), orUnknown(d.Why))
 	case d.unknown():

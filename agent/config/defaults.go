@@ -3,6 +3,7 @@ package config
 import (
 	"path/filepath"
 	"slices"
+	"time"
 
 	"storebeat/agent/core"
 	"storebeat/agent/notify"

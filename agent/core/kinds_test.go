@@ -122,7 +122,8 @@ func TestPage(t *testing.T) {
 const pageHead = `# Events
 
 Everything that happens to hosts, datastores and machines, and everything that is decided about them, is an event
-in the journal of the host where it arose: ` + "`storebeat events`" + ` shows them, and ` + "`storebeat explain`" + ` puts them together. This page is generated from the
+in the journal of the host where it arose: ` + "`storebeat events`" + ` shows them, ` + "`storebeat explain`" + ` puts them together,
+and [operations.md](operations.md#watch-it) says how to be told of them. This page is generated from the
 table in the code (` + "`go test ./agent/core -run TestPage -update`" + `);
 ` + "`storebeat explain event KIND`" + ` shows the same.
 
