@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -24,10 +25,10 @@ func tellSystemd(ctx context.Context, socket string) {
 	if limit, err := daemon.SdWatchdogEnabled(false); err == nil && limit > 0 {
 		every = limit / 3
 	}
-	for state := daemon.SdNotifyReady + "\nSTATUS=running"; ; {
+	for state := daemon.SdNotifyReady; ; {
 		pause := every
-		if answers(ctx, client, every) {
-			_, _ = daemon.SdNotify(false, state)
+		if v, ok := answers(ctx, client, every); ok {
+			_, _ = daemon.SdNotify(false, state+"\nSTATUS="+inBrief(v))
 			state = daemon.SdNotifyWatchdog
 		} else if state != daemon.SdNotifyWatchdog {
 			pause = min(every, 100*time.Millisecond)
@@ -48,9 +49,27 @@ func tell(state string) {
 }
 
 // answers asks the agent's loop itself, the way a user would.
-func answers(ctx context.Context, client *control.Client, within time.Duration) bool {
+func answers(ctx context.Context, client *control.Client, within time.Duration) (v core.View, ok bool) {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	var v core.View
-	return client.Call(ctx, agent.MethodView, agent.ViewRequest{Local: true}, &v) == nil
+	err := client.Call(ctx, agent.MethodView, agent.ViewRequest{Local: true}, &v)
+	return v, err == nil
+}
+
+// inBrief is the line that "systemctl status" shows.
+func inBrief(v core.View) string {
+	master, machines := v.MasterName, 0
+	if master == "" {
+		master = "none"
+	}
+	for _, h := range v.Hosts {
+		if h.ID == v.Host {
+			machines = h.Machines
+		}
+	}
+	text := fmt.Sprintf("host %s, master %s, %s here", v.Name, master, count(machines, "machine"))
+	if !v.GuardUp {
+		text += ", no guard"
+	}
+	return text
 }

@@ -25,7 +25,8 @@ func TestTellSystemd(t *testing.T) {
 	socket := filepath.Join(dir, "s")
 	served := make(chan error, 1)
 	m := control.NewMux()
-	control.Handle(m, agent.MethodView, func(context.Context, agent.ViewRequest) (core.View, error) { return core.View{}, nil })
+	view := core.View{Host: 2, Name: "beta", MasterName: "alpha", GuardUp: true, Hosts: []core.HostView{{ID: 1, Machines: 7}, {ID: 2, Machines: 1}}}
+	control.Handle(m, agent.MethodView, func(context.Context, agent.ViewRequest) (core.View, error) { return view, nil })
 	told := make(chan struct{})
 	go func() {
 		defer close(told)
@@ -33,12 +34,13 @@ func TestTellSystemd(t *testing.T) {
 	}()
 	expect(t, notify, "STATUS=starting")
 	go func() { served <- control.Serve(t.Context(), socket, m) }()
-	expect(t, notify, "READY=1")
-	expect(t, notify, "WATCHDOG=1")
-	expect(t, notify, "WATCHDOG=1")
+	const brief = "\nSTATUS=host beta, master alpha, 1 machine here"
+	expect(t, notify, "READY=1"+brief)
+	expect(t, notify, "WATCHDOG=1"+brief)
+	expect(t, notify, "WATCHDOG=1"+brief)
 	cancel()
 	for got := read(t, notify); got != "STOPPING=1"; got = read(t, notify) {
-		if got != "WATCHDOG=1" {
+		if !strings.HasPrefix(got, "WATCHDOG=1") {
 			t.Fatalf("got %q after the end began", got)
 		}
 	}
