@@ -231,7 +231,7 @@ func (a *Agent) takeStock(ctx context.Context) error {
 	}
 	for _, l := range inventory.Leases {
 		if l.Valid {
-			cfg.Leases = append(cfg.Leases, core.Inherited{Datastore: l.Datastore, Term: l.Term, Length: l.Length, Deadline: l.Deadline})
+			cfg.Leases = append(cfg.Leases, core.Inherited{Datastore: l.Datastore, Term: l.Term, Length: l.Length, Deadline: l.Deadline, Custody: l.Custody})
 		}
 	}
 	a.core = core.New(cfg, clock.Now())
@@ -313,6 +313,8 @@ func (a *Agent) carryOut(e core.Effect) {
 		a.ping(e)
 	case core.GuardLease:
 		a.guard.setLease(e)
+	case core.GuardCustody:
+		a.guard.custody(e)
 	case core.GuardLetGo:
 		a.guard.letGo(e)
 	case core.FreezeMachines:

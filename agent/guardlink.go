@@ -184,6 +184,29 @@ func (g *guardLink) setLease(e core.GuardLease) {
 	})
 }
 
+// custody makes the guard hold a lease without limit, or limit it again.
+func (g *guardLink) custody(e core.GuardCustody) {
+	o := core.GuardCustodyDone{Datastore: e.Datastore, Term: e.Term, Begun: e.Begin}
+	g.call("custody", func(ctx context.Context, c *guard.Client) (err error) {
+		if e.Begin {
+			err = c.BeginCustody(ctx, e.Datastore, e.Term)
+		} else {
+			o.Deadline, err = c.EndCustody(ctx, e.Datastore, e.Term)
+		}
+		if err == nil {
+			g.agent.observe(o)
+		}
+		return err
+	}, func(err error) {
+		if e.Begin && errors.Is(err, guard.ErrRefused) {
+			o.Refused = err.Error()
+			g.agent.observe(o)
+			return
+		}
+		g.agent.observe(core.GuardRefused{Datastore: e.Datastore, Term: e.Term, Why: err.Error()})
+	})
+}
+
 // letGo lets machines go, unless the agent was told to freeze them since the core
 // decided on it. What is left of a freeze decided before must not hit them later.
 func (g *guardLink) letGo(e core.GuardLetGo) {

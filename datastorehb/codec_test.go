@@ -28,6 +28,10 @@ func drawSlot(t *rapid.T, host HostID) Slot {
 	for i := range rapid.IntRange(0, MaxVouches).Draw(t, "vouches") {
 		s.Vouches = append(s.Vouches, Vouch{HostID(i + 1), drawUUID(t, "vboot"), rapid.Uint64().Draw(t, "vinc"), rapid.Uint64().Draw(t, "vseq")})
 	}
+	if rapid.Bool().Draw(t, "stopped") {
+		s.Custody = rapid.Uint64().Draw(t, "custody")
+		s.Leave = Leave{LeaveCause(rapid.Uint8Min(1).Draw(t, "by")), rapid.Uint32().Draw(t, "user"), rapid.Int64().Draw(t, "wall")}
+	}
 	return s
 }
 
@@ -152,6 +156,7 @@ func TestEncodeSlotRefusals(t *testing.T) {
 		"incarnation 0":    {Writer: Writer{Host: 1}, Sequence: 1},
 		"sequence 0":       {Writer: sampleWriter},
 		"too many vouches": {Writer: sampleWriter, Sequence: 1, Vouches: make([]Vouch, MaxVouches+1)},
+		"nobody's leave":   {Writer: sampleWriter, Sequence: 1, Leave: Leave{User: 1}},
 		"vouch for host 0": {Writer: sampleWriter, Sequence: 1, Vouches: make([]Vouch, 1)},
 	}
 	for name, s := range tests {

@@ -51,6 +51,7 @@ func FuzzDecodeIdentity(f *testing.F) {
 
 func FuzzDecodeSlot(f *testing.F) {
 	seed(f, "slot")
+	seed(f, "slot-custody")
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		DecodeSlot(raw, sampleIdentity, 2)
 		if len(raw) != SlotSize {

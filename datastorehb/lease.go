@@ -15,6 +15,7 @@ type Lease struct {
 	length   time.Duration
 	deadline Instant
 	running  bool
+	custody  bool // it runs without limit
 }
 
 // NewLease returns the lease of a term whose claim was issued at issued.
@@ -28,10 +29,34 @@ func InheritedLease(term uint64, deadline Instant, length time.Duration) Lease {
 	return Lease{term: term, length: length, deadline: deadline, running: true}
 }
 
+// CustodyLease returns the lease of a term that somebody else keeps in custody.
+func CustodyLease(term uint64, length time.Duration) Lease {
+	return Lease{term: term, length: length, running: true, custody: true}
+}
+
+// BeginCustody makes a running lease last until EndCustody (R11). It reports
+// whether the lease was running still.
+func (l *Lease) BeginCustody(now Instant) bool {
+	l.custody = l.Valid(now)
+	return l.custody
+}
+
+// EndCustody limits the lease again: it runs on for L from now. Whoever calls
+// it issues the write that ends custody on the datastore only afterwards.
+func (l *Lease) EndCustody(now Instant) {
+	if l.custody {
+		l.custody, l.deadline = false, now.Add(l.length)
+	}
+}
+
+// InCustody reports whether the lease has no deadline for now.
+func (l *Lease) InCustody() bool { return l.custody }
+
 // Term returns the term that the lease belongs to, 0 for the zero lease.
 func (l *Lease) Term() uint64 { return l.term }
 
-// Deadline returns the instant at which the lease runs out, or ran out.
+// Deadline returns the instant at which the lease runs out, or ran out. It says
+// nothing in custody.
 func (l *Lease) Deadline() Instant { return l.deadline }
 
 // Length returns L, as it stands in the term's record.
@@ -39,7 +64,7 @@ func (l *Lease) Length() time.Duration { return l.length }
 
 // Valid reports whether the lease is running at now, and latches its end.
 func (l *Lease) Valid(now Instant) bool {
-	if l.running && now >= l.deadline {
+	if l.running && !l.custody && now >= l.deadline {
 		l.running = false
 	}
 	return l.running
@@ -53,11 +78,13 @@ func (l *Lease) Renew(now, issued Instant) bool {
 
 // Extend moves the deadline to a later one, but never further than L from now:
 // no proof of life was issued later than it is. An earlier deadline changes
-// nothing. It reports whether the lease is running.
+// nothing, nor does any in custody. It reports whether the lease is running.
 func (l *Lease) Extend(now, deadline Instant) bool {
 	if !l.Valid(now) {
 		return false
 	}
-	l.deadline = max(l.deadline, min(deadline, now.Add(l.length)))
+	if !l.custody {
+		l.deadline = max(l.deadline, min(deadline, now.Add(l.length)))
+	}
 	return true
 }

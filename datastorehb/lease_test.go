@@ -50,6 +50,33 @@ func TestLease(t *testing.T) {
 	}
 }
 
+// Custody lasts until it is ended, and leaves L from there; what has run out is not
+// taken into custody.
+func TestLeaseInCustody(t *testing.T) {
+	l := NewLease(3, 0, 4*time.Second)
+	if !l.BeginCustody(3*second) || !l.Valid(3600*second) || !l.InCustody() {
+		t.Fatal("custody does not last")
+	}
+	if !l.Renew(3600*second, 3600*second) || !l.InCustody() {
+		t.Fatal("a proof of life ends custody")
+	}
+	l.EndCustody(7200 * second)
+	if l.InCustody() || l.Deadline() != 7204*second || !l.Valid(7204*second-1) || l.Valid(7204*second) {
+		t.Fatalf("after custody it runs until %v", l.Deadline())
+	}
+	if l.BeginCustody(7205*second) || l.Valid(7205*second) {
+		t.Fatal("what has run out is in custody")
+	}
+	l.EndCustody(7206 * second)
+	if l.Valid(7206 * second) {
+		t.Fatal("the end of a custody that never began revives the lease")
+	}
+	kept := CustodyLease(5, 4*time.Second)
+	if !kept.Valid(7200*second) || kept.Term() != 5 || kept.Length() != 4*time.Second {
+		t.Fatal("a lease that somebody else keeps in custody does not last")
+	}
+}
+
 // TestLeaseIsLatched drives a lease with a clock that only goes forward and
 // proofs that were issued at any time before. Once a deadline was passed, it never
 // holds again; and while it holds, a proof not older than L stands behind it.

@@ -8,6 +8,7 @@ type Proof struct {
 	machine  [16]byte
 	agent    uint64
 	sequence uint64
+	custody  uint64 // the term that the own slot says is in custody
 	sum      uint64 // of the own slot while corrupt
 	vouches  digest // over all vouches for the host
 	corrupt  uint64 // over the other corrupt slots, any of which may hide a vouch
@@ -71,6 +72,7 @@ func (p *Proof) own(r *SlotReading) {
 	p.state = r.State
 	if r.State == Valid {
 		p.machine, p.boot, p.agent, p.sequence = r.Slot.Machine, r.Slot.Boot, r.Slot.Incarnation, r.Slot.Sequence
+		p.custody = r.Slot.Custody
 	} else {
 		p.sum = r.Sum
 	}

@@ -9,22 +9,26 @@ import (
 
 // A slot holds two copies, one in each half. Offsets within one copy:
 const (
-	halfSize    = SlotSize / 2
-	offSequence = 96
-	offTerm     = 104
-	offFlags    = 112
-	offMaster   = 116
-	offCount    = 118
-	offRevision = 120
-	offVouches  = 128
-	offLevels   = 2032
-	vouchSize   = 34
+	halfSize     = SlotSize / 2
+	offSequence  = 96
+	offTerm      = 104
+	offFlags     = 112
+	offMaster    = 116
+	offCount     = 118
+	offRevision  = 120
+	offVouches   = 128
+	offCustody   = 2000
+	offLeaveWall = 2008
+	offLeaveUser = 2016
+	offLeaveBy   = 2020
+	offLevels    = 2032
+	vouchSize    = 34
 )
 
 // A copy fits its half, and no further vouch would.
 const (
-	_ = uint(offLevels - offVouches - MaxVouches*vouchSize)
-	_ = uint(offVouches + (MaxVouches+1)*vouchSize - offLevels - 1)
+	_ = uint(offCustody - offVouches - MaxVouches*vouchSize)
+	_ = uint(offVouches + (MaxVouches+1)*vouchSize - offCustody - 1)
 )
 
 // EncodeRegionHeader fills dst, SlotSize bytes, with slot 0 of a region.
@@ -76,6 +80,9 @@ func checkSlot(s *Slot) error {
 	if s.Sequence == 0 || len(s.Vouches) > MaxVouches {
 		return fmt.Errorf("encode slot: sequence %d must not be 0 and %d vouches not more than %d", s.Sequence, len(s.Vouches), MaxVouches)
 	}
+	if s.Leave.By == 0 && s.Leave != (Leave{}) {
+		return fmt.Errorf("encode slot: user %d and time %d of a leave without a cause", s.Leave.User, s.Leave.Wall)
+	}
 	for i := range s.Vouches {
 		if s.Vouches[i].Host == 0 {
 			return fmt.Errorf("encode slot: vouch %d is for host 0", i)
@@ -96,6 +103,10 @@ func encodeCopy(b []byte, id *Identity, s *Slot) {
 	little.PutUint64(b[offRevision:], s.Revision)
 	little.PutUint16(b[offLevels:], s.Levels.Lowest)
 	little.PutUint16(b[offLevels+2:], s.Levels.Highest)
+	little.PutUint64(b[offCustody:], s.Custody)
+	b[offLeaveBy] = byte(s.Leave.By)
+	little.PutUint32(b[offLeaveUser:], s.Leave.User)
+	little.PutUint64(b[offLeaveWall:], uint64(s.Leave.Wall))
 	at := b[offVouches:]
 	for i := range s.Vouches {
 		v := &s.Vouches[i]
@@ -176,7 +187,8 @@ func checkCopy(b []byte, id *Identity, host HostID) error {
 	end := offVouches + count*vouchSize
 	switch {
 	case !writerWellFormed(b[headerSize:]), little.Uint64(b[offSequence:]) == 0, count > MaxVouches,
-		!isZero(b[end:offLevels]), !isZero(b[offLevels+4:]), !getLevels(b).wellFormed():
+		!isZero(b[end:offCustody]), !isZero(b[offLeaveBy+1 : offLevels]), !isZero(b[offLevels+4:]), !getLevels(b).wellFormed(),
+		b[offLeaveBy] == 0 && !isZero(b[offLeaveWall:offLevels]):
 		return ErrDamaged
 	case HostID(little.Uint16(b[headerSize:])) != host:
 		return ErrMisplaced
@@ -202,6 +214,8 @@ func decodeCopy(s *Slot, b []byte) {
 	s.Master = HostID(little.Uint16(b[offMaster:]))
 	s.Revision = little.Uint64(b[offRevision:])
 	s.Levels = getLevels(b)
+	s.Custody = little.Uint64(b[offCustody:])
+	s.Leave = Leave{By: LeaveCause(b[offLeaveBy]), User: little.Uint32(b[offLeaveUser:]), Wall: int64(little.Uint64(b[offLeaveWall:]))}
 	at := b[offVouches:]
 	for range little.Uint16(b[offCount:]) {
 		s.Vouches = append(s.Vouches, Vouch{

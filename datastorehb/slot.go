@@ -1,12 +1,16 @@
 package datastorehb
 
-import "github.com/google/uuid"
+import (
+	"fmt"
+
+	"github.com/google/uuid"
+)
 
 // SlotSize is the size of one host's slot in the heartbeat region, in bytes.
 const SlotSize = 4096
 
 // MaxVouches is how many vouches one slot holds: as many as fit half of it.
-const MaxVouches = 56
+const MaxVouches = 55
 
 // SlotFlags are facts about the writer that others must see on disk when the
 // network is gone.
@@ -30,7 +34,48 @@ type Slot struct {
 	Flags    SlotFlags //
 	Revision uint64    // of the cluster record that the writer acts on, 0 while it knows none
 	Levels   Levels    // that the writer's program knows
+	Custody  uint64    // the term that R7b alone may close, until the writer's agent is back (R11); 0 for none
+	Leave    Leave     // why the writer's agent does not run, zero while it does
 	Vouches  []Vouch   // at most MaxVouches, sorted by host
+}
+
+// Leave says that an agent stopped in good order, and at whose wish. It is for
+// people: nothing but the words of an explanation follows from it.
+type Leave struct {
+	By   LeaveCause `json:"by,omitempty"`   // 0: the agent did not stop in good order
+	User uint32     `json:"user,omitempty"` // the user id behind LeftByUser
+	Wall int64      `json:"wall,omitempty"` // seconds since 1970 by the host's own wall clock
+}
+
+// LeaveCause says what made an agent stop.
+type LeaveCause uint8
+
+const (
+	// LeftByUser means that a user asked the agent itself.
+	LeftByUser LeaveCause = iota + 1
+	// LeftBySystemd means that systemd stopped or restarts its service.
+	LeftBySystemd
+	// LeftBySignal means a signal, from whomever.
+	LeftBySignal
+	// LeftByShutdown means that the host shuts down or reboots.
+	LeftByShutdown
+)
+
+// String says who stopped the agent.
+func (l Leave) String() string {
+	switch l.By {
+	case 0:
+		return "nobody"
+	case LeftByUser:
+		return fmt.Sprintf("the user with id %d", l.User)
+	case LeftBySystemd:
+		return "systemd"
+	case LeftBySignal:
+		return "a signal"
+	case LeftByShutdown:
+		return "the shutdown of its host"
+	}
+	return fmt.Sprintf("cause %d", uint8(l.By))
 }
 
 // Vouch is the writer's record that it heard another host on the network (R4b).

@@ -9,7 +9,7 @@ import (
 // term may be closed: after the record of the host's newest term was read,
 // during one interval, from the return of the first read to the issue of the
 // last, in reads that all succeeded, the host's slot and every vouch for it
-// stayed unchanged.
+// stayed unchanged, and the slot did not say that the term is in custody (R11).
 //
 // The zero Watch knows no term and has seen nothing.
 type Watch struct {
@@ -81,16 +81,30 @@ func (w *Watch) Closable(takeover time.Duration) (ok bool, why string) {
 		return false, "no term of the host has been read"
 	case w.term.Closed:
 		return false, fmt.Sprintf("term %d is closed already", w.term.Number)
+	case w.seen && w.mayBeInCustody() != "":
+		return false, w.mayBeInCustody()
 	case w.Silence() < w.Required(takeover):
 		return false, fmt.Sprintf("silent for %v of %v (%s)", w.Silence().Round(time.Millisecond), w.Required(takeover).Round(time.Millisecond), w.why)
 	}
 	return true, ""
 }
 
+// mayBeInCustody says why silence is no ground to close the term (R11): the host's
+// slot says so, or it is not to be read and could. Closing is then for R7b alone.
+func (w *Watch) mayBeInCustody() string {
+	switch {
+	case w.proof.state != Valid:
+		return fmt.Sprintf("its slot is %s, and could say that term %d is in custody", w.proof.state, w.term.Number)
+	case w.proof.custody >= w.term.Number:
+		return fmt.Sprintf("term %d is in custody: its agent was stopped in good order", w.term.Number)
+	}
+	return ""
+}
+
 // Ends returns the instant from which a read may find the silence long enough.
 // ok is false while no interval is running.
 func (w *Watch) Ends(takeover time.Duration) (end Instant, ok bool) {
-	if !w.seen || !w.termKnown || w.term.Closed {
+	if !w.seen || !w.termKnown || w.term.Closed || w.mayBeInCustody() != "" {
 		return 0, false
 	}
 	return w.first.Add(w.Required(takeover)), true

@@ -98,6 +98,19 @@ func proofOf(own, vouched uint64) Proof {
 	return p
 }
 
+func custodyOf(term uint64) Proof {
+	slots := regionWith(1, 1)
+	slots[1].Slot.Custody = term
+	p, _ := ProofOf(2, slots)
+	return p
+}
+
+func quietWith(w *Watch, p Proof) {
+	for at := Instant(0); at <= 60*second; at += second {
+		w.Observe(at, at+second/10, p)
+	}
+}
+
 func TestWatch(t *testing.T) {
 	const takeover = 5 * time.Second
 	quiet := func(w *Watch, from, to Instant) {
@@ -152,6 +165,11 @@ func TestWatch(t *testing.T) {
 			w.LearnTerm(long, 0)
 			quiet(w, 0, 20*second)
 		}, false, "of 21.53"},
+		{"in custody", func(w *Watch) { w.LearnTerm(openTerm(3), 0); quietWith(w, custodyOf(3)) }, false, "term 3 is in custody"},
+		{"in custody under an earlier term", func(w *Watch) { w.LearnTerm(openTerm(3), 0); quietWith(w, custodyOf(2)) }, true, ""},
+		{"in custody under a later term than the one read", func(w *Watch) { w.LearnTerm(openTerm(3), 0); quietWith(w, custodyOf(4)) }, false, "in custody"},
+		{"a damaged slot", func(w *Watch) { w.LearnTerm(openTerm(3), 0); quietWith(w, Proof{state: Corrupt}) }, false, "slot is corrupt, and could say that term 3 is in custody"},
+		{"a slot that has vanished", func(w *Watch) { w.LearnTerm(openTerm(3), 0); quietWith(w, Proof{state: Absent}) }, false, "slot is absent"},
 		{"a longer lease, and time enough", func(w *Watch) {
 			long := openTerm(1)
 			long.Timing.Lease = 20 * time.Second
@@ -164,6 +182,9 @@ func TestWatch(t *testing.T) {
 			var w Watch
 			tt.happens(&w)
 			ok, why := w.Closable(takeover)
+			if _, ends := w.Ends(takeover); tt.closable && !ends {
+				t.Error("closable, and nobody would look when")
+			}
 			if ok != tt.closable || !strings.Contains(why, tt.why) {
 				t.Errorf("closable %v, because %q", ok, why)
 			}

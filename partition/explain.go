@@ -56,6 +56,12 @@ func (d *DatastoreEvidence) sentences(lines []string, now datastorehb.Instant, t
 	if d.Vouched && now.Sub(d.VouchedAt) < t.DiskAlive {
 		lines = append(lines, fmt.Sprintf("%s: another host vouched for it %s ago", d.label(), seconds(now.Sub(d.VouchedAt))))
 	}
+	if d.Leave.By != 0 {
+		lines = append(lines, fmt.Sprintf("%s: its agent was stopped by %s", d.label(), d.Leave))
+	}
+	if d.Custody {
+		lines = append(lines, d.label()+": it left its machines there in custody")
+	}
 	if d.Isolated {
 		lines = append(lines, d.label()+": it has set its isolated flag")
 	}

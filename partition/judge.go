@@ -76,6 +76,11 @@ type DatastoreEvidence struct {
 	Silence     time.Duration
 
 	Isolated bool // says the slot, or the host's power-on list here
+
+	// Leave says, by the slot, that the host's agent stopped in good order; Custody
+	// that its machines homed here are in custody (R11).
+	Leave   datastorehb.Leave
+	Custody bool
 }
 
 // alive reports whether the datastore has shown a sign of life of the host lately.
@@ -105,6 +110,8 @@ const (
 	RuleListening    = "the network has not been listened to for long enough"
 	RuleUnreadable   = "not heard on the network, and a datastore that would show whether it lives can't be read"
 	RuleNoSlot       = "not heard on the network, and no datastore holds a slot of it"
+	RuleCustody      = "its agent was stopped in good order and left its machines in custody: they run on, and nobody starts them elsewhere (R11)"
+	RuleNoAnswer     = "its agent was stopped in good order and left its machines in custody, but it answers no ping: if it is off, an operator has to confirm that (R7b)"
 	RuleUnreachable  = "neither heard on the network nor alive on a datastore, but not for long enough"
 	RuleLeft         = "it said that it stops, and is not heard or seen since"
 	RulePingAnswered = "silent on the network and on every heartbeat datastore, but it answers pings"
@@ -156,6 +163,10 @@ func decide(now datastorehb.Instant, e *Evidence, t *Timing) (State, string) {
 	}
 	d := survey(now, e, t)
 	switch {
+	case d.left && d.custody:
+		return AgentDown, ruleOfCustody(now, e, t)
+	case d.left && !d.silent:
+		return AgentDown, RuleLeft
 	case d.alive && d.isolated:
 		return Isolated, RuleIsolated
 	case d.alive:
@@ -166,6 +177,8 @@ func decide(now datastorehb.Instant, e *Evidence, t *Timing) (State, string) {
 		return Undetermined, RuleUnreadable
 	case !d.written:
 		return Undetermined, RuleNoSlot
+	case d.custody:
+		return AgentDown, ruleOfCustody(now, e, t)
 	case !d.silent && n.Leaving:
 		return AgentDown, RuleLeft
 	case !d.silent:
@@ -174,6 +187,15 @@ func decide(now datastorehb.Instant, e *Evidence, t *Timing) (State, string) {
 		return AgentDown, RulePingAnswered
 	}
 	return Dead, RuleDead
+}
+
+// ruleOfCustody is about a host whose slot says that machines are in custody: its
+// silence says nothing, since that is what it has announced.
+func ruleOfCustody(now datastorehb.Instant, e *Evidence, t *Timing) string {
+	if e.Ping.Unanswering(now) >= t.DiskSilent {
+		return RuleNoAnswer
+	}
+	return RuleCustody
 }
 
 func decideHeard(e *Evidence, t *Timing) (State, string) {
@@ -194,6 +216,8 @@ type disks struct {
 	isolated bool // one carries the isolated flag
 	unknown  bool // a heartbeat datastore can't say
 	written  bool // a heartbeat datastore holds a slot of the host
+	left     bool // one says that the agent stopped in good order
+	custody  bool // one says that machines are in custody
 	silent   bool // every heartbeat datastore that holds one has been silent for T
 }
 
@@ -203,6 +227,8 @@ func survey(now datastorehb.Instant, e *Evidence, t *Timing) disks {
 		d := &e.Datastores[i]
 		s.alive = s.alive || d.alive(now, t)
 		s.isolated = s.isolated || d.Isolated
+		s.left = s.left || d.Leave.By != 0
+		s.custody = s.custody || d.Custody
 		if !d.Writes {
 			continue
 		}

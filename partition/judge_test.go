@@ -38,6 +38,13 @@ func absent(d *DatastoreEvidence) {
 	d.Slot, d.Changed, d.ChangedAt = datastorehb.Absent, false, 0
 }
 
+func left(d *DatastoreEvidence) { d.Leave = datastorehb.Leave{By: datastorehb.LeftBySystemd} }
+
+func inCustody(d *DatastoreEvidence) {
+	left(d)
+	d.Custody = true
+}
+
 func answered(ago time.Duration) Ping {
 	return Ping{Asked: true, LastAsk: judged, Answered: true, Last: judged.Add(-ago)}
 }
@@ -124,6 +131,23 @@ func TestJudge(t *testing.T) {
 			Unreachable, RuleUnreachable, nil, "has answered no ping for 4s"},
 		{"left in good order", Network{Heard: true, Silence: 3 * s, Leaving: true}, Ping{}, []DatastoreEvidence{silentFor(1, 4*s)},
 			AgentDown, RuleLeft, nil, "its last packet said that it stops in good order"},
+		{"left in good order, by its slot", heardAgo(3 * s), Ping{}, []DatastoreEvidence{silentFor(1, s).with(left)},
+			AgentDown, RuleLeft, nil, "datastore ds1: its agent was stopped by systemd"},
+		{"left without machines, long ago", heardAgo(60 * s), unanswered, []DatastoreEvidence{silentFor(1, 60*s).with(left)},
+			Dead, RuleDead, nil, "datastore ds1: its agent was stopped by systemd"},
+		{"in custody", heardAgo(3 * s), Ping{}, []DatastoreEvidence{silentFor(1, s).with(inCustody)},
+			AgentDown, RuleCustody, nil, "datastore ds1: it left its machines there in custody"},
+		{"in custody on one datastore, for long", heardAgo(60 * s), answered(s), []DatastoreEvidence{silentFor(1, 60*s), silentFor(2, 60*s).with(inCustody)},
+			AgentDown, RuleCustody, nil, "datastore ds2: it left its machines there in custody"},
+		{"in custody, and answers no ping", heardAgo(60 * s), Ping{Asked: true, LastAsk: judged, Open: true, Waiting: judged.Add(-50 * s)},
+			[]DatastoreEvidence{silentFor(1, 60*s).with(inCustody)},
+			AgentDown, RuleNoAnswer, nil, "has answered no ping for 50s"},
+		{"back from custody, and alive on disk", heardAgo(3 * s), Ping{}, []DatastoreEvidence{silentFor(1, s).with(func(d *DatastoreEvidence) { d.Custody = true })},
+			Partitioned, RulePartitioned, nil, "datastore ds1: it left its machines there in custody"},
+		{"back from custody, and killed before it ended it", heardAgo(60 * s), answered(s), []DatastoreEvidence{silentFor(1, 60*s).with(func(d *DatastoreEvidence) { d.Custody = true })},
+			AgentDown, RuleCustody, nil, "datastore ds1: it left its machines there in custody"},
+		{"in custody, and can't be read", heardAgo(9 * s), unanswered, []DatastoreEvidence{silentFor(1, 9*s).with(unreadable)},
+			Undetermined, RuleUnreadable, nil, "has answered no ping for 4s"},
 		{"silent for T, answers pings", heardAgo(9 * s), answered(2 * s), []DatastoreEvidence{silentFor(1, 5*s)},
 			AgentDown, RulePingAnswered, nil, "answered a ping 2s ago"},
 		{"silent for T, answered pings once", heardAgo(9 * s), answered(2500 * ms), []DatastoreEvidence{silentFor(1, 5*s)},

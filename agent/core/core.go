@@ -67,6 +67,7 @@ type Inherited struct {
 	Term      uint64
 	Length    time.Duration
 	Deadline  datastorehb.Instant
+	Custody   bool // it has no deadline (R11)
 }
 
 // FoundMachine is a machine process that was there when the agent started.
@@ -85,16 +86,19 @@ type Core struct {
 	lastStep datastorehb.Instant
 	out      []Effect
 
-	footings []*footing // sorted by datastore UUID
-	machines []*machine // those this host runs, starts, stops or accounts for; sorted by VM
-	net      network
-	turns    []*machine // those that have their turn in this step
-	guardUp  bool
-	memory   uint64 // that machines may use here, in bytes
-	mastery  mastery
-	commands []*command
-	record   record
-	status   map[datastorehb.HostID]*hostStatus
+	footings      []*footing // sorted by datastore UUID
+	machines      []*machine // those this host runs, starts, stops or accounts for; sorted by VM
+	net           network
+	turns         []*machine // those that have their turn in this step
+	guardUp       bool
+	memory        uint64 // that machines may use here, in bytes
+	mastery       mastery
+	commands      []*command
+	record        record
+	confirmations []*confirmation
+	status        map[datastorehb.HostID]*hostStatus
+	leaving       *leaving // the orderly stop under way, nil for none
+	left          bool     // the agent ends: nothing is decided any more
 }
 
 // New returns the core of a host whose agent has just started. The first Step
@@ -124,10 +128,16 @@ func New(cfg Config, now datastorehb.Instant) *Core {
 // Step takes in one observation, made at now, and returns what to do. It also
 // does everything that is due at now. Instants never go back.
 func (c *Core) Step(now datastorehb.Instant, o Observation) []Effect {
+	if c.left {
+		c.wake = now.Add(c.cfg.Timing.Lease)
+		return nil
+	}
 	c.now, c.out, c.wake = max(now, c.now), nil, now.Add(c.cfg.Timing.Interval/2)
 	c.suspectSelf()
 	c.observe(o)
-	c.act()
+	if !c.left {
+		c.act()
+	}
 	c.lastStep = c.now
 	return c.out
 }
@@ -187,6 +197,8 @@ func (c *Core) observe(o Observation) {
 		c.onGuardRefused(o)
 	case GuardLetWent:
 		c.onGuardLetWent(o)
+	case GuardCustodyDone:
+		c.onGuardCustody(o)
 	case GuardGone:
 		c.onGuardGone(o)
 	case GuardBack:
@@ -199,6 +211,10 @@ func (c *Core) observe(o Observation) {
 		c.memory = o.Total
 	case Command:
 		c.onCommand(o)
+	case Leave:
+		c.onLeave(o)
+	case ConfirmDead:
+		c.onConfirmDead(o)
 	default:
 		panic(fmt.Sprintf("core: unknown observation %T", o))
 	}
@@ -208,6 +224,7 @@ func (c *Core) observe(o Observation) {
 func (c *Core) act() {
 	for _, f := range c.footings {
 		c.checkLease(f)
+		c.endCustody(f)
 		c.noticeSlow(f)
 		c.writeSlot(f)
 	}
@@ -228,6 +245,7 @@ func (c *Core) act() {
 	}
 	c.lead()
 	c.tendRecord()
+	c.depart()
 }
 
 // suspectSelf throws away all silence measured so far when this step comes much

@@ -148,6 +148,14 @@ type GuardLease struct {
 	Deadline  datastorehb.Instant
 }
 
+// GuardCustody asks the guard to hold a term's lease without limit, or to limit
+// it again (R11). Result: GuardCustodyDone, or GuardRefused.
+type GuardCustody struct {
+	Datastore uuid.UUID
+	Term      uint64
+	Begin     bool
+}
+
 // GuardLetGo asks the guard to let machines go under a term. Result: GuardLetWent.
 type GuardLetGo struct {
 	Datastore uuid.UUID
@@ -184,6 +192,9 @@ type StopMachine struct {
 // (R12). Result: MachineGone.
 type PutDown struct{ VM uuid.UUID }
 
+// Left ends the agent. It is the last effect.
+type Left struct{}
+
 // Journal records an event.
 type Journal struct{ Event Event }
 
@@ -213,11 +224,13 @@ func (SendHeartbeat) effect()   {}
 func (Send) effect()            {}
 func (Ping) effect()            {}
 func (GuardLease) effect()      {}
+func (GuardCustody) effect()    {}
 func (GuardLetGo) effect()      {}
 func (FreezeMachines) effect()  {}
 func (RestartGuard) effect()    {}
 func (StartMachine) effect()    {}
 func (StopMachine) effect()     {}
 func (PutDown) effect()         {}
+func (Left) effect()            {}
 func (Journal) effect()         {}
 func (Reply) effect()           {}

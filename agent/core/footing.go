@@ -31,6 +31,7 @@ type footing struct {
 	foreign      datastorehb.SlotReading
 	watched      datastorehb.Instant // since when there was no other
 	strangerTerm uint64              // its term, once read
+	strangerKept bool                // it left its machines in custody, which is journaled once
 	sequence     uint64              // of the last write issued
 	completed    uint64              // of the last write completed
 	writing      bool
@@ -39,6 +40,10 @@ type footing struct {
 	nextWrite    datastorehb.Instant
 	pending      []datastorehb.Vouch                      // in the write under way
 	wishers      map[datastorehb.HostID]datastorehb.Vouch // hosts that asked for a vouch here
+	custodyMark  uint64                                   // the term that the write under way says is in custody, 0 for none
+	custodySaid  bool                                     // the slot says so of some term, or may
+	leaveMarked  bool                                     // the write under way says that the agent stops
+	leaveWritten bool                                     // such a write has completed
 
 	// The own term.
 	phase      termPhase
@@ -46,6 +51,7 @@ type footing struct {
 	own        datastorehb.Term
 	mine       bool // own was won, or taken over from the guard, by this incarnation
 	lease      datastorehb.Lease
+	custody    custody
 	settled    bool // everything under earlier terms is frozen
 	lapsedAt   datastorehb.Instant
 	lapsedTerm uint64 // of the lease that lapsed last
@@ -84,6 +90,10 @@ func newFooting(d Datastore) *footing {
 func (f *footing) inherit(l Inherited) {
 	f.inherited = &l
 	f.lease = datastorehb.InheritedLease(l.Term, l.Deadline, l.Length)
+	if l.Custody {
+		f.lease = datastorehb.CustodyLease(l.Term, l.Length)
+		f.custody = custody{term: l.Term, sure: true}
+	}
 	f.settled = false
 }
 
@@ -147,9 +157,12 @@ func (c *Core) writeSlot(f *footing) {
 	f.sequence++
 	f.writing, f.issued, f.nextWrite = true, c.now, c.now.Add(c.interval())
 	f.pending = c.vouches(f)
+	f.custodyMark, f.leaveMarked = c.markOf(f), c.leaving != nil
+	f.custodySaid = f.custodySaid || f.custodyMark != 0
 	c.do(WriteSlot{Datastore: f.ID, Slot: datastorehb.Slot{
 		Writer: c.cfg.Self, Sequence: f.sequence, Term: f.own.Number, Master: c.net.master, Flags: c.slotFlags(),
 		Revision: c.record.revision(), Levels: datastorehb.KnownLevels(), Vouches: f.pending,
+		Custody: f.custodyMark, Leave: c.leaveMark(),
 	}})
 }
 
@@ -199,6 +212,7 @@ func (c *Core) onSlotWritten(o SlotWritten) {
 	if f.usable() {
 		c.proveLife(f, o.Issued)
 		c.acknowledge(f)
+		c.custodyWritten(f)
 	}
 }
 
@@ -239,6 +253,7 @@ func (c *Core) lapse(f *footing, why string) {
 	f.inherited = nil
 	f.lapsedTerm = f.lease.Term()
 	f.lease = datastorehb.Lease{}
+	f.custody = custody{}
 	f.settled, f.frozeAt, f.lapsedAt = false, 0, c.now
 	if !c.wantsSlot(f) {
 		return // Nothing runs here: the host has ceased to write heartbeats.
@@ -460,14 +475,13 @@ func (c *Core) healthy(f *footing) {
 }
 
 // accessible reports whether the host's heartbeats on the datastore succeed in
-// time, and its reads where it writes none. It is noticed while they are under way, not only when
-// they have failed. A hiccup is no loss of access: only what takes half a lease is.
+// time. It is noticed while a write is under way, not only when it has failed. A
+// hiccup is no loss of access: only a write that takes half a lease is.
 func (c *Core) accessible(f *footing) bool {
 	if !f.usable() || f.failing {
 		return false
 	}
-	stuck := c.now.Add(-c.cfg.Timing.Lease / 2)
-	return !(f.writing && f.issued <= stuck) && !(f.reading && f.readAt <= stuck)
+	return !f.writing || c.now.Sub(f.issued) < c.cfg.Timing.Lease/2
 }
 
 // patience is how long a heartbeat write may take before the network has to

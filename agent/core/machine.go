@@ -94,6 +94,18 @@ func (m *machine) begun() bool {
 	return false
 }
 
+// starting reports whether the machine is being started here under a generation
+// that is won, or may be.
+func (m *machine) starting() bool {
+	switch m.phase {
+	case phaseClaim:
+		return m.busy
+	case phasePublish, phaseRecheck, phaseCreate, phaseLetGo:
+		return true
+	}
+	return false
+}
+
 // listed reports whether the power-on list names the machine.
 func (m *machine) listed() bool {
 	return m.gen.Number > 0 && m.phase != phaseRelease && m.phase != phasePutDown
@@ -423,14 +435,10 @@ func (c *Core) orderEnded(m *machine, ok bool, why string) {
 		return
 	}
 	msg := Message{Kind: OrderEnded, Datastore: m.home.ID, VM: m.vm, Order: m.order, OK: ok, Why: why, Generation: m.gen.Number}
-	c.endOrder(m.master, msg)
-	m.master, m.order = 0, 0
-}
-
-func (c *Core) endOrder(master datastorehb.HostID, msg Message) {
-	if master == c.cfg.Self.Host {
+	if m.master == c.cfg.Self.Host {
 		c.onOrderEnded(c.cfg.Self.Host, msg)
 	} else {
-		c.do(Send{To: master, Message: msg})
+		c.do(Send{To: m.master, Message: msg})
 	}
+	m.master, m.order = 0, 0
 }

@@ -55,6 +55,7 @@ func (c *Core) lead() {
 	if !c.net.leading {
 		clear(c.mastery.orders)
 		c.mastery.waiting = nil
+		c.answerConfirmations()
 		return
 	}
 	for _, f := range c.footings {
@@ -65,6 +66,7 @@ func (c *Core) lead() {
 			c.consider(f, w)
 		}
 	}
+	c.answerConfirmations()
 	c.expireOrders()
 	if c.mastery.stale || c.due(c.mastery.nextPlan) {
 		c.mastery.stale, c.mastery.nextPlan = false, c.now.Add(c.interval()/2)
@@ -75,17 +77,11 @@ func (c *Core) lead() {
 // consider closes the term of a host that has gone silent on a datastore, if
 // machines hang on it (R7).
 func (c *Core) consider(f *footing, w *watch) {
-	if w.host == c.cfg.Self.Host {
-		return
-	}
-	if c.heard(w.host) {
-		if w.showsFrozen() {
-			c.readListOf(f, w) // until it shows that they go on
-		}
+	if c.heard(w.host) || w.host == c.cfg.Self.Host {
 		return
 	}
 	c.readListOf(f, w)
-	if w.Silence() < 2*c.interval() {
+	if c.keepWord(f, w) || w.Silence() < 2*c.interval() {
 		return
 	}
 	if end, ok := w.Ends(c.cfg.Timing.Takeover); !ok || w.busy || !c.due(end) || !c.holdsMachines(f, w) {
@@ -95,15 +91,14 @@ func (c *Core) consider(f *footing, w *watch) {
 	if ok, _ := w.Closable(c.cfg.Timing.Takeover); !ok {
 		return
 	}
-	w.busy = true
-	c.do(ClaimTerm{Datastore: f.ID, Term: datastorehb.Term{Host: w.host, Number: t.Number + 1, First: t.Number + 1, Closed: true,
-		Timing: datastorehb.Timing{Interval: t.Timing.Interval, Lease: t.Timing.Lease, Freeze: t.Timing.Freeze},
-		Reason: fmt.Sprintf("silent for %v of %v", w.Silence().Round(time.Millisecond), w.Required(c.cfg.Timing.Takeover))}})
+	c.closeTerm(f, w, t, "R7a", fmt.Sprintf("silent for %v of %v", w.Silence().Round(time.Millisecond), w.Required(c.cfg.Timing.Takeover)))
 }
 
-// showsFrozen reports whether the host's power-on list, as last read, names a frozen machine.
-func (w *watch) showsFrozen() bool {
-	return w.listOK && slices.ContainsFunc(w.listed.Machines, func(l poweron.Listed) bool { return l.Frozen })
+// closeTerm claims exactly the term after t as closed.
+func (c *Core) closeTerm(f *footing, w *watch, t datastorehb.Term, rule, reason string) {
+	w.busy, w.rule = true, rule
+	c.do(ClaimTerm{Datastore: f.ID, Term: datastorehb.Term{Host: w.host, Number: t.Number + 1, First: t.Number + 1, Closed: true,
+		Timing: datastorehb.Timing{Interval: t.Timing.Interval, Lease: t.Timing.Lease, Freeze: t.Timing.Freeze}, Reason: reason}})
 }
 
 // readListOf reads the power-on list of a host that is not heard: what it gives
@@ -183,8 +178,9 @@ func (c *Core) onClosed(f *footing, o TermClaimed) {
 		return
 	}
 	w.LearnTerm(o.Term, o.Returned)
+	w.endWord(true, f.Name)
 	c.mastery.stale = true
-	c.journal(Event{Kind: "term-closed", Host: w.host, Datastore: f.ID, Term: o.Term.Number, Rule: "R7a", LastSign: w.alive,
+	c.journal(Event{Kind: "term-closed", Host: w.host, Datastore: f.ID, Term: o.Term.Number, Rule: w.rule, LastSign: w.alive,
 		Text:     fmt.Sprintf("%s has lost its machines on %s: its term %d was not carried on", c.HostName(w.host), f.Name, o.Term.Number-1),
 		Evidence: []string{o.Term.Reason, fmt.Sprintf("no sign of life since %v, not heard on the network for %v", w.alive, c.net.peers.Silence(w.host, c.now).Round(time.Millisecond))}})
 }
@@ -279,7 +275,8 @@ func (c *Core) plan() {
 		for _, i := range f.infos {
 			if c.wants(f, i) {
 				homes[i.vm] = f
-				in.Machines = append(in.Machines, c.candidate(f, i))
+				in.Machines = append(in.Machines, poweron.Machine{VM: i.vm, Name: i.Entry.Name, Priority: i.Entry.Policy.Priority,
+					Memory: i.Entry.Memory, Home: f.ID, Failed: c.failedOn(i)})
 			}
 		}
 	}
@@ -287,7 +284,7 @@ func (c *Core) plan() {
 	if len(in.Machines) == 0 {
 		return
 	}
-	in.Hosts, in.Present = c.planHosts(), residents(c.locate(), in.Machines)
+	in.Hosts = c.planHosts()
 	r := poweron.Plan(in)
 	c.mastery.waiting = r.Waiting
 	for _, p := range r.Placements {
@@ -313,20 +310,8 @@ func (c *Core) wants(f *footing, i *info) bool {
 		return false
 	}
 	wants, _ := poweron.Wants(i.Entry, i.Revision, g, over)
-	return wants && c.due(c.pauseOf(i))
-}
-
-// pauseOf returns until when a machine is left alone because it failed.
-func (c *Core) pauseOf(i *info) (until datastorehb.Instant) {
-	if h := c.mastery.histories[i.vm]; h != nil {
-		until = h.next
-	}
-	if g := i.newest(); g != nil {
-		if pause := poweron.Pause(i.Entry, *g); pause > 0 {
-			until = max(until, i.since.Add(pause))
-		}
-	}
-	return until
+	h := c.mastery.histories[i.vm]
+	return wants && (h == nil || c.due(h.next))
 }
 
 // gaveUp reports whether this host gave the machine up because it is isolated,
@@ -345,7 +330,7 @@ func (c *Core) learnTermsOf(f *footing, h datastorehb.HostID) {
 // planHosts describes every member to the planner.
 func (c *Core) planHosts() (hosts []poweron.Host) {
 	for _, m := range c.cfg.Hosts {
-		h := poweron.Host{ID: m.ID, Name: m.Name}
+		h := poweron.Host{ID: m.ID}
 		if m.ID == c.cfg.Self.Host {
 			h.Live, h.Memory, h.Used = true, c.memory, c.memoryUsed()
 			for _, f := range c.footings {
@@ -394,9 +379,7 @@ func (c *Core) order(f *footing, p poweron.Placement) {
 	msg := Message{Kind: StartOrder, Datastore: f.ID, VM: p.VM, Order: o.number}
 	if p.Host == c.cfg.Self.Host {
 		c.onStartOrder(f, p.Host, msg)
-		if m := c.machine(p.VM); m != nil { // nil if a rule forbids it
-			c.advance(m)
-		}
+		c.advance(c.machine(p.VM))
 		return
 	}
 	c.do(Send{To: p.Host, Message: msg})

@@ -83,10 +83,10 @@ func (c *Core) heartbeatNetwork() {
 	}
 }
 
-// recipients are everybody for a master and for a host without one, and the
-// master alone for everybody else.
+// recipients are everybody for a master, for a host without one and for one that
+// stops, and the master alone for everybody else.
 func (c *Core) recipients() (to []datastorehb.HostID) {
-	if c.net.master != 0 && !c.net.leading && !c.net.standing && !c.net.masterQuiet(c.now) {
+	if c.leaving == nil && c.net.master != 0 && !c.net.leading && !c.net.standing && !c.net.masterQuiet(c.now) {
 		return []datastorehb.HostID{c.net.master}
 	}
 	for _, h := range c.members() {
@@ -143,6 +143,9 @@ func (c *Core) packetFlags() (flags partition.PacketFlags) {
 	}
 	if len(c.record.differences) > 0 {
 		flags |= partition.PacketDiffers
+	}
+	if c.leaving != nil {
+		flags |= partition.PacketLeaving
 	}
 	return flags
 }

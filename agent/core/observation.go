@@ -169,6 +169,15 @@ type GuardRefused struct {
 	Why       string
 }
 
+// GuardCustodyDone is the result of GuardCustody.
+type GuardCustodyDone struct {
+	Datastore uuid.UUID
+	Term      uint64
+	Begun     bool                // it begins; else it has ended
+	Deadline  datastorehb.Instant // of the lease, when it has ended
+	Refused   string              // why it does not begin
+}
+
 // GuardLetWent is the result of GuardLetGo.
 type GuardLetWent struct {
 	Datastore uuid.UUID
@@ -215,6 +224,14 @@ type MachineGone struct {
 
 // MemoryState reports how much memory, in bytes, machines may use on the host.
 type MemoryState struct{ Total uint64 }
+
+// Leave asks the agent to stop in good order (R11). A second one ends it at once.
+type Leave struct {
+	Command uint64            // whom to answer, 0 for nobody
+	Why     datastorehb.Leave // for people
+	AtOnce  bool              // without custody
+	OrStay  bool              // go on if not all machines can be left in custody
+}
 
 // Command is a user's wish, given to this agent.
 type Command struct {
@@ -279,6 +296,7 @@ func (Received) observation()          {}
 func (PingAnswered) observation()      {}
 func (GuardFrozen) observation()       {}
 func (GuardRefused) observation()      {}
+func (GuardCustodyDone) observation()  {}
 func (GuardLetWent) observation()      {}
 func (GuardGone) observation()         {}
 func (GuardBack) observation()         {}
@@ -286,3 +304,5 @@ func (MachineStarted) observation()    {}
 func (MachineGone) observation()       {}
 func (MemoryState) observation()       {}
 func (Command) observation()           {}
+func (Leave) observation()             {}
+func (ConfirmDead) observation()       {}

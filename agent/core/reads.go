@@ -35,12 +35,20 @@ type watch struct {
 	alive    datastorehb.Instant // return of the last read that showed a sign of life, or the first read
 	busy     bool                // its terms are being read, or one is being claimed
 	absent   bool                // it never had a term here
+	rule     string              // by which its term is being closed
+	word     *word               // an operator's, nil for none
 	retry    datastorehb.Instant
 	listed   poweron.List
 	listOK   bool
 	listBusy bool
 	listAt   datastorehb.Instant // issue of the read that listed comes from
 	nextList datastorehb.Instant
+}
+
+// inCustody reports whether the slot says that the host's newest term is in custody.
+func (w *watch) inCustody() bool {
+	t, known := w.Term()
+	return w.slot.State == datastorehb.Valid && w.slot.Slot.Custody != 0 && !(known && t.Number > w.slot.Slot.Custody)
 }
 
 // failWatches starts every takeover interval on the datastore anew.
@@ -266,6 +274,26 @@ func writtenSince(before, now *datastorehb.SlotReading) bool {
 	return now.State == datastorehb.Valid && (before.State != datastorehb.Valid || a.Writer != b.Writer || a.Sequence != b.Sequence)
 }
 
+// keptByStranger reports whether the own slot says that another computer's machines
+// are in custody (R11). Its silence then says nothing: until an operator's word, or
+// that computer itself, has put an end to the term, this one keeps its hands off.
+func (c *Core) keptByStranger(f *footing, s *datastorehb.SlotReading) bool {
+	if s.State != datastorehb.Valid || s.Slot.Custody == 0 || f.own.Number > s.Slot.Custody {
+		return false
+	}
+	if !f.busy && c.due(f.nextTerms) {
+		f.busy, f.phase, f.nextTerms = true, termUnknown, c.now.Add(c.cfg.Timing.Takeover)
+		c.do(ReadTerms{Datastore: f.ID, Host: c.cfg.Self.Host})
+	}
+	if !f.strangerKept {
+		f.strangerKept = true
+		c.journal(Event{Kind: "slot-foreign", Datastore: f.ID, Term: s.Slot.Custody, Rule: "R11",
+			Text: fmt.Sprintf("host id %d on %s belongs to another computer, whose agent was stopped in good order and left machines in custody: this one does nothing there. If that computer is off, stop this agent, confirm it on another host with `storebeat host confirm-dead %s`, and start this agent again",
+				c.cfg.Self.Host, f.Name, c.HostName(c.cfg.Self.Host))})
+	}
+	return true
+}
+
 // clear decides R1: a slot last written by another computer, or a term that one
 // holds, is watched for T before it is taken over, and left alone if a sign of life appears.
 func (c *Core) clear(f *footing, s *datastorehb.SlotReading, o RegionRead) {
@@ -278,7 +306,7 @@ func (c *Core) clear(f *footing, s *datastorehb.SlotReading, o RegionRead) {
 		return
 	}
 	now, ok := datastorehb.ProofOf(s.Host, o.Slots)
-	if !ok {
+	if !ok || !ours && c.keptByStranger(f, s) {
 		f.watched = 0
 		return
 	}

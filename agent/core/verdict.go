@@ -14,6 +14,7 @@ import (
 // hostStatus is the verdict on one other host.
 type hostStatus struct {
 	partition.Verdict
+	reminded datastorehb.Instant // when its custody was journaled last
 }
 
 func newNetwork(cfg Config, now datastorehb.Instant) network {
@@ -57,7 +58,7 @@ func (c *Core) elect() {
 		}
 	}
 	c.net.candidates = heard
-	self := partition.Candidate{Host: c.cfg.Self.Host}
+	self := partition.Candidate{Host: c.cfg.Self.Host, Leaving: c.leaving != nil}
 	for _, f := range c.footings {
 		if c.accessible(f) {
 			self.Datastores++
@@ -103,6 +104,7 @@ func (c *Core) judgeHost(h datastorehb.HostID) {
 		c.mastery.stale = true
 		c.journal(Event{Kind: hostKind(s.State), Host: h, Text: fmt.Sprintf("%s is %s: %s", c.HostName(h), s.State, s.Rule), Evidence: slices.Clone(s.Evidence)})
 	}
+	c.remind(h, s)
 }
 
 func (c *Core) evidence(h datastorehb.HostID) partition.Evidence {
@@ -123,6 +125,9 @@ func (c *Core) evidence(h datastorehb.HostID) partition.Evidence {
 		w.trail.Fill(&d)
 		d.Writes = w.slot.State == datastorehb.Valid || w.slot.State == datastorehb.Corrupt || c.reports(h, f.ID, partition.DatastoreHeartbeat)
 		d.Isolated = w.slot.Slot.Flags&datastorehb.SlotIsolated != 0 || w.listOK && w.listed.Isolated
+		if w.slot.State == datastorehb.Valid {
+			d.Leave, d.Custody = w.slot.Slot.Leave, w.inCustody()
+		}
 		e.Datastores = append(e.Datastores, d)
 	}
 	return e
@@ -260,8 +265,25 @@ func (c *Core) fillVerdict(v *HostView, now datastorehb.Instant) {
 			v.Lost = append(v.Lost, f.Name)
 		}
 	}
+	c.fillCustody(v)
 	if p, ok := c.net.peers.LastPacket(v.ID); ok {
 		v.MemoryTotal, v.MemoryUsed = p.MemoryTotal, p.MemoryUsed
+	}
+}
+
+// fillCustody says where a host that is not heard left its machines in custody.
+func (c *Core) fillCustody(v *HostView) {
+	for _, f := range c.footings {
+		w := f.watches.of(v.ID)
+		if w == nil || w.slot.State != datastorehb.Valid || c.heard(v.ID) {
+			continue
+		}
+		if w.slot.Slot.Leave.By != 0 {
+			v.Leave = w.slot.Slot.Leave
+		}
+		if w.inCustody() {
+			v.Custody = append(v.Custody, f.Name)
+		}
 	}
 }
 

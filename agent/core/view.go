@@ -35,7 +35,9 @@ type HostView struct {
 	ID          datastorehb.HostID `json:"id"`
 	Name        string             `json:"name"`
 	State       string             `json:"state"`
-	Lost        []string           `json:"lost,omitempty"` // datastores that the host has lost
+	Lost        []string           `json:"lost,omitempty"`    // datastores that the host has lost
+	Custody     []string           `json:"custody,omitempty"` // datastores where its machines are in custody (R11)
+	Leave       datastorehb.Leave  `json:"leave,omitzero"`    // who stopped its agent in good order
 	Rule        string             `json:"rule"`
 	Evidence    []string           `json:"evidence"`
 	For         time.Duration      `json:"for"` // how long it has been in that state
@@ -80,6 +82,7 @@ type DatastoreView struct {
 	Term      uint64        `json:"term"`
 	First     uint64        `json:"first"` // of its chain
 	Phase     string        `json:"phase"`
+	Custody   bool          `json:"custody,omitempty"` // this host's machines here are in custody (R11)
 	Lease     time.Duration `json:"lease"`             // what is left of it
 	Writing   time.Duration `json:"writing,omitempty"` // how long a heartbeat write has been under way
 	ReadError string        `json:"read_error,omitempty"`
@@ -97,6 +100,7 @@ type WatchView struct {
 	Silent    time.Duration      `json:"silent"`   // since the last sign of life seen here
 	Interval  time.Duration      `json:"interval"` // the unbroken silence that R7a counts
 	Required  time.Duration      `json:"required"`
+	Custody   bool               `json:"custody,omitempty"`    // its machines here are in custody (R11)
 	NotClosed string             `json:"not_closed,omitempty"` // why its term is not closed
 }
 
@@ -114,7 +118,8 @@ type MachineView struct {
 	Generation uint64             `json:"generation"`
 	Term       uint64             `json:"term"`
 	Failures   uint32             `json:"failures"`
-	Why        string             `json:"why"` // the rule or reason behind the state
+	Why        string             `json:"why"`               // the rule or reason behind the state
+	Custody    bool               `json:"custody,omitempty"` // nobody looks after it until its host's agent is back
 	Refusals   []string           `json:"refusals,omitempty"`
 	Policy     poweron.Policy     `json:"policy"`
 	Driver     string             `json:"driver"`
@@ -155,7 +160,7 @@ func (c *Core) View(now datastorehb.Instant) View {
 
 func (c *Core) viewDatastore(f *footing, now datastorehb.Instant) DatastoreView {
 	v := DatastoreView{ID: f.ID, Name: f.Name, State: "available", Why: f.why, FSType: f.device.FSType, Scanned: f.scanned, Heartbeat: f.selected,
-		Term: f.own.Number, First: f.own.First, Phase: f.phase.String(), ReadError: f.readErr, Hosts: []WatchView{}}
+		Term: f.own.Number, First: f.own.First, Phase: f.phase.String(), Custody: f.custody.sure, ReadError: f.readErr, Hosts: []WatchView{}}
 	switch {
 	case f.distrusted:
 		v.State = "distrusted"
@@ -164,7 +169,7 @@ func (c *Core) viewDatastore(f *footing, now datastorehb.Instant) DatastoreView 
 	case !c.accessible(f):
 		v.State = "failing"
 	}
-	if f.phase == termHeld {
+	if f.phase == termHeld && !f.lease.InCustody() {
 		v.Lease = f.lease.Deadline().Sub(now)
 	}
 	if f.writing {
@@ -179,7 +184,7 @@ func (c *Core) viewDatastore(f *footing, now datastorehb.Instant) DatastoreView 
 		t, _ := w.Term()
 		_, why := w.Closable(c.cfg.Timing.Takeover)
 		v.Hosts = append(v.Hosts, WatchView{Host: w.host, Name: c.HostName(w.host), Slot: w.slot.State.String(), Sequence: w.slot.Slot.Sequence,
-			Term: t.Number, Closed: t.Closed, Silent: now.Sub(w.alive), Interval: w.Silence(), Required: w.Required(c.cfg.Timing.Takeover), NotClosed: why})
+			Term: t.Number, Closed: t.Closed, Silent: now.Sub(w.alive), Interval: w.Silence(), Required: w.Required(c.cfg.Timing.Takeover), NotClosed: why, Custody: w.inCustody()})
 	}
 	return v
 }
@@ -195,11 +200,14 @@ func (c *Core) viewMachine(f *footing, i *info) MachineView {
 	if v.Host != 0 {
 		v.HostName = c.HostName(v.Host)
 	}
+	if w := f.watches.of(v.Host); w != nil && c.machine(i.vm) == nil && v.State == "running" {
+		v.Custody = w.inCustody()
+	}
 	for _, w := range c.mastery.waiting {
 		if w.VM == i.vm {
 			v.Why = w.Why
 			for _, r := range w.Hosts {
-				v.Refusals = append(v.Refusals, r.String())
+				v.Refusals = append(v.Refusals, c.named(r.String()))
 			}
 		}
 	}
@@ -230,9 +238,6 @@ func (c *Core) machineState(f *footing, i *info) (state string, host datastorehb
 	case wants:
 		if h := c.mastery.histories[i.vm]; h != nil && h.why != "" {
 			why += "; the last attempt failed: " + h.why
-		}
-		if left := c.pauseOf(i).Sub(c.now); left > 0 {
-			why += fmt.Sprintf("; the next start is tried in %v", left.Round(time.Second))
 		}
 		return "waiting", 0, why
 	case g != nil && g.Kind == poweron.Released && g.Reason == poweron.Held && i.Entry.Protected && i.Entry.Desired == poweron.Running:

@@ -37,6 +37,7 @@ type Client struct {
 	events chan Event
 	done   chan struct{}
 	fed    atomic.Int64 // an instant
+	older  atomic.Bool  // the guard speaks the version before this one
 
 	writing sync.Mutex // held while a request is written
 	mu      sync.Mutex // guards what follows
@@ -94,7 +95,12 @@ func (c *Client) Close() error {
 // Hello makes this connection the agent's, in place of any earlier one, and
 // returns what the guard knows.
 func (c *Client) Hello(ctx context.Context, incarnation uint64) (Inventory, error) {
-	return c.inventory(ctx, request{Op: opHello, Version: protocolVersion, Incarnation: incarnation})
+	i, err := c.inventory(ctx, request{Op: opHello, Version: protocolVersion, Incarnation: incarnation})
+	if errors.Is(err, ErrRefused) {
+		c.older.Store(true)
+		i, err = c.inventory(ctx, request{Op: opHello, Version: oldestVersion, Incarnation: incarnation})
+	}
+	return i, err
 }
 
 // Inventory returns what the guard knows. It may be asked on any connection.
@@ -130,6 +136,24 @@ func (c *Client) Fed() datastorehb.Instant { return datastorehb.Instant(c.fed.Lo
 func (c *Client) SetLease(ctx context.Context, datastore uuid.UUID, term uint64, length time.Duration, deadline datastorehb.Instant) error {
 	_, err := c.call(ctx, request{Op: opSetLease, Datastore: datastore, Term: term, Length: length, Deadline: deadline})
 	return err
+}
+
+// BeginCustody makes the guard hold the lease of a term without limit (R11). The
+// own slot on the datastore must say so already, by a write that has completed
+// under that lease.
+func (c *Client) BeginCustody(ctx context.Context, datastore uuid.UUID, term uint64) error {
+	if c.older.Load() {
+		return fmt.Errorf("%w: it is of an earlier version, which knows nothing of custody; restart it once to upgrade it", ErrRefused)
+	}
+	_, err := c.call(ctx, request{Op: opCustody, Datastore: datastore, Term: term})
+	return err
+}
+
+// EndCustody makes the guard limit the lease again, and returns the deadline. The
+// write that ends custody on the datastore must not be issued before.
+func (c *Client) EndCustody(ctx context.Context, datastore uuid.UUID, term uint64) (datastorehb.Instant, error) {
+	a, err := c.call(ctx, request{Op: opEnd, Datastore: datastore, Term: term})
+	return a.Deadline, err
 }
 
 // Register makes the guard hold a machine, frozen. Term and State of the

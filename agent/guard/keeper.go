@@ -86,6 +86,46 @@ func (k *Keeper) SetLease(now datastorehb.Instant, datastore uuid.UUID, term uin
 	return nil
 }
 
+// BeginCustody makes the running lease of a term last until EndCustody (R11):
+// the agent stops in good order, and the datastore says so already.
+func (k *Keeper) BeginCustody(now datastorehb.Instant, datastore uuid.UUID, term uint64) error {
+	h, err := k.ofTerm(datastore, term)
+	if err != nil {
+		return err
+	}
+	if !h.lease.BeginCustody(now) {
+		return lapsed(datastore, &h.lease)
+	}
+	return nil
+}
+
+// EndCustody limits the lease of a term again, to its length from now, and
+// returns the deadline. Of a lease that is not in custody it returns the deadline
+// that there is.
+func (k *Keeper) EndCustody(now datastorehb.Instant, datastore uuid.UUID, term uint64) (datastorehb.Instant, error) {
+	h, err := k.ofTerm(datastore, term)
+	if err != nil {
+		return 0, err
+	}
+	h.lease.EndCustody(now)
+	if !h.lease.Valid(now) {
+		return 0, lapsed(datastore, &h.lease)
+	}
+	return h.lease.Deadline(), nil
+}
+
+// ofTerm returns the lease of a datastore, which must be of that term.
+func (k *Keeper) ofTerm(datastore uuid.UUID, term uint64) (*held, error) {
+	h := k.leases[datastore]
+	switch {
+	case h == nil:
+		return nil, fmt.Errorf("no lease is held for datastore %v", datastore)
+	case h.lease.Term() != term:
+		return nil, fmt.Errorf("the lease held for datastore %v is of term %d, not %d", datastore, h.lease.Term(), term)
+	}
+	return h, nil
+}
+
 func plausible(now datastorehb.Instant, datastore uuid.UUID, term uint64, length time.Duration, deadline datastorehb.Instant) error {
 	if datastore == uuid.Nil || term == 0 {
 		return fmt.Errorf("lease of term %d of datastore %v: both must be set", term, datastore)
@@ -181,13 +221,11 @@ func (k *Keeper) LetGo(now datastorehb.Instant, datastore uuid.UUID, term uint64
 }
 
 func (k *Keeper) leaseOf(now datastorehb.Instant, datastore uuid.UUID, term uint64) error {
-	h := k.leases[datastore]
-	switch {
-	case h == nil:
-		return fmt.Errorf("no lease is held for datastore %v", datastore)
-	case h.lease.Term() != term:
-		return fmt.Errorf("the lease held for datastore %v is of term %d, not %d", datastore, h.lease.Term(), term)
-	case !h.lease.Valid(now):
+	h, err := k.ofTerm(datastore, term)
+	if err != nil {
+		return err
+	}
+	if !h.lease.Valid(now) {
 		return lapsed(datastore, &h.lease)
 	}
 	return nil
@@ -348,7 +386,7 @@ func (k *Keeper) Next() (datastorehb.Instant, bool) {
 		}
 	}
 	for _, h := range k.leases {
-		if !h.expired {
+		if !h.expired && !h.lease.InCustody() {
 			sooner(h.lease.Deadline())
 		}
 	}
@@ -398,7 +436,7 @@ func (k *Keeper) Inventory(now datastorehb.Instant) Inventory {
 		lease := &k.leases[datastore].lease
 		valid := lease.Valid(now)
 		inventory.Leases = append(inventory.Leases, LeaseState{
-			Datastore: datastore, Term: lease.Term(), Length: lease.Length(), Deadline: lease.Deadline(), Valid: valid,
+			Datastore: datastore, Term: lease.Term(), Length: lease.Length(), Deadline: lease.Deadline(), Valid: valid, Custody: lease.InCustody(),
 		})
 	}
 	for _, m := range k.sorted() {

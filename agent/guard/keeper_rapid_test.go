@@ -26,6 +26,7 @@ type world struct {
 type plainLease struct {
 	term     uint64
 	deadline datastorehb.Instant
+	custody  bool
 }
 
 func newWorld() *world {
@@ -51,7 +52,7 @@ func (w *world) end(datastore uuid.UUID, term uint64) {
 func (w *world) advance(d time.Duration) {
 	w.now = w.now.Add(d)
 	for datastore, l := range w.leases {
-		if w.now >= l.deadline {
+		if w.now >= l.deadline && !l.custody {
 			w.end(datastore, l.term)
 		}
 	}
@@ -63,7 +64,7 @@ func (w *world) setLease(t *rapid.T, datastore uuid.UUID, term uint64, deadline 
 	newer := old == nil || term > old.term
 	switch {
 	case err != nil && newer && deadline <= w.now && w.k.Inventory(w.now).AllFrozen(datastore):
-		w.leases[datastore] = &plainLease{term, deadline}
+		w.leases[datastore] = &plainLease{term: term, deadline: deadline}
 		w.end(datastore, term)
 	case err != nil:
 	case newer:
@@ -71,11 +72,36 @@ func (w *world) setLease(t *rapid.T, datastore uuid.UUID, term uint64, deadline 
 		if old != nil {
 			w.end(datastore, old.term)
 		}
-		w.leases[datastore] = &plainLease{term, deadline}
+		w.leases[datastore] = &plainLease{term: term, deadline: deadline}
 	case term < old.term || w.ended[datastore][term]:
 		t.Fatalf("renewal of term %d taken, which has ended", term)
 	default:
 		old.deadline = max(old.deadline, deadline)
+	}
+}
+
+// custody begins custody of a term, or ends it.
+func (w *world) custody(t *rapid.T, datastore uuid.UUID, term uint64, begin bool) {
+	l := w.leases[datastore]
+	may := w.valid(datastore, term)
+	if begin {
+		if err := w.k.BeginCustody(w.now, datastore, term); (err == nil) != may {
+			t.Fatalf("custody of term %d began: %v, may: %t", term, err, may)
+		}
+		if may {
+			l.custody = true
+		}
+		return
+	}
+	deadline, err := w.k.EndCustody(w.now, datastore, term)
+	if (err == nil) != may {
+		t.Fatalf("custody of term %d ended: %v, may: %t", term, err, may)
+	}
+	if may && l.custody {
+		l.custody, l.deadline = false, w.now.Add(testLease)
+	}
+	if may && deadline != l.deadline {
+		t.Fatalf("the deadline after custody is %v, not %v", deadline, l.deadline)
 	}
 }
 
@@ -154,6 +180,9 @@ func TestKeeperNeverLetsGoWithoutALease(t *testing.T) {
 			"let go": func(t *rapid.T) {
 				w.letGo(t, datastores.Draw(t, "datastore"), terms.Draw(t, "term"), rapid.SliceOfN(vms, 0, 3).Draw(t, "vms"))
 			},
+			"custody": func(t *rapid.T) {
+				w.custody(t, datastores.Draw(t, "datastore"), terms.Draw(t, "term"), coin.Draw(t, "begin"))
+			},
 			"freeze": func(t *rapid.T) { _ = w.k.Freeze(w.now, vms.Draw(t, "vm")) },
 			"forget": func(t *rapid.T) { _ = w.k.Forget(vms.Draw(t, "vm")) },
 			"end": func(t *rapid.T) {
@@ -180,6 +209,11 @@ func (w *world) register(m Machine, executes bool) {
 
 // settle ends every lease and demands that all is frozen within F.
 func (w *world) settle(t *rapid.T) {
+	for datastore, l := range w.leases {
+		if l.custody {
+			w.custody(t, datastore, l.term, false)
+		}
+	}
 	w.advance(2 * testLease)
 	end := w.now.Add(testFreeze)
 	for w.now <= end {

@@ -451,3 +451,39 @@ func forbidImpure(t *testing.T, name string, call *ast.CallExpr) {
 		t.Errorf("%s calls %s of a handle", name, sel.Sel.Name)
 	}
 }
+
+// In custody nothing runs out, for as long as it lasts; the watchdog is fed, and
+// nothing has to be done. Its end leaves L from there.
+func TestCustody(t *testing.T) {
+	s := newSheet(t)
+	s.must(s.lease(9, 3, at(testLease)))
+	s.must(s.Register(s.now, machine(1, 9)))
+	s.obey()
+	s.LetGo(s.now, id(9), 3, []uuid.UUID{id(1)})
+	s.refused(s.BeginCustody(s.now, id(9), 2), "is of term 3, not 2")
+	s.refused(s.BeginCustody(s.now, id(8), 3), "no lease is held")
+	s.must(s.BeginCustody(s.now, id(9), 3))
+	s.now = at(24 * time.Hour)
+	s.obey()
+	if _, any := s.Next(); any || !s.Safe(s.now) {
+		t.Fatalf("in custody something is due, or not safe")
+	}
+	if l := s.Inventory(s.now).Leases[0]; !l.Custody || !l.Valid {
+		t.Fatalf("the inventory says %+v", l)
+	}
+	s.must(s.lease(9, 3, s.now.Add(testLease)))
+	s.refused(s.lease(9, 4, s.now.Add(testLease)), "comes too early")
+	for range 2 { // the answer to the first may have been lost
+		if deadline, err := s.EndCustody(s.now, id(9), 3); err != nil || deadline != s.now.Add(testLease) {
+			t.Fatalf("deadline %v, %v", deadline, err)
+		}
+	}
+	s.now = s.now.Add(testLease)
+	s.obey()
+	if m := s.Inventory(s.now).Machines[0]; m.State != freeze.Frozen {
+		t.Fatalf("after custody and a lease the machine is %v", m.State)
+	}
+	s.refused(s.BeginCustody(s.now, id(9), 3), "ran out")
+	_, err := s.EndCustody(s.now, id(9), 3)
+	s.refused(err, "ran out")
+}

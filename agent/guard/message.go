@@ -26,8 +26,9 @@ type LeaseState struct {
 	Datastore uuid.UUID           `json:"datastore"`
 	Term      uint64              `json:"term"`
 	Length    time.Duration       `json:"length"`
-	Deadline  datastorehb.Instant `json:"deadline"`
+	Deadline  datastorehb.Instant `json:"deadline"` // says nothing in custody
 	Valid     bool                `json:"valid"`
+	Custody   bool                `json:"custody,omitempty"` // it lasts until the agent is back (R11)
 }
 
 // Inventory is all that a guard knows, sorted by datastore and machine.

@@ -80,6 +80,14 @@ func (s *server) perform(c *connection, r request) answer {
 	switch r.Op {
 	case opSetLease:
 		return failed(s.keeper.SetLease(s.now(), r.Datastore, r.Term, r.Length, r.Deadline))
+	case opCustody:
+		return s.custody(r)
+	case opEnd:
+		deadline, err := s.keeper.EndCustody(s.now(), r.Datastore, r.Term)
+		s.log.say(hclog.Info, "custody ends", "datastore", r.Datastore, "term", r.Term, "error", err)
+		a := failed(err)
+		a.Deadline = deadline
+		return a
 	case opRegister:
 		return s.register(*r.Machine)
 	case opLetGo:
@@ -90,6 +98,13 @@ func (s *server) perform(c *connection, r request) answer {
 		return s.each(r.VMs, s.forget)
 	}
 	return failed(errors.New("operation is not carried out here"))
+}
+
+// custody makes a lease last until the agent is back.
+func (s *server) custody(r request) answer {
+	err := s.keeper.BeginCustody(s.now(), r.Datastore, r.Term)
+	s.log.say(hclog.Info, "custody begins: the agent stops in good order", "datastore", r.Datastore, "term", r.Term, "error", err)
+	return failed(err)
 }
 
 func failed(err error) answer {

@@ -14,10 +14,13 @@ import (
 )
 
 // Both directions of the socket carry one JSON value per line. An agent of a
-// later version may meet a guard of an earlier one, so Hello names the version
-// and the guard refuses one that it doesn't speak.
+// later version may meet a guard of an earlier one, so Hello names the version,
+// and the guard refuses one that it doesn't speak. Each speaks its own version
+// and the one before: an agent that is refused says hello in the older one, and
+// then does without what that one lacks.
 const (
-	protocolVersion = 1
+	protocolVersion = 2        // that this program speaks
+	oldestVersion   = 1        // that it understands
 	maxRequest      = 1 << 20  // bytes; LetGo of 25,000 machines
 	maxAnswer       = 16 << 20 // bytes; an inventory of 25,000 machines
 	maxMachines     = 25_000   // in one request
@@ -33,6 +36,8 @@ const (
 	opSetLease  operation = "set lease"
 	opRegister  operation = "register"
 	opLetGo     operation = "let go"
+	opCustody   operation = "begin custody" // since version 2
+	opEnd       operation = "end custody"   // since version 2
 	opFreeze    operation = "freeze"
 	opForget    operation = "forget"
 )
@@ -60,7 +65,8 @@ type answer struct {
 	LetGo     *LetGoResult `json:"let_go,omitempty"`
 	Event     *Event       `json:"event,omitempty"`
 	// Fed is when the watchdog was fed last, in the answer to a ping; 0 without one.
-	Fed datastorehb.Instant `json:"fed,omitempty"`
+	Fed      datastorehb.Instant `json:"fed,omitempty"`
+	Deadline datastorehb.Instant `json:"deadline,omitempty"` // with the end of custody
 }
 
 // decodeRequest reads one line strictly: an unknown field may be one whose
@@ -91,7 +97,7 @@ func (r request) check() error {
 		return fmt.Errorf("request names %d machines, more than %d", len(r.VMs), maxMachines)
 	}
 	switch r.Op {
-	case opPing, opInventory, opSetLease, opLetGo:
+	case opPing, opInventory, opSetLease, opCustody, opEnd, opLetGo:
 		return nil
 	case opHello:
 		return r.checkHello()
@@ -110,8 +116,8 @@ func (r request) check() error {
 }
 
 func (r request) checkHello() error {
-	if r.Version != protocolVersion {
-		return fmt.Errorf("agent speaks version %d and this guard version %d; restart the guard with the agent's own program", r.Version, protocolVersion)
+	if r.Version < oldestVersion || r.Version > protocolVersion {
+		return fmt.Errorf("agent speaks version %d and this guard versions %d to %d; restart the guard with the agent's own program", r.Version, oldestVersion, protocolVersion)
 	}
 	if r.Incarnation == 0 {
 		return errors.New("hello names no incarnation")

@@ -46,9 +46,8 @@ func (h *host) startAgent() {
 	a := &agent{h: h, alive: true, queues: map[queueKey]*queue{}, opened: make([]bool, len(w.stores)), busy: make([]int, len(w.stores)),
 		slots: make([]slotWriter, len(w.stores)), ready: make([]int, len(w.stores)),
 		self: datastorehb.Writer{Host: h.id, Machine: h.machine, Boot: h.boot, Incarnation: w.rng.Uint64() | 1}}
-	h.agent = a
+	h.agent, h.stopping = a, false
 	w.note(h.name, "agent starts, incarnation %x", a.self.Incarnation)
-	h.trouble.note(w.now)
 	if h.guard != nil {
 		a.begin()
 		return
@@ -80,7 +79,7 @@ func (a *agent) begin() {
 	h.recall(&cfg)
 	for _, l := range h.guard.keeper.Inventory(h.now()).Leases {
 		if l.Valid {
-			cfg.Leases = append(cfg.Leases, core.Inherited{Datastore: l.Datastore, Term: l.Term, Length: l.Length, Deadline: l.Deadline})
+			cfg.Leases = append(cfg.Leases, core.Inherited{Datastore: l.Datastore, Term: l.Term, Length: l.Length, Deadline: l.Deadline, Custody: l.Custody})
 		}
 	}
 	for _, p := range h.processes {
@@ -132,8 +131,33 @@ func (h *host) killAgent() {
 	if a == nil || h.still {
 		return
 	}
-	h.w.note(h.name, "the agent is killed")
 	h.meetLoss()
+	h.agentEnded("is killed")
+}
+
+// stopAgent asks the agent to stop in good order. It is started again when it has
+// been away for so long; 0 leaves it stopped.
+func (h *host) stopAgent(away time.Duration) {
+	a := h.agent
+	if a == nil || a.core == nil {
+		return
+	}
+	h.w.note(h.name, "the agent is asked to stop")
+	h.stopping, h.away = away > 0, away
+	a.at(func() { a.observe(core.Leave{Why: datastorehb.Leave{By: datastorehb.LeftBySystemd}}) })()
+}
+
+// agentLeft is the end of an orderly stop.
+func (h *host) agentLeft() {
+	h.agentEnded("has stopped in good order")
+	if h.stopping {
+		h.w.after(h.away, h.at(h.startAgent))
+	}
+}
+
+func (h *host) agentEnded(how string) {
+	a := h.agent
+	h.w.note(h.name, "the agent %s", how)
 	a.alive, h.agent = false, nil
 	for i, p := range h.paths {
 		if p.busy += a.busy[i]; a.busy[i] > 0 {
@@ -155,7 +179,6 @@ func (a *agent) resume() {
 		return
 	}
 	a.h.w.note(a.h.name, "the agent goes on")
-	a.h.trouble.note(a.h.w.now)
 	a.paused = false
 	later := a.later
 	a.later = nil

@@ -23,6 +23,10 @@ var mischiefs = []mischief{
 	{"standstill", func(x *Chaos, h *host, _ *store) func() { h.stop(); return h.goOn }},
 	{"agent killed", func(x *Chaos, h *host, _ *store) func() { h.killAgent(); return func() { h.at(h.startAgent)() } }},
 	{"agent restarted", func(x *Chaos, h *host, _ *store) func() { x.w.restartAgent(h, x.w.between(0, time.Second)); return nil }},
+	{"agent stopped", func(x *Chaos, h *host, _ *store) func() {
+		h.stopAgent(x.w.between(time.Millisecond, 30*time.Second))
+		return nil
+	}},
 	{"agent paused", func(x *Chaos, h *host, _ *store) func() { a := h.agent; a.pause(); return a.resume }},
 	{"guard killed", func(x *Chaos, h *host, _ *store) func() { h.killGuard(); return nil }},
 	{"cut off", func(x *Chaos, h *host, _ *store) func() {
@@ -109,7 +113,13 @@ var mischiefs = []mischief{
 		h.powerOff()
 		return func() { h.echo(false); h.powerOn() }
 	}},
-	{"exchanged", func(x *Chaos, h *host, _ *store) func() { h.exchange(); return h.powerOn }},
+	{"exchanged", func(x *Chaos, h *host, _ *store) func() {
+		if h.inCustody() {
+			return nil // Whoever exchanges a host first confirms that the old one is off, or nothing comes to rest.
+		}
+		h.exchange()
+		return h.powerOn
+	}},
 	{"wall clock", func(x *Chaos, h *host, _ *store) func() {
 		h.jump(x.w.between(-1000*time.Hour, 1000*time.Hour))
 		return nil
@@ -127,6 +137,17 @@ var mischiefs = []mischief{
 		h.badStart = x.w.chance(0.5)
 		h.slowStart = x.w.between(0, 8*time.Second)
 		return func() { h.badStart, h.slowStart = false, 0 }
+	}},
+	{"power lost in custody", func(x *Chaos, h *host, _ *store) func() {
+		h.stopAgent(x.w.between(time.Minute, 2*time.Minute))
+		x.w.after(x.w.between(0, 10*time.Second), h.powerOff)
+		return h.powerOn
+	}},
+	{"operator", func(x *Chaos, h *host, _ *store) func() {
+		if k := x.master(); k != nil && k != h {
+			x.w.confirmDead(k, h, x.w.between(0, 2*time.Second), x.w.between(0, 2*time.Second))
+		}
+		return nil
 	}},
 	{"user", func(x *Chaos, h *host, s *store) func() { x.user(h); return nil }},
 }
@@ -199,14 +220,6 @@ func RandomSetup(seed uint64) Setup {
 	s.Policy.StopTime = w.between(0, 5*time.Second)
 	if w.chance(0.5) {
 		s.Isolation = []string{"gateway"}
-	}
-	if w.chance(0.3) {
-		s.Rules = map[string]poweron.Rules{
-			"vm1": {Groups: []string{"pair"}, Must: poweron.Affinity{Apart: []string{"pair"}}},
-			"vm2": {Groups: []string{"pair"}},
-			"vm3": {Must: poweron.Affinity{Hosts: []datastorehb.HostID{1, 2}}},
-			"vm4": {Must: poweron.Affinity{Together: []string{"vm5"}}},
-		}
 	}
 	return s
 }

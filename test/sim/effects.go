@@ -18,9 +18,6 @@ func (a *agent) carryOut(e core.Effect) {
 	case core.SendHeartbeat:
 		a.h.sendHeartbeat(e.Packet)
 	case core.Send:
-		if e.Message.Kind == core.StartOrder {
-			a.h.w.seeOrder(a.h, a.h.w.hosts[e.To-1], a.h.w.storeOf(e.Message.Datastore))
-		}
 		a.h.send(e)
 	case core.Ping:
 		a.ping(e)
@@ -62,6 +59,10 @@ func (a *agent) carryOutHere(e core.Effect) bool {
 		guarded(func(g *guardian) { g.setLease(a, e) })
 	case core.GuardLetGo:
 		guarded(func(g *guardian) { g.letGo(a, e) })
+	case core.GuardCustody:
+		guarded(func(g *guardian) { g.custody(a, e) })
+	case core.Left:
+		a.h.agentLeft()
 	case core.FreezeMachines:
 		a.soon(func() { a.freezeMachines(e.Datastore) })
 	case core.RestartGuard:

@@ -86,6 +86,28 @@ func (g *guardian) setLease(a *agent, e core.GuardLease) {
 	}
 }
 
+func (g *guardian) custody(a *agent, e core.GuardCustody) {
+	o := core.GuardCustodyDone{Datastore: e.Datastore, Term: e.Term, Begun: e.Begin}
+	var err error
+	if e.Begin {
+		err = g.keeper.BeginCustody(g.h.now(), e.Datastore, e.Term)
+	} else {
+		o.Deadline, err = g.keeper.EndCustody(g.h.now(), e.Datastore, e.Term)
+	}
+	g.turn()
+	a.soon(func() {
+		switch {
+		case err == nil:
+			a.observe(o)
+		case e.Begin:
+			o.Refused = err.Error()
+			a.observe(o)
+		default:
+			a.observe(core.GuardRefused{Datastore: e.Datastore, Term: e.Term, Why: err.Error()})
+		}
+	})
+}
+
 func (g *guardian) letGo(a *agent, e core.GuardLetGo) {
 	r := g.keeper.LetGo(g.h.now(), e.Datastore, e.Term, e.VMs)
 	o := core.GuardLetWent{Datastore: e.Datastore, Term: e.Term, Asked: e.VMs, VMs: r.Running}
@@ -108,7 +130,6 @@ func (h *host) killGuard() {
 		return
 	}
 	h.w.note(h.name, "the guard is killed")
-	h.trouble.note(h.w.now)
 	h.guard = nil
 	h.w.after(h.w.between(0, 20*time.Millisecond), h.at(func() {
 		if h.guard == nil {
@@ -153,7 +174,6 @@ func (a *agent) restartGuard() {
 	h := a.h
 	h.guard = h.newGuard()
 	h.w.note(h.name, "a new guard starts")
-	h.trouble.note(h.w.now)
 	h.freezeAll(nil)
 	a.whenFrozen(nil, func() {
 		if h.guard == nil { // killed before it was announced: the shell tries again

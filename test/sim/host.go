@@ -38,11 +38,11 @@ type host struct {
 	walled     time.Duration // by how much its wall clock is ahead
 	echoed     bool          // something else answers pings to its address
 	lateStart  time.Duration // so much after their failed starts machines are there after all
-	trouble    trouble       // of the past, with the host itself
-	alone      trouble       // and with its network
 	lostAt     time.Duration // when it lost power or stood still last
 	startHangs bool          // starts of machines wait for its end
 	stopHangs  bool          // and so do their ends: guests do not listen
+	stopping   bool          // its agent is being stopped in good order, or is stopped and will be started again
+	away       time.Duration // for how long it stays stopped
 }
 
 // now returns what the host's clock reads.
@@ -62,7 +62,6 @@ func (h *host) powerOn() {
 		p.busy, p.freed, p.parked = 0, nil, nil
 	}
 	w.note(h.name, "powered on")
-	h.trouble.note(w.now)
 	h.meetReturn()
 	w.after(w.between(10*time.Millisecond, 100*time.Millisecond), h.at(h.startAgent))
 }
@@ -81,7 +80,7 @@ func (h *host) powerOff() {
 	if h.agent != nil {
 		h.agent.alive = false
 	}
-	h.processes, h.guard, h.agent = nil, nil, nil
+	h.processes, h.guard, h.agent, h.stopping = nil, nil, nil, false
 	h.w.seeExecution()
 }
 
@@ -132,7 +131,6 @@ func (h *host) goOn() {
 		return
 	}
 	h.w.note(h.name, "goes on")
-	h.trouble.note(h.w.now)
 	h.still = false
 	mails := h.mails
 	h.mails = nil

@@ -1,6 +1,10 @@
 package sim
 
-import "storebeat/datastorehb"
+import (
+	"slices"
+
+	"storebeat/datastorehb"
+)
 
 // What happens to a datastore as a whole, outside what its file system may do. R14
 // asks that it is noticed: from then on nothing on it is claimed, closed or taken
@@ -38,6 +42,11 @@ func (h *host) exchange() {
 	h.powerOff()
 	h.w.note(h.name, "is exchanged for another computer")
 	h.machine, h.kept = h.w.uuid(), nil
+}
+
+// inCustody reports whether a slot of the host says that its machines are in custody.
+func (h *host) inCustody() bool {
+	return slices.ContainsFunc(h.w.stores, func(s *store) bool { return s.slots[h.id].Slot.Custody != 0 })
 }
 
 // sound reports whether no host has a reason to distrust a datastore.

@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"time"
+
 	"github.com/google/uuid"
 
 	"storebeat/agent/core"
@@ -10,7 +12,7 @@ import (
 // entryOf returns the entry of a machine, as a user would write it.
 func (w *World) entryOf(vm uuid.UUID) poweron.Entry {
 	s := w.specOf(vm)
-	e := poweron.Entry{VM: vm, Name: s.Name, Desired: poweron.Running, Policy: s.Policy, Driver: "sim", Definition: []byte("x"), Memory: s.Memory, Rules: s.Rules}
+	e := poweron.Entry{VM: vm, Name: s.Name, Desired: poweron.Running, Policy: s.Policy, Driver: "sim", Definition: []byte("x"), Memory: s.Memory}
 	if s.Stopped {
 		e.Desired = poweron.Stopped
 	}
@@ -52,4 +54,33 @@ func (w *World) ask(by *host, verb core.Verb, i int) uint64 {
 		name = w.nameOf(w.vms[i-1])
 	}
 	return w.command(by, core.Command{Verb: verb, VM: name})
+}
+
+// confirmDead has an operator read what k knows of h's terms, look at h a while
+// later, and confirm it to be off if it is, another while later.
+func (w *World) confirmDead(k, h *host, looks, says time.Duration) {
+	if k.agent == nil || k.agent.core == nil {
+		return
+	}
+	o := core.ConfirmDead{Host: h.id, By: "an operator"}
+	for _, d := range k.agent.core.View(k.now()).Datastores {
+		for _, v := range d.Hosts {
+			if v.Host == h.id && v.Term > 0 && !v.Closed {
+				o.Terms = append(o.Terms, core.ReadTerm{Datastore: d.ID, Number: v.Term})
+			}
+		}
+	}
+	w.after(looks, func() {
+		if h.powered {
+			return
+		}
+		w.commands++
+		o.Command = w.commands
+		w.after(says, func() {
+			w.note("operator", "confirms to %s that %s is off: %v", k.name, h.name, o.Terms)
+			if a := k.agent; a != nil {
+				a.at(func() { a.observe(o) })()
+			}
+		})
+	})
 }
