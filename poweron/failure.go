@@ -91,26 +91,37 @@ func movesOn(p Policy, failures uint32) bool {
 	return uint64(failures)%(uint64(max(p.Attempts, 0))+1) == 0
 }
 
-// RestartDelay returns how long to wait before a restart on the spot after so
-// many failures in a row: 1 s, doubling, at most a minute.
+// RestartDelay returns how long a machine is left alone after so many failures in
+// a row, on the spot or before it starts elsewhere: 1 s, then three times as long
+// each time, at most two minutes. With the default limit it is held after two
+// minutes of pauses, and not within seconds because of what may pass by itself.
 func RestartDelay(failures uint32) time.Duration {
-	return doubling(uint64(failures), time.Second, time.Minute)
+	return growing(uint64(failures), time.Second, 3, 2*time.Minute)
+}
+
+// Pause returns how long a machine is left alone after its holder gave it up
+// because of a failure. A user who asks for a start cuts it short.
+func Pause(e Entry, g Generation) time.Duration {
+	if g.Kind != Released || g.Reason != Crashed && g.Reason != StartFailed || e.Asked > g.Entry {
+		return 0
+	}
+	return RestartDelay(g.Failures)
 }
 
 // Delay returns how long a machine that waits for a place is left alone before
 // it is planned again, after so many plans that had none for it. It grows to half
 // a minute and never ends. A change in the cluster may cut it short.
 func Delay(attempt int) time.Duration {
-	return doubling(uint64(max(attempt, 0)), 500*time.Millisecond, 30*time.Second)
+	return growing(uint64(max(attempt, 0)), 500*time.Millisecond, 2, 30*time.Second)
 }
 
-// doubling returns 0 for n = 0, first for n = 1, and then twice as much for each
-// further n, at most most.
-func doubling(n uint64, first, most time.Duration) time.Duration {
+// growing returns 0 for n = 0, first for n = 1, and then so many times as much
+// for each further n, at most most.
+func growing(n uint64, first, times, most time.Duration) time.Duration {
 	if n == 0 {
 		return 0
 	}
-	for d := first; d < most; d *= 2 {
+	for d := first; d < most; d *= times {
 		if n--; n == 0 {
 			return d
 		}

@@ -22,9 +22,9 @@ func TestCrash(t *testing.T) {
 		why      string
 	}{
 		{"first", nil, 0, time.Second, RestartHere, 0, 1, time.Second, "crashed after 1s: failure 1 in a row, restart on the spot in 1s"},
-		{"second", nil, 1, time.Second, RestartHere, 0, 2, 2 * time.Second, "failure 2"},
+		{"second", nil, 1, time.Second, RestartHere, 0, 2, 3 * time.Second, "failure 2"},
 		{"third moves", nil, 2, time.Second, Move, Crashed, 3, 0, "a move follows 2 restarts"},
-		{"fourth, on another host", nil, 3, time.Second, RestartHere, 0, 4, 8 * time.Second, "failure 4"},
+		{"fourth, on another host", nil, 3, time.Second, RestartHere, 0, 4, 27 * time.Second, "failure 4"},
 		{"sixth reaches the limit", nil, 5, time.Second, Hold, Held, 6, 0, "failure 6 in a row, and the limit is 6"},
 		{"beyond the limit", nil, 99, time.Second, Hold, Held, 100, 0, "failure 100"},
 		{"a good run sets back", nil, 5, time.Minute + 1, RestartHere, 0, 1, time.Second, "failure 1"},
@@ -78,10 +78,11 @@ func TestDelaysGrowToABound(t *testing.T) {
 		name  string
 		delay func(n int) time.Duration
 		first time.Duration
+		times time.Duration
 		most  time.Duration
 	}{
-		{"RestartDelay", func(n int) time.Duration { return RestartDelay(uint32(n)) }, time.Second, time.Minute},
-		{"Delay", Delay, 500 * time.Millisecond, 30 * time.Second},
+		{"RestartDelay", func(n int) time.Duration { return RestartDelay(uint32(n)) }, time.Second, 3, 2 * time.Minute},
+		{"Delay", Delay, 500 * time.Millisecond, 2, 30 * time.Second},
 	} {
 		if d := tt.delay(0); d != 0 {
 			t.Errorf("%s(0) = %v", tt.name, d)
@@ -90,7 +91,7 @@ func TestDelaysGrowToABound(t *testing.T) {
 			t.Errorf("%s(1) = %v", tt.name, d)
 		}
 		for n := 1; n < 100; n++ {
-			if a, b := tt.delay(n), tt.delay(n+1); b != min(2*a, tt.most) {
+			if a, b := tt.delay(n), tt.delay(n+1); b != min(tt.times*a, tt.most) {
 				t.Errorf("%s(%d) = %v after %v", tt.name, n+1, b, a)
 			}
 		}
@@ -100,6 +101,31 @@ func TestDelaysGrowToABound(t *testing.T) {
 	}
 	if d := Delay(-1); d != 0 {
 		t.Errorf("Delay(-1) = %v", d)
+	}
+}
+
+func TestPause(t *testing.T) {
+	g := Generation{Kind: Released, Reason: StartFailed, Entry: 3, Failures: 4}
+	for _, tt := range []struct {
+		name   string
+		change func(*Entry, *Generation)
+		want   time.Duration
+	}{
+		{"could not be started", nil, 27 * time.Second},
+		{"crashed", func(_ *Entry, g *Generation) { g.Reason = Crashed }, 27 * time.Second},
+		{"a user asks for a start", func(e *Entry, _ *Generation) { e.Asked = 4 }, 0},
+		{"a user had asked before", func(e *Entry, _ *Generation) { e.Asked = 3 }, 27 * time.Second},
+		{"handed over", func(_ *Entry, g *Generation) { g.Reason = HandedOver }, 0},
+		{"its host was lost", func(_ *Entry, g *Generation) { g.Kind, g.Reason = Run, NotReleased }, 0},
+	} {
+		e, g := sampleEntry(), g
+		e.Asked = 0
+		if tt.change != nil {
+			tt.change(&e, &g)
+		}
+		if got := Pause(e, g); got != tt.want {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
 	}
 }
 

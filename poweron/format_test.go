@@ -3,6 +3,7 @@ package poweron
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,6 +41,14 @@ func sampleEntry() Entry {
 	return Entry{VM: vm(1), Name: "web-1", Protected: true, Desired: Running, Asked: 5, Policy: DefaultPolicy(), Driver: "qemu", Definition: []byte("memory = \"1GiB\"\n"), Memory: 1 << 30}
 }
 
+// ruledEntry is sampleEntry with rules of every kind.
+func ruledEntry() Entry {
+	e := sampleEntry()
+	e.Rules = Rules{Groups: []string{"web"}, Must: Affinity{Apart: []string{"web"}, Together: []string{"cache-1"}, Hosts: []datastorehb.HostID{1, 2, 4}},
+		Prefer: Affinity{Apart: []string{"db"}, Together: []string{"proxy"}, Hosts: []datastorehb.HostID{2}}}
+	return e
+}
+
 // codec is one form, as the tests that are alike for all of them see it.
 type codec struct {
 	name    string
@@ -64,7 +73,11 @@ func codecs(t testing.TB) []codec {
 		}
 		all = append(all, codec{name, b, generationAgain})
 	}
-	return all
+	ruled, err := EncodeEntry(ruledEntry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(all, codec{"entry-rules", ruled, entryAgain})
 }
 
 func listAgain(b []byte) ([]byte, error) {
@@ -124,6 +137,9 @@ func TestDecodeReturnsWhatWasEncoded(t *testing.T) {
 			got, err = DecodeList(c.encoded)
 		case c.name == "entry":
 			want = sampleEntry()
+			got, err = DecodeEntry(c.encoded)
+		case c.name == "entry-rules":
+			want = ruledEntry()
 			got, err = DecodeEntry(c.encoded)
 		default:
 			want = sampleGenerations()[c.name]
@@ -188,7 +204,7 @@ func TestErrorsOfDecodersNameValueAndRemedy(t *testing.T) {
 		copy(b[at:], values)
 		return b
 	}
-	entry := string(codecs(t)[1].encoded)
+	entry, ruled := string(codecs(t)[1].encoded), string(codecs(t)[4].encoded)
 	replace := func(old, new string) []byte {
 		if !strings.Contains(entry, old) {
 			t.Fatalf("%q is not in %q", old, entry)
@@ -239,6 +255,9 @@ func TestErrorsOfDecodersNameValueAndRemedy(t *testing.T) {
 		{"white space", entryAgain, replace(`:5`, `: 5`), "not in the one form"},
 		{"other number", entryAgain, replace(`"asked":5`, `"asked":5.5`), "JSON can't be read"},
 		{"negative memory", entryAgain, replace(`"memory":`, `"memory":-`), "JSON can't be read"},
+		{"empty rules", entryAgain, []byte(strings.TrimSuffix(entry, "}") + `,"rules":{}}`), "not in the one form"},
+		{"empty list of a rule", entryAgain, []byte(strings.Replace(ruled, `"groups":["web"]`, `"groups":[]`, 1)), "not in the one form"},
+		{"rule twice", entryAgain, []byte(strings.Replace(ruled, `[1,2,4]`, `[1,2,2]`, 1)), "host 2 twice"},
 		{"two objects", entryAgain, []byte(entry + "{}"), "not in the one form"},
 		{"no object", entryAgain, []byte("\x01null"), "not in the one form"},
 		{"invalid value", entryAgain, replace(`"desired":"running"`, `"desired":"paused"`), `desired is "paused": use one of ["running" "stopped"]`},
@@ -283,9 +302,28 @@ func TestLargestValuesFitTheirBounds(t *testing.T) {
 	e.Name, e.Driver = strings.Repeat("n", MaxName), strings.Repeat("d", MaxName)
 	e.Definition, e.Memory, e.Asked = make([]byte, MaxDefinition), MaxMemory, 1<<63
 	e.Policy.Window, e.Policy.StopTime = maxWindow, maxStopTime
+	e.Rules = largestRules()
 	if _, err := EncodeEntry(e); err != nil {
 		t.Errorf("largest entry: %v", err)
 	}
+}
+
+// largestRules reach every bound of rules.
+func largestRules() Rules {
+	names := func(first string, count int) (names []string) {
+		for i := range count {
+			names = append(names, fmt.Sprintf("%s%0*d", first, MaxName-1, i))
+		}
+		return names
+	}
+	var hosts []datastorehb.HostID
+	for i := range MaxRuleHosts {
+		hosts = append(hosts, datastorehb.HostID(65535-i))
+	}
+	affinity := func(first string) Affinity {
+		return Affinity{Apart: names(first, MaxNamed), Together: names("t", MaxNamed), Hosts: hosts}
+	}
+	return Rules{Groups: names("g", MaxGroups), Must: affinity("a"), Prefer: affinity("b")}
 }
 
 func TestValidateListsEveryError(t *testing.T) {

@@ -3,12 +3,9 @@ package poweron
 import (
 	"bytes"
 	"cmp"
-	"fmt"
-	"math/bits"
 	"slices"
 	"strings"
 
-	"github.com/dustin/go-humanize"
 	"github.com/google/uuid"
 
 	"storebeat/datastorehb"
@@ -20,9 +17,10 @@ const DefaultStarts = 4
 
 // Input is everything a plan depends on.
 type Input struct {
-	Machines []Machine // those that want to run and may be claimed, in any order, each once
-	Hosts    []Host    // all hosts of the cluster, in any order, each once
-	Starts   int       // starts that a host may have under way at a time; DefaultStarts if not positive
+	Machines []Machine  // those that want to run and may be claimed, in any order, each once
+	Present  []Resident // all others that run, start or are claimed, or shall run and can't be planned yet; in any order, each once
+	Hosts    []Host     // all hosts of the cluster, in any order, each once
+	Starts   int        // starts that a host may have under way at a time; DefaultStarts if not positive
 }
 
 // Machine is one machine that waits for a place.
@@ -33,12 +31,21 @@ type Machine struct {
 	Memory   uint64    // bytes
 	Home     uuid.UUID // its home datastore
 	Failed   []Failed  // where it failed lately
+	Rules    Rules
 }
 
 // Failed says how often a machine failed lately on one host.
 type Failed struct {
 	Host  datastorehb.HostID
 	Times int
+}
+
+// Resident is a machine that is not planned: rules between machines are about it, too.
+type Resident struct {
+	VM    uuid.UUID
+	Name  string
+	Rules Rules
+	Host  datastorehb.HostID // where it has its place; 0 if it has none yet
 }
 
 // Host is a host as the planner sees it.
@@ -48,6 +55,7 @@ type Failed struct {
 // hangs must fail in the end.
 type Host struct {
 	ID          datastorehb.HostID
+	Name        string // for people; its number is shown if there is none
 	Live        bool   // known to be alive
 	State       string // in words, such as "isolated"; shown when Live is false
 	Maintenance bool
@@ -77,22 +85,30 @@ type Wait struct {
 	Hosts []Refusal // in the order of the hosts' ids
 }
 
-// Plan gives each machine a place, or the reasons why it has none. Machines
-// come by priority, the larger before the smaller; each goes to the host that is
-// least loaded with it, and to one where it failed lately only if no other could
-// take it. A plan never exceeds a host's memory, and never uses a host that is
-// not known alive, is in maintenance, or lacks the machine's home datastore (I3).
+// Plan gives each machine a place, or the reasons why it has none.
+//
+// Machines come by priority, the larger before the smaller; those that must be
+// together come together. Of the hosts that can take a machine it gets, in this
+// order, one where it failed least lately, the one that it prefers most, one with
+// the fewest machines that it prefers to be apart from, one with the most that it
+// prefers to be with, and the least loaded. A machine that finds no host may have
+// others moved that the same plan has placed.
+//
+// A plan never exceeds a host's memory, never breaks a hard rule, and never uses a
+// host that is not known alive, is in maintenance, or lacks the machine's home
+// datastore (I3). Machines are planned one by one just as well: what has its place
+// already goes into Present.
 func Plan(in Input) Result {
 	p := newPlanner(in)
-	var r Result
-	for _, m := range inTurn(in.Machines) {
-		if h := p.choose(m); h != nil {
-			r.Placements = append(r.Placements, p.place(m, h))
-		} else {
-			r.Waiting = append(r.Waiting, p.wait(m))
-		}
+	turn := inTurn(in.Machines)
+	var waiting []*unit
+	for _, u := range p.units(turn) {
+		waiting = append(waiting, p.accommodate(u)...)
 	}
-	return r
+	if p.moved { // which may have left room behind
+		waiting = slices.DeleteFunc(waiting, func(u *unit) bool { return p.settle(u, 0, none) })
+	}
+	return p.result(turn)
 }
 
 // inTurn returns the machines in the order in which they are placed.
@@ -116,80 +132,83 @@ func inTurn(machines []Machine) []*Machine {
 type planner struct {
 	hosts  []Host // in the order of their ids
 	starts int
+	near   *neighbours
+	bonds  map[*Machine]*bonds
+	unit   map[*Machine]*unit // that the machine belongs to
+	placed [][]*unit          // by this plan, by host
+	moved  bool               // something that was placed has got another place
+	tries  int                // left, to make room
 }
 
 func newPlanner(in Input) *planner {
-	p := &planner{hosts: slices.Clone(in.Hosts), starts: in.Starts}
+	p := &planner{hosts: slices.Clone(in.Hosts), starts: in.Starts, placed: make([][]*unit, len(in.Hosts)), tries: mostTries,
+		bonds: make(map[*Machine]*bonds, len(in.Machines)), unit: make(map[*Machine]*unit, len(in.Machines))}
 	if p.starts <= 0 {
 		p.starts = DefaultStarts
 	}
 	slices.SortStableFunc(p.hosts, func(a, b Host) int { return cmp.Compare(a.ID, b.ID) })
+	p.seat(in)
 	return p
 }
 
-// choose returns the host for m, or nil if m has to wait. When every host that
-// could take m now is one where it failed lately, and another only has too many
-// starts under way, m waits for that one: its next failure would count towards
-// its limit.
-func (p *planner) choose(m *Machine) *Host {
-	var best *Host
-	soonest := -1 // failures of m on the best host that only has too many starts
+// seat takes in the names and rules of all machines, and where those are that
+// have their place.
+func (p *planner) seat(in Input) {
+	present := slices.Clone(in.Present)
+	slices.SortFunc(present, func(a, b Resident) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), bytes.Compare(a.VM[:], b.VM[:]))
+	})
+	all := make([]*bonds, 0, len(present)+len(in.Machines))
+	for _, r := range present {
+		all = append(all, &bonds{Ruled: Ruled{Name: r.Name, Rules: r.Rules}})
+	}
+	for i := range in.Machines {
+		m := &in.Machines[i]
+		p.bonds[m] = &bonds{Ruled: Ruled{Name: m.Name, Rules: m.Rules}}
+		all = append(all, p.bonds[m])
+	}
+	p.near = newNeighbours(len(p.hosts), all)
+	for i, r := range present {
+		if r.Host != 0 {
+			p.near.put(all[i], p.index(r.Host))
+		}
+	}
+}
+
+// index returns where a host stands, none if the cluster does not have it.
+func (p *planner) index(id datastorehb.HostID) int {
+	at, ok := slices.BinarySearchFunc(p.hosts, id, func(h Host, id datastorehb.HostID) int { return cmp.Compare(h.ID, id) })
+	if !ok {
+		return none
+	}
+	return at
+}
+
+// result tells what became of each machine, once all have had their turn.
+func (p *planner) result(turn []*Machine) (r Result) {
+	started := make([]int, len(p.hosts))
 	for i := range p.hosts {
-		h := &p.hosts[i]
-		if refused := lasting(m, h); refused != None {
-			continue
-		}
-		if !startsFree(p, h) {
-			if n := failures(m, h.ID); soonest < 0 || n < soonest {
-				soonest = n
-			}
-			continue
-		}
-		if best == nil || better(m, h, best) {
-			best = h
-		}
+		started[i] = p.hosts[i].Starting - p.newOn(i)
 	}
-	if best != nil && soonest == 0 && failures(m, best.ID) > 0 {
-		return nil
-	}
-	return best
-}
-
-// better reports whether h is a better place for m than best: fewer failures of
-// m there, then a smaller part of memory used, then fewer starts, then the lower id.
-func better(m *Machine, h, best *Host) bool {
-	return cmp.Or(
-		cmp.Compare(failures(m, h.ID), failures(m, best.ID)),
-		compareLoad(h, best, m.Memory),
-		cmp.Compare(h.Starting, best.Starting),
-		cmp.Compare(h.ID, best.ID),
-	) < 0
-}
-
-// compareLoad compares the parts of memory that a and b would use with need
-// bytes more, without rounding: a.used/a.memory against b.used/b.memory.
-func compareLoad(a, b *Host, need uint64) int {
-	ah, al := bits.Mul64(a.Used+need, b.Memory)
-	bh, bl := bits.Mul64(b.Used+need, a.Memory)
-	return cmp.Or(cmp.Compare(ah, bh), cmp.Compare(al, bl))
-}
-
-func failures(m *Machine, id datastorehb.HostID) int {
-	for _, f := range m.Failed {
-		if f.Host == id {
-			return f.Times
+	for _, m := range turn {
+		u := p.unit[m]
+		switch {
+		case u.host == none:
+			r.Waiting = append(r.Waiting, p.wait(m, u))
+		case started[u.host] >= p.starts:
+			r.Waiting = append(r.Waiting, p.waitThere(m, u))
+		default:
+			started[u.host]++
+			r.Placements = append(r.Placements, p.placement(m, u))
 		}
 	}
-	return 0
+	return r
 }
 
-// place counts m on h and says why h was chosen.
-func (p *planner) place(m *Machine, h *Host) Placement {
-	h.Used += m.Memory
-	h.Starting++
-	why := fmt.Sprintf("least loaded: %s of %s with it", humanize.IBytes(h.Used), humanize.IBytes(h.Memory))
-	if n := failures(m, h.ID); n > 0 {
-		why += fmt.Sprintf("; it failed here lately (%d×), and no other host can take it", n)
+// newOn returns how many machines this plan has placed on a host.
+func (p *planner) newOn(host int) (n int) {
+	for _, u := range p.placed[host] {
+		n += len(u.members)
 	}
-	return Placement{VM: m.VM, Host: h.ID, Why: why}
+	return n
 }

@@ -136,9 +136,14 @@ func drawInput(t *rapid.T) Input {
 		for _, h := range rapid.SliceOfNDistinct(id, 0, 3, rapid.ID[datastorehb.HostID]).Draw(t, "failed") {
 			m.Failed = append(m.Failed, Failed{Host: h, Times: rapid.IntRange(1, 3).Draw(t, "times")})
 		}
+		m.Rules = drawRules(t)
 		return m
 	})
+	residents := rapid.Custom(func(t *rapid.T) Resident {
+		return resident(rapid.Byte().Draw(t, "vm"), id.Draw(t, "on"), drawRules(t))
+	})
 	return Input{
+		Present:  rapid.SliceOfNDistinct(residents, 0, 10, func(r Resident) uuid.UUID { return r.VM }).Draw(t, "present"),
 		Machines: rapid.SliceOfNDistinct(machines, 0, 30, func(m Machine) uuid.UUID { return m.VM }).Draw(t, "machines"),
 		Hosts:    rapid.SliceOfNDistinct(hosts, 0, 8, func(h Host) datastorehb.HostID { return h.ID }).Draw(t, "hosts"),
 		Starts:   rapid.IntRange(0, 6).Draw(t, "starts"),
@@ -179,6 +184,7 @@ func TestPlanKeepsTheRules(t *testing.T) {
 		in := drawInput(t)
 		r := Plan(in)
 		hostsAfter(t, in, r)
+		checkRules(t, in, r)
 		seen := map[uuid.UUID]bool{}
 		for _, p := range r.Placements {
 			seen[p.VM] = true
@@ -224,6 +230,7 @@ func TestPlanDependsOnNoOrder(t *testing.T) {
 		shuffled := Input{
 			Machines: rapid.Permutation(in.Machines).Draw(t, "machines shuffled"),
 			Hosts:    rapid.Permutation(in.Hosts).Draw(t, "hosts shuffled"),
+			Present:  rapid.Permutation(in.Present).Draw(t, "present shuffled"),
 			Starts:   in.Starts,
 		}
 		if d := cmp.Diff(Plan(in), Plan(shuffled)); d != "" {
@@ -273,13 +280,31 @@ func restarts(count, hosts, starts int) Input {
 	return in
 }
 
+// ruled gives the machines rules of every kind: groups of eight that must be
+// apart, pairs that must be together, and preferred hosts; 1,000 others are there.
+func ruled(in *Input) {
+	for i := range in.Machines {
+		group := fmt.Sprintf("group-%d", i/8)
+		in.Machines[i].Rules = Rules{Groups: []string{group}, Must: Affinity{Apart: []string{group}}, Prefer: Affinity{Hosts: []datastorehb.HostID{datastorehb.HostID(1 + i%64)}}}
+		if i%16 == 0 {
+			in.Machines[i].Rules.Must.Together = []string{fmt.Sprintf("machine-%d", i+9)}
+		}
+		in.Present = append(in.Present, Resident{VM: uuid.UUID{13: 1, 14: byte(i >> 8), 15: byte(i)}, Name: fmt.Sprintf("other-%d", i),
+			Host: datastorehb.HostID(1 + i%64), Rules: Rules{Groups: []string{group}, Prefer: Affinity{Apart: []string{group}}}})
+	}
+}
+
 func BenchmarkPlan1000Over64(b *testing.B) {
 	for _, bb := range []struct {
 		name   string
 		starts int
-	}{{"AllPlaced", 1000}, {"FourStartsEach", DefaultStarts}} {
+		rules  func(*Input)
+	}{{"AllPlaced", 1000, nil}, {"FourStartsEach", DefaultStarts, nil}, {"Rules", 1000, ruled}, {"FourStartsEachRules", DefaultStarts, ruled}} {
 		b.Run(bb.name, func(b *testing.B) {
 			in := restarts(1000, 64, bb.starts)
+			if bb.rules != nil {
+				bb.rules(&in)
+			}
 			b.ReportAllocs()
 			for b.Loop() {
 				if r := Plan(in); len(r.Placements) < 256 {

@@ -66,6 +66,7 @@ func (e Entry) Validate() error {
 		oneOf("desired", e.Desired, Running, Stopped),
 		wrap("driver", CheckName(e.Driver)),
 		wrap("policy", e.Policy.Validate()),
+		e.Rules.Validate(e.Name),
 	)
 	return errors.Join(errs...)
 }

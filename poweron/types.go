@@ -90,6 +90,7 @@ type Entry struct {
 	Driver     string    `json:"driver"`     // name of the hypervisor driver
 	Definition []byte    `json:"definition"` // in the driver's own form
 	Memory     uint64    `json:"memory"`     // bytes the machine needs on its host
+	Rules      Rules     `json:"rules,omitzero"`
 }
 
 // Desired is the user's will about a machine.

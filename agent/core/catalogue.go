@@ -24,7 +24,8 @@ type catalogue struct {
 type info struct {
 	vm uuid.UUID
 	MachineState
-	at datastorehb.Instant // by which the generation was there: when the read or claim that it comes from had returned
+	at    datastorehb.Instant // by which the generation was there: when the read or claim that it comes from had returned
+	since datastorehb.Instant // when this host first heard of the generation
 }
 
 // scanEvery is how often the whole catalogue is read again. Changes are told by
@@ -55,6 +56,9 @@ func (f *footing) learn(vm uuid.UUID, s MachineState, returned datastorehb.Insta
 	}
 	known := s.GenerationState == datastorehb.Valid || s.GenerationState == datastorehb.Absent
 	if generation && known && s.Generation.Number >= i.Generation.Number {
+		if s.Generation.Number != i.Generation.Number {
+			i.since = returned
+		}
 		i.GenerationState, i.Generation, i.GenerationBy = s.GenerationState, s.Generation, s.GenerationBy
 		i.at = max(i.at, returned)
 	}
@@ -191,10 +195,15 @@ func (c *Core) onStartOrder(f *footing, from datastorehb.HostID, msg Message) {
 		return
 	}
 	if m == nil {
-		m = c.addMachine(&machine{vm: msg.VM, home: f, phase: phaseWait, since: c.now})
+		m = &machine{vm: msg.VM, home: f, phase: phaseWait, since: c.now}
 		if i := f.info(msg.VM); i != nil {
 			m.entry, m.revision = i.Entry, i.Revision
 		}
+		if why := c.forbidden(m.vm, &m.entry); why != "" {
+			c.endOrder(from, Message{Kind: OrderEnded, Datastore: f.ID, VM: msg.VM, Order: msg.Order, Why: why})
+			return
+		}
+		c.addMachine(m)
 	}
 	m.master, m.order = from, msg.Order
 	if m.begun() {

@@ -27,7 +27,7 @@ type change struct {
 	without []uuid.UUID
 	next    *cluster.Record // that is being claimed
 	sum     uint64          // of next
-	claims  bool            // something was claimed for it: it may come to count, whatever is answered
+	claims  bool // something was claimed for it: it may come to count, whatever is answered
 	tries   int
 	ends    datastorehb.Instant // of waiting for answers
 }

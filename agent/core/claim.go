@@ -270,6 +270,12 @@ func (c *Core) onRecheckRead(m *machine, o MachineRead) {
 		return
 	}
 	m.entry, m.revision, m.checked = e.Entry, e.Revision, o.Issued
+	if why := c.forbidden(m.vm, &m.entry); why != "" {
+		c.journalMachine(m, "start-forbidden", "", fmt.Sprintf("%s may not start here: the master places it anew", m.entry.Name), why)
+		c.orderEnded(m, false, why)
+		c.release(m, poweron.HandedOver, why)
+		return
+	}
 	m.enter(phaseCreate)
 	m.busy, m.process = true, m.gen.Number
 	c.do(StartMachine{Datastore: m.home.ID, VM: m.vm, Generation: m.gen.Number, Entry: m.entry})

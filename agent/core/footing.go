@@ -475,13 +475,14 @@ func (c *Core) healthy(f *footing) {
 }
 
 // accessible reports whether the host's heartbeats on the datastore succeed in
-// time. It is noticed while a write is under way, not only when it has failed. A
-// hiccup is no loss of access: only a write that takes half a lease is.
+// time, and its reads where it writes none. It is noticed while they are under way, not only when
+// they have failed. A hiccup is no loss of access: only what takes half a lease is.
 func (c *Core) accessible(f *footing) bool {
 	if !f.usable() || f.failing {
 		return false
 	}
-	return !f.writing || c.now.Sub(f.issued) < c.cfg.Timing.Lease/2
+	stuck := c.now.Add(-c.cfg.Timing.Lease / 2)
+	return !(f.writing && f.issued <= stuck) && !(f.reading && f.readAt <= stuck)
 }
 
 // patience is how long a heartbeat write may take before the network has to

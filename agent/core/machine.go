@@ -435,10 +435,14 @@ func (c *Core) orderEnded(m *machine, ok bool, why string) {
 		return
 	}
 	msg := Message{Kind: OrderEnded, Datastore: m.home.ID, VM: m.vm, Order: m.order, OK: ok, Why: why, Generation: m.gen.Number}
-	if m.master == c.cfg.Self.Host {
+	c.endOrder(m.master, msg)
+	m.master, m.order = 0, 0
+}
+
+func (c *Core) endOrder(master datastorehb.HostID, msg Message) {
+	if master == c.cfg.Self.Host {
 		c.onOrderEnded(c.cfg.Self.Host, msg)
 	} else {
-		c.do(Send{To: m.master, Message: msg})
+		c.do(Send{To: master, Message: msg})
 	}
-	m.master, m.order = 0, 0
 }

@@ -77,7 +77,13 @@ func (c *Core) lead() {
 // consider closes the term of a host that has gone silent on a datastore, if
 // machines hang on it (R7).
 func (c *Core) consider(f *footing, w *watch) {
-	if c.heard(w.host) || w.host == c.cfg.Self.Host {
+	if w.host == c.cfg.Self.Host {
+		return
+	}
+	if c.heard(w.host) {
+		if w.showsFrozen() {
+			c.readListOf(f, w) // until it shows that they go on
+		}
 		return
 	}
 	c.readListOf(f, w)
@@ -99,6 +105,11 @@ func (c *Core) closeTerm(f *footing, w *watch, t datastorehb.Term, rule, reason 
 	w.busy, w.rule = true, rule
 	c.do(ClaimTerm{Datastore: f.ID, Term: datastorehb.Term{Host: w.host, Number: t.Number + 1, First: t.Number + 1, Closed: true,
 		Timing: datastorehb.Timing{Interval: t.Timing.Interval, Lease: t.Timing.Lease, Freeze: t.Timing.Freeze}, Reason: reason}})
+}
+
+// showsFrozen reports whether the host's power-on list, as last read, names a frozen machine.
+func (w *watch) showsFrozen() bool {
+	return w.listOK && slices.ContainsFunc(w.listed.Machines, func(l poweron.Listed) bool { return l.Frozen })
 }
 
 // readListOf reads the power-on list of a host that is not heard: what it gives
@@ -275,8 +286,7 @@ func (c *Core) plan() {
 		for _, i := range f.infos {
 			if c.wants(f, i) {
 				homes[i.vm] = f
-				in.Machines = append(in.Machines, poweron.Machine{VM: i.vm, Name: i.Entry.Name, Priority: i.Entry.Policy.Priority,
-					Memory: i.Entry.Memory, Home: f.ID, Failed: c.failedOn(i)})
+				in.Machines = append(in.Machines, c.candidate(f, i))
 			}
 		}
 	}
@@ -284,7 +294,7 @@ func (c *Core) plan() {
 	if len(in.Machines) == 0 {
 		return
 	}
-	in.Hosts = c.planHosts()
+	in.Hosts, in.Present = c.planHosts(), residents(c.locate(), in.Machines)
 	r := poweron.Plan(in)
 	c.mastery.waiting = r.Waiting
 	for _, p := range r.Placements {
@@ -310,8 +320,20 @@ func (c *Core) wants(f *footing, i *info) bool {
 		return false
 	}
 	wants, _ := poweron.Wants(i.Entry, i.Revision, g, over)
-	h := c.mastery.histories[i.vm]
-	return wants && (h == nil || c.due(h.next))
+	return wants && c.due(c.pauseOf(i))
+}
+
+// pauseOf returns until when a machine is left alone because it failed.
+func (c *Core) pauseOf(i *info) (until datastorehb.Instant) {
+	if h := c.mastery.histories[i.vm]; h != nil {
+		until = h.next
+	}
+	if g := i.newest(); g != nil {
+		if pause := poweron.Pause(i.Entry, *g); pause > 0 {
+			until = max(until, i.since.Add(pause))
+		}
+	}
+	return until
 }
 
 // gaveUp reports whether this host gave the machine up because it is isolated,
@@ -330,7 +352,7 @@ func (c *Core) learnTermsOf(f *footing, h datastorehb.HostID) {
 // planHosts describes every member to the planner.
 func (c *Core) planHosts() (hosts []poweron.Host) {
 	for _, m := range c.cfg.Hosts {
-		h := poweron.Host{ID: m.ID}
+		h := poweron.Host{ID: m.ID, Name: m.Name}
 		if m.ID == c.cfg.Self.Host {
 			h.Live, h.Memory, h.Used = true, c.memory, c.memoryUsed()
 			for _, f := range c.footings {
@@ -379,7 +401,9 @@ func (c *Core) order(f *footing, p poweron.Placement) {
 	msg := Message{Kind: StartOrder, Datastore: f.ID, VM: p.VM, Order: o.number}
 	if p.Host == c.cfg.Self.Host {
 		c.onStartOrder(f, p.Host, msg)
-		c.advance(c.machine(p.VM))
+		if m := c.machine(p.VM); m != nil { // nil if a rule forbids it
+			c.advance(m)
+		}
 		return
 	}
 	c.do(Send{To: p.Host, Message: msg})

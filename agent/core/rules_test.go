@@ -255,3 +255,24 @@ func TestOwnTermsReadUnderATerm(t *testing.T) {
 		t.Fatalf("the term is %v", f.phase)
 	}
 }
+
+// A host that writes no heartbeats on a datastore finds out by its reads that it has lost it, before
+// a master gives it a machine from there (I3).
+func TestHungReadIsLostAccess(t *testing.T) {
+	d := newDesk(t, nil)
+	d.see(DatastoreState{Datastore: home, Available: true})
+	take[ReadRegion](d)
+	f := d.footing(home)
+	d.wait(timing.Lease/2 - 200*time.Millisecond)
+	if !d.accessible(f) {
+		t.Fatal("a read that is merely slow is no loss")
+	}
+	d.wait(300 * time.Millisecond)
+	if d.accessible(f) {
+		t.Fatal("a read has been under way for half a lease")
+	}
+	d.see(d.region(datastorehb.SlotReading{State: datastorehb.Absent}))
+	if !d.accessible(f) {
+		t.Fatal("the read has returned")
+	}
+}

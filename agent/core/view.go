@@ -207,7 +207,7 @@ func (c *Core) viewMachine(f *footing, i *info) MachineView {
 		if w.VM == i.vm {
 			v.Why = w.Why
 			for _, r := range w.Hosts {
-				v.Refusals = append(v.Refusals, c.named(r.String()))
+				v.Refusals = append(v.Refusals, r.String())
 			}
 		}
 	}
@@ -238,6 +238,9 @@ func (c *Core) machineState(f *footing, i *info) (state string, host datastorehb
 	case wants:
 		if h := c.mastery.histories[i.vm]; h != nil && h.why != "" {
 			why += "; the last attempt failed: " + h.why
+		}
+		if left := c.pauseOf(i).Sub(c.now); left > 0 {
+			why += fmt.Sprintf("; the next start is tried in %v", left.Round(time.Second))
 		}
 		return "waiting", 0, why
 	case g != nil && g.Kind == poweron.Released && g.Reason == poweron.Held && i.Entry.Protected && i.Entry.Desired == poweron.Running:

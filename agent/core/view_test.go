@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"storebeat/datastorehb"
+	"storebeat/partition"
+	"storebeat/poweron"
 )
 
 // A machine whose host shows no proof of life on its home datastore is not shown as running, though nobody
@@ -48,5 +50,34 @@ func TestSilentOwnerIsNotShownAsRunning(t *testing.T) {
 	read()
 	if s := state(); s.State != "running" {
 		t.Fatalf("%s after a heartbeat: %s", s.State, s.Why)
+	}
+}
+
+// A list that shows a machine frozen is read again after its host is heard: else the machine
+// would be shown as frozen for ever.
+func TestListOfFrozenMachinesIsReadAgain(t *testing.T) {
+	d := newDesk(t, nil)
+	f := d.stand()
+	d.see(TermsRead{Span: d.span(), Host: 2, State: datastorehb.Valid, Writer: writer(2), Term: datastorehb.Term{Host: 2, Number: 1, First: 1, Timing: timing}})
+	w := f.watches.of(2)
+	list := poweron.List{Writer: writer(2), Revision: 1, Machines: []poweron.Listed{{VM: guest, Generation: 1, Frozen: true}}}
+	d.see(ListRead{Span: d.span(), Host: 2, State: datastorehb.Valid, List: list})
+	d.wait(time.Second)
+	sent := take[SendHeartbeat](d)
+	d.see(HeartbeatReceived{Packet: partition.Packet{Cluster: d.cfg.Cluster, From: writer(2), To: 1, Sequence: 1,
+		Echo: partition.Echo{Incarnation: sent.Packet.From.Incarnation, Sequence: sent.Packet.Sequence}}})
+	if !d.heard(2) {
+		t.Fatal("host 2 is not heard")
+	}
+	d.out, d.Core.out = nil, nil
+	d.consider(f, w)
+	if len(d.Core.out) != 1 || d.Core.out[0] != Effect(ReadList{Datastore: home, Host: 2}) {
+		t.Fatalf("effects: %v", d.Core.out)
+	}
+	list.Revision, list.Machines[0].Frozen = 2, false
+	d.see(ListRead{Span: d.span(), Host: 2, State: datastorehb.Valid, List: list})
+	w.nextList, d.Core.out = 0, nil
+	if d.consider(f, w); len(d.Core.out) != 0 {
+		t.Fatalf("effects: %v", d.Core.out)
 	}
 }

@@ -48,6 +48,7 @@ func (h *host) startAgent() {
 		self: datastorehb.Writer{Host: h.id, Machine: h.machine, Boot: h.boot, Incarnation: w.rng.Uint64() | 1}}
 	h.agent, h.stopping = a, false
 	w.note(h.name, "agent starts, incarnation %x", a.self.Incarnation)
+	h.trouble.note(w.now)
 	if h.guard != nil {
 		a.begin()
 		return
@@ -179,6 +180,7 @@ func (a *agent) resume() {
 		return
 	}
 	a.h.w.note(a.h.name, "the agent goes on")
+	a.h.trouble.note(a.h.w.now)
 	a.paused = false
 	later := a.later
 	a.later = nil

@@ -221,6 +221,14 @@ func RandomSetup(seed uint64) Setup {
 	if w.chance(0.5) {
 		s.Isolation = []string{"gateway"}
 	}
+	if w.chance(0.3) {
+		s.Rules = map[string]poweron.Rules{
+			"vm1": {Groups: []string{"pair"}, Must: poweron.Affinity{Apart: []string{"pair"}}},
+			"vm2": {Groups: []string{"pair"}},
+			"vm3": {Must: poweron.Affinity{Hosts: []datastorehb.HostID{1, 2}}},
+			"vm4": {Must: poweron.Affinity{Together: []string{"vm5"}}},
+		}
+	}
 	return s
 }
 

@@ -14,7 +14,19 @@
 // and keeps every record that ever was. At every event it checks
 //
 //   - I1: no machine executes twice.
+//   - I2: a machine starts only after the instance before it has ended, or the generation of
+//     that one is over.
+//   - I3: no machine starts on a host that has had no way to its datastore for a lease, or
+//     that something bars; no start is ordered on a host that has been without power,
+//     the way to the datastore, or a way to the master for longer than can go unnoticed.
 //   - I5: no machine starts which its user had stopped.
+//   - I6: no machine is frozen, stopped or put down on a host that has been well for three
+//     takeover times and two seconds, as have its agent, its guard, the datastore and the way there,
+//     unless its user wants it so. A network that fails is no reason, unless the machine's
+//     isolation response says that it is. So every end has a cause, and as every start follows
+//     an end, no failure brings about two starts.
+//   - I7: no generation is claimed to run a machine that was held, or shut down by its guest, when nobody has
+//     asked for a start since: whatever a late former master orders.
 //   - I8: registers only rise, without gaps, and each value has one holder.
 //   - I9: after a takeover no write of the former instance reaches the disk. Guests
 //     write all the time; what is under way when a machine is frozen, or ends by
@@ -33,7 +45,8 @@
 //
 // After the faults have healed it asks for convergence: every machine that is wanted
 // runs once, one master, and no host is stuck: it can use every datastore, and holds its term wherever
-// it writes heartbeats.
+// it writes heartbeats. At rest the master lists every protected machine as running where it runs,
+// or says why it does not (I4), and nothing stirs (I6).
 //
 // Fault budget: hosts lose power, stand still as a whole and go on, and are exchanged for
 // other computers with their host id; agents

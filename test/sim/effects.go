@@ -18,6 +18,9 @@ func (a *agent) carryOut(e core.Effect) {
 	case core.SendHeartbeat:
 		a.h.sendHeartbeat(e.Packet)
 	case core.Send:
+		if e.Message.Kind == core.StartOrder {
+			a.h.w.seeOrder(a.h, a.h.w.hosts[e.To-1], a.h.w.storeOf(e.Message.Datastore))
+		}
 		a.h.send(e)
 	case core.Ping:
 		a.ping(e)

@@ -34,6 +34,7 @@ func (w *World) mend(s *store, hosts ...*host) {
 	if len(hosts) == 0 {
 		w.note(s.name(), "works again")
 		s.hung, s.full = false, false
+		s.trouble.note(w.now)
 		for _, h := range w.hosts {
 			h.release(s)
 		}
@@ -41,6 +42,9 @@ func (w *World) mend(s *store, hosts ...*host) {
 	for _, h := range hosts {
 		w.note(h.name, "its path to %s works again", s.name())
 		p := h.paths[s.index]
+		if p.ill() {
+			p.trouble.note(w.now)
+		}
 		p.hung, p.broken, p.slow, p.errors, p.lost, p.late, p.torn, p.forgets, p.fate = false, false, 0, 0, 0, 0, 0, false, nil
 		p.ordained++
 		h.release(s)
@@ -52,6 +56,7 @@ func (w *World) mend(s *store, hosts ...*host) {
 func (w *World) ordain(s *store, h *host, fate func(o *operation) fate) {
 	p := h.paths[s.index]
 	p.fate = fate
+	p.trouble.note(w.now)
 	p.ordained++
 	h.release(s)
 }
@@ -71,7 +76,9 @@ func (w *World) cut(from, to []*host) {
 	for _, a := range from {
 		for _, b := range to {
 			w.note(a.name, "is cut off from %s", b.name)
-			w.network.links[a.index][b.index].cut = true
+			if l := &w.network.links[a.index][b.index]; !l.cut {
+				l.cut, l.cutAt = true, w.now
+			}
 		}
 	}
 }
@@ -85,6 +92,11 @@ func (w *World) part(a, b []*host) {
 // join ends every fault of the network.
 func (w *World) join() {
 	w.note("network", "works again")
+	for _, h := range w.hosts {
+		if h.lonely(w.now) {
+			h.alone.note(w.now)
+		}
+	}
 	for i := range w.network.links {
 		clear(w.network.links[i])
 	}

@@ -21,8 +21,9 @@ type Finding struct {
 }
 
 const (
-	// calm is how long a cluster may take to come to rest once everything has healed.
-	calm = time.Minute
+	// calm is how long a cluster may take to come to rest once everything has healed. Machines that
+	// have failed many times are left alone for two minutes of it.
+	calm = 3 * time.Minute
 	// dust is how long those who are at rest with their machines may go on settling the rest: a host whose
 	// slot is damaged waits for T before it writes, and once more if somebody ceases to vouch for it.
 	dust = 20 * time.Second
@@ -69,6 +70,7 @@ func (w *World) rest() (wrong []string) {
 			wrong = append(wrong, fmt.Sprintf("I6: %d × %s at rest", n, kind))
 		}
 	}
+	w.seeListed()
 	wrong = append(wrong, w.Violations()[seen:]...)
 	if why := w.Unsettled(); len(why) > 0 {
 		wrong = append(wrong, fmt.Sprintf("rest: it did not last: %q", why))

@@ -130,6 +130,7 @@ func (h *host) killGuard() {
 		return
 	}
 	h.w.note(h.name, "the guard is killed")
+	h.trouble.note(h.w.now)
 	h.guard = nil
 	h.w.after(h.w.between(0, 20*time.Millisecond), h.at(func() {
 		if h.guard == nil {
@@ -174,6 +175,7 @@ func (a *agent) restartGuard() {
 	h := a.h
 	h.guard = h.newGuard()
 	h.w.note(h.name, "a new guard starts")
+	h.trouble.note(h.w.now)
 	h.freezeAll(nil)
 	a.whenFrozen(nil, func() {
 		if h.guard == nil { // killed before it was announced: the shell tries again

@@ -38,6 +38,8 @@ type host struct {
 	walled     time.Duration // by how much its wall clock is ahead
 	echoed     bool          // something else answers pings to its address
 	lateStart  time.Duration // so much after their failed starts machines are there after all
+	trouble    trouble       // of the past, with the host itself
+	alone      trouble       // and with its network
 	lostAt     time.Duration // when it lost power or stood still last
 	startHangs bool          // starts of machines wait for its end
 	stopHangs  bool          // and so do their ends: guests do not listen
@@ -62,6 +64,7 @@ func (h *host) powerOn() {
 		p.busy, p.freed, p.parked = 0, nil, nil
 	}
 	w.note(h.name, "powered on")
+	h.trouble.note(w.now)
 	h.meetReturn()
 	w.after(w.between(10*time.Millisecond, 100*time.Millisecond), h.at(h.startAgent))
 }
@@ -131,6 +134,7 @@ func (h *host) goOn() {
 		return
 	}
 	h.w.note(h.name, "goes on")
+	h.trouble.note(h.w.now)
 	h.still = false
 	mails := h.mails
 	h.mails = nil

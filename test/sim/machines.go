@@ -84,6 +84,7 @@ func (a *agent) stopMachine(e core.StopMachine) {
 		a.soon(func() { a.observe(core.MachineGone{VM: e.VM, Ending: core.EndedByUs, Detail: "it was not there"}) })
 		return
 	}
+	w.seeDisturbed(p, "stopped")
 	p.stopAt++
 	request := p.stopAt
 	w.after(e.Graceful, a.at(func() {
@@ -113,6 +114,7 @@ func (a *agent) putDown(vm uuid.UUID) {
 // kill ends a machine by force. It is frozen first, and ended once its I/O has
 // returned (R12).
 func (a *agent) kill(p *process, detail string) {
+	a.h.w.seeDisturbed(p, "put down")
 	p.freeze()
 	a.h.w.after(20*time.Millisecond, a.at(func() {
 		switch {

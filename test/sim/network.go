@@ -11,6 +11,7 @@ import (
 // link is the way from one host to another, in one direction.
 type link struct {
 	cut    bool
+	cutAt  time.Duration // since when, if it is cut
 	loss   float64
 	double float64
 	delay  time.Duration

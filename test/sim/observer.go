@@ -13,6 +13,7 @@ import (
 
 // observer sees what hypervisors execute and what datastores hold, and nothing else.
 type observer struct {
+	bars       []func(h *host, vm uuid.UUID) (why string) // what forbids machines on hosts, beside their datastores (I3)
 	violations []string
 	starts     map[uuid.UUID]int // processes that were let go for the first time
 	counts     map[string]int    // events of the journals
@@ -85,6 +86,8 @@ const startGrace = 5 * time.Second
 
 // seeStart checks I5 and I3 when a process executes for the first time.
 func (w *World) seeStart(p *process) {
+	w.seeSuccession(p)
+	w.seePlace(p)
 	w.starts[p.vm]++
 	w.startedAt[p.vm] = w.now
 	es := p.home.entries[p.vm]
@@ -98,6 +101,7 @@ func (w *World) seeStart(p *process) {
 	if since >= 0 && w.now-since > startGrace && !inherited {
 		w.fail("I5", "%s starts on %s though its user wants it stopped since %s", w.nameOf(p.vm), p.h.name, stamp(since))
 	}
+	w.seeRules(p)
 }
 
 // seeRight checks, whenever a machine is let go, that what the datastore says allows
@@ -234,6 +238,7 @@ func (w *World) seeGeneration(s *store, g poweron.Generation, by datastorehb.Wri
 		}
 	}
 	old := s.gens[g.VM][newest-1].gen
+	w.seeWill(s, g, old)
 	if ended, why := s.ended(old); !ended && old.Owner != g.Owner {
 		w.fail("I8", "host %d claims generation %d of %s, but of the one before, %s", by.Host, g.Number, w.nameOf(g.VM), why)
 	}

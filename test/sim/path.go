@@ -22,6 +22,7 @@ type path struct {
 	fate     func(o *operation) fate // what becomes of single operations, nil when nothing special does
 	ordained int                     // counts the changes of fate
 	parked   []func()                // what goes on when it heals
+	trouble  trouble                 // of the past
 	busy     int                     // operations of a dead agent that have not returned (R1)
 	freed    []func()                // what waits for their end
 }

@@ -67,6 +67,7 @@ func (p *process) freeze() {
 	if p.state != running {
 		return
 	}
+	p.h.w.seeDisturbed(p, "frozen")
 	p.state = freezing
 	thaws := p.thaws
 	w := p.h.w

@@ -428,7 +428,7 @@ func TestMachineCrashes(t *testing.T) {
 			}
 			continue
 		}
-		if _, ok := c.RunUntil(40*time.Second, func() bool { return len(c.executing(vm)) == 1 }); !ok {
+		if _, ok := c.RunUntil(90*time.Second, func() bool { return len(c.executing(vm)) == 1 }); !ok {
 			c.fatalf("crash %d: vm1 was not started again", i+1)
 		}
 		if moved := c.executing(vm)[0] != on[0]; moved != want.moves {

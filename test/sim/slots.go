@@ -86,6 +86,7 @@ func (s *store) tear(h datastorehb.HostID) {
 		return
 	}
 	s.w.note(s.name(), "the slot of host %d is damaged", h)
+	s.trouble.note(s.w.now)
 	s.halves[h] = twoHalves{s.noise(h), s.noise(h)}
 	s.slots[h] = s.halves[h].read(h)
 }

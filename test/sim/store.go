@@ -24,6 +24,7 @@ type store struct {
 	hung     bool      // nothing takes effect until it heals
 	full     bool      // nothing new can be made
 	tampered bool      // it is not what it was (R14)
+	trouble  trouble   // of the past
 	disks    map[uuid.UUID]*disk
 	contents
 }

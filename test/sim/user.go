@@ -12,7 +12,7 @@ import (
 // entryOf returns the entry of a machine, as a user would write it.
 func (w *World) entryOf(vm uuid.UUID) poweron.Entry {
 	s := w.specOf(vm)
-	e := poweron.Entry{VM: vm, Name: s.Name, Desired: poweron.Running, Policy: s.Policy, Driver: "sim", Definition: []byte("x"), Memory: s.Memory}
+	e := poweron.Entry{VM: vm, Name: s.Name, Desired: poweron.Running, Policy: s.Policy, Driver: "sim", Definition: []byte("x"), Memory: s.Memory, Rules: s.Rules}
 	if s.Stopped {
 		e.Desired = poweron.Stopped
 	}

@@ -23,7 +23,8 @@ type Setup struct {
 	Machines   int
 	Timing     datastorehb.Timing
 	Policy     poweron.Policy
-	Isolation  []string // isolation addresses
+	Rules      map[string]poweron.Rules // by the machine's name
+	Isolation  []string                 // isolation addresses
 	Latency    time.Duration
 	FreezeTime time.Duration            // the longest that a freeze takes
 	StartTime  time.Duration            // how long a machine takes to be there, frozen
@@ -56,7 +57,7 @@ func (s *Setup) describe() {
 	}
 	if s.MachineSpecs == nil {
 		for i := range s.Machines {
-			s.MachineSpecs = append(s.MachineSpecs, scenario.MachineSpec{Name: fmt.Sprintf("vm%d", i+1), Memory: 1 << 30, Policy: s.Policy})
+			s.MachineSpecs = append(s.MachineSpecs, scenario.MachineSpec{Name: fmt.Sprintf("vm%d", i+1), Memory: 1 << 30, Policy: s.Policy, Rules: s.Rules[fmt.Sprintf("vm%d", i+1)]})
 		}
 	}
 	s.Hosts, s.Datastores, s.Machines = len(s.HostSpecs), len(s.DatastoreSpecs), len(s.MachineSpecs)

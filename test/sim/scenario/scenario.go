@@ -47,6 +47,7 @@ type MachineSpec struct {
 	Host    string // where it runs at the start; "" leaves it to the master
 	Memory  uint64 // bytes
 	Policy  poweron.Policy
+	Rules   poweron.Rules
 	Stopped bool
 }
 
