@@ -45,6 +45,26 @@ func (r Rules) IsZero() bool { return len(r.Groups) == 0 && r.Must.IsZero() && r
 // IsZero reports whether nothing is asked.
 func (a Affinity) IsZero() bool { return len(a.Apart)+len(a.Together)+len(a.Hosts) == 0 }
 
+// Equal reports whether two machines with the same name would have the same rules.
+func (r Rules) Equal(o Rules) bool {
+	return slices.Equal(r.Groups, o.Groups) && r.Must.Equal(o.Must) && r.Prefer.Equal(o.Prefer)
+}
+
+// Equal reports whether the same is asked.
+func (a Affinity) Equal(o Affinity) bool {
+	return slices.Equal(a.Apart, o.Apart) && slices.Equal(a.Together, o.Together) && slices.Equal(a.Hosts, o.Hosts)
+}
+
+// Named returns the names of other machines and groups in all rules, in their order.
+func (r Rules) Named() (names []string) {
+	for _, name := range slices.Concat(r.Must.Apart, r.Must.Together, r.Prefer.Apart, r.Prefer.Together) {
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // Allows reports whether a hard rule about hosts, if there is one, names the host.
 func (r Rules) Allows(h datastorehb.HostID) bool {
 	return len(r.Must.Hosts) == 0 || slices.Contains(r.Must.Hosts, h)

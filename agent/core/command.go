@@ -104,8 +104,12 @@ func (c *Core) taken(home *footing, e *poweron.Entry) string {
 			switch {
 			case i.vm == e.VM && g != home && i.EntryState != datastorehb.Absent:
 				return fmt.Sprintf("the UUID %s belongs to machine %s on %s: give a machine on %s a UUID of its own", e.VM, i.Entry.Name, g.Name, home.Name)
-			case i.vm != e.VM && i.EntryState == datastorehb.Valid && i.Entry.Protected && i.Entry.Name == e.Name:
+			case i.vm == e.VM || i.EntryState != datastorehb.Valid || i.Entry.Name != e.Name:
+			case i.Entry.Protected:
 				return fmt.Sprintf("the name %s is taken by machine %s on %s: choose another", e.Name, i.vm, g.Name)
+			case c.placeOf(g, i) != 0:
+				return fmt.Sprintf("the name %s is that of machine %s on %s, which was taken off the list and still runs on %s, as far as is known: protect it again by its uuid, stop it first, or choose another name",
+					e.Name, i.vm, g.Name, c.HostName(c.placeOf(g, i)))
 			}
 		}
 	}
@@ -142,6 +146,20 @@ func (c *Core) changeEntry(cmd *command, o MachineRead) {
 		c.refuse(cmd, "the machine is not protected")
 		return
 	}
+	next, err := cmd.next(s)
+	if err != nil {
+		c.refuse(cmd, err.Error())
+		return
+	}
+	if why := c.unfit(cmd.home, &s, &next); why != "" {
+		c.refuse(cmd, why)
+		return
+	}
+	c.do(ClaimEntry{Datastore: cmd.home.ID, Revision: s.Revision + 1, Entry: next})
+}
+
+// next returns the entry as the user wants it.
+func (cmd *command) next(s MachineState) (poweron.Entry, error) {
 	next := s.Entry
 	switch cmd.Verb {
 	case Protect:
@@ -154,8 +172,31 @@ func (c *Core) changeEntry(cmd *command, o MachineRead) {
 		next.Protected = true
 	case Stop:
 		next.Desired = poweron.Stopped
+	case Set:
+		if !next.Protected {
+			return next, fmt.Errorf("%s is not protected: protect it again first", next.Name)
+		}
+		return cmd.Change.Of(next)
 	}
-	c.do(ClaimEntry{Datastore: cmd.home.ID, Revision: s.Revision + 1, Entry: next})
+	return next, nil
+}
+
+// unfit says why a change can't be made though the entry itself is valid: another
+// machine has its name, or rules contradict each other. What was so before the
+// change does not stand in its way.
+func (c *Core) unfit(home *footing, s *MachineState, next *poweron.Entry) string {
+	if !next.Protected {
+		return ""
+	}
+	if !s.Entry.Protected {
+		if why := c.taken(home, next); why != "" {
+			return why
+		}
+	}
+	if s.Entry.Protected && s.Entry.Name == next.Name && s.Entry.Rules.Equal(next.Rules) {
+		return ""
+	}
+	return c.impossible(next)
 }
 
 func (c *Core) onEntryClaimed(o EntryClaimed) {
@@ -182,7 +223,7 @@ func (c *Core) entryClaimed(cmd *command, o EntryClaimed) {
 	switch {
 	case o.Outcome == datastorehb.ClaimWon:
 		c.journal(Event{Kind: userKind(cmd.Verb), Datastore: cmd.home.ID, VM: cmd.vm, Text: fmt.Sprintf("a user asked: %s %s (revision %d)", cmd.Verb, o.Entry.Name, o.Revision)})
-		c.finish(cmd, Reply{Text: fmt.Sprintf("%s %s: recorded on %s as revision %d", cmd.Verb, o.Entry.Name, cmd.home.Name, o.Revision)})
+		c.finish(cmd, Reply{Text: fmt.Sprintf("%s %s: recorded on %s as revision %d", cmd.Verb, o.Entry.Name, cmd.home.Name, o.Revision) + c.nobody(&o.Entry)})
 	case o.Outcome == datastorehb.ClaimLost && cmd.tries < commandTries:
 		cmd.tries++
 		c.readForCommand(cmd)

@@ -171,5 +171,6 @@ var chapters = []Chapter{
 		{"user-unprotect", Notice, false, "A user has taken a machine out of protection.", ""},
 		{"user-start", Notice, false, "A user wants a machine to run.", ""},
 		{"user-stop", Notice, false, "A user wants a machine to be off.", ""},
+		{"user-set", Notice, false, "A user has changed a machine's rules or its priority.", ""},
 	}},
 }

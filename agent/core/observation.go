@@ -240,6 +240,7 @@ type Command struct {
 	Datastore uuid.UUID // home datastore, for Protect
 	VM        string    // name or UUID, for the other verbs
 	Entry     poweron.Entry
+	Change    poweron.Change // for Set
 }
 
 // Verb is what a user wants done with a machine.
@@ -254,6 +255,8 @@ const (
 	Start Verb = "start"
 	// Stop wants it stopped.
 	Stop Verb = "stop"
+	// Set changes rules or priority.
+	Set Verb = "set"
 )
 
 // ClusterCommand is a user's wish about the cluster record, given to the master.

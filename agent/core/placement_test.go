@@ -1,6 +1,7 @@
 package core
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -80,5 +81,137 @@ func TestForbidden(t *testing.T) {
 		if got := forbiddenBy(t, tt.phase, tt.here, tt.there); tt.want == "" && got != "" || !strings.Contains(got, tt.want) {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
 		}
+	}
+}
+
+// known puts a machine into the catalogue, protected and stopped unless changed.
+func (d *desk) known(n byte, name string, change func(*MachineState)) {
+	vm := uuid.UUID{n}
+	s := MachineState{EntryState: datastorehb.Valid, Entry: wanted, Revision: 1, GenerationState: datastorehb.Absent}
+	s.Entry.VM, s.Entry.Name, s.Entry.Desired, s.Entry.Definition = vm, name, poweron.Stopped, []byte("x")
+	if change != nil {
+		change(&s)
+	}
+	d.footing(home).learn(vm, s, d.at, true)
+}
+
+// asks gives a command to the core and returns the answer; what it reads is what
+// the catalogue knows, and every claim is won.
+func (d *desk) asks(cmd Command) Reply {
+	d.Helper()
+	cmd.ID = 7
+	d.out = nil
+	d.see(cmd)
+	for range 5 {
+		if r, ok := find[Reply](d); ok {
+			return r
+		}
+		if read, ok := find[ReadMachine](d); ok {
+			s := MachineState{EntryState: datastorehb.Absent, GenerationState: datastorehb.Absent}
+			if i := d.footing(home).info(read.VM); i != nil {
+				s = i.MachineState
+			}
+			d.see(MachineRead{Span: d.span(), VM: read.VM, Purpose: read.Purpose, Machine: s})
+		}
+		if claim, ok := find[ClaimEntry](d); ok {
+			d.see(EntryClaimed{Span: d.span(), Revision: claim.Revision, Entry: claim.Entry, Outcome: datastorehb.ClaimWon})
+		}
+	}
+	d.Fatal("no answer")
+	return Reply{}
+}
+
+func (d *desk) protects(n byte, name string, rules poweron.Rules) Reply {
+	e := wanted
+	e.VM, e.Name, e.Rules, e.Definition = uuid.UUID{n}, name, rules, []byte("x")
+	return d.asks(Command{Verb: Protect, Datastore: home, Entry: e})
+}
+
+func TestRulesThatContradictEachOtherAreRefused(t *testing.T) {
+	shun, seek := poweron.Rules{Must: poweron.Affinity{Apart: []string{"b"}}}, []string{"a"}
+	d := newDesk(t, nil)
+	d.stand()
+	d.known(1, "a", func(s *MachineState) { s.Entry.Rules = shun })
+	d.known(2, "b", nil)
+	r := d.asks(Command{Verb: Set, VM: "b", Change: poweron.Change{Must: poweron.AffinityChange{Together: &seek}}})
+	if want := "the rules of b can't be met: a and b must be apart, and b and a must be together: change one of them"; r.Err != want {
+		t.Errorf("vm set: %q, want %q", r.Err, want)
+	}
+	r = d.protects(2, "b", poweron.Rules{Must: poweron.Affinity{Together: seek}})
+	if !strings.Contains(r.Err, "must be apart") {
+		t.Errorf("vm protect: %+v", r)
+	}
+	r = d.protects(3, "c", poweron.Rules{Must: poweron.Affinity{Hosts: []datastorehb.HostID{9}}})
+	if !strings.Contains(r.Err, "c must run on host 9, which the cluster does not have") {
+		t.Errorf("a host that there is not: %+v", r)
+	}
+	// What came to contradict is shown, and stands in the way of no other change.
+	d.known(4, "d", func(s *MachineState) { s.Entry.Rules.Must.Hosts = []datastorehb.HostID{9} })
+	if r := d.asks(Command{Verb: Start, VM: "d"}); r.Err != "" {
+		t.Errorf("vm start: %+v", r)
+	}
+	one := 1
+	if r := d.asks(Command{Verb: Set, VM: "d", Change: poweron.Change{Priority: &one}}); r.Err != "" || d.footing(home).info(uuid.UUID{4}).Entry.Policy.Priority != 1 {
+		t.Errorf("vm set --priority: %+v", r)
+	}
+	for _, m := range d.View(d.at).Machines {
+		if (len(m.Conflicts) == 1) != (m.Name == "d") {
+			t.Errorf("conflicts of %s: %q", m.Name, m.Conflicts)
+		}
+	}
+}
+
+func TestNamesThatMeanNobodyAreTold(t *testing.T) {
+	d := newDesk(t, nil)
+	d.stand()
+	d.known(1, "a", func(s *MachineState) { s.Entry.Rules.Groups = []string{"web"} })
+	names := []string{"web", "wbe", "a", "bb"}
+	r := d.asks(Command{Verb: Set, VM: "a", Change: poweron.Change{Prefer: poweron.AffinityChange{Apart: &names}}})
+	if r.Err == "" {
+		t.Errorf("a rule that names the machine itself: %+v", r)
+	}
+	names = slices.Delete(names, 2, 3)
+	r = d.asks(Command{Verb: Set, VM: "a", Change: poweron.Change{Prefer: poweron.AffinityChange{Apart: &names}}})
+	if want := "set a: recorded on ds1 as revision 2; no machine or group is called wbe or bb so far"; r.Text != want {
+		t.Errorf("%+v, want %q", r, want)
+	}
+}
+
+// A new machine must not get the name of one that was taken off the list and
+// still runs: it would be taken for the same one, and run beside it.
+func TestNameOfAMachineThatStillRunsIsTaken(t *testing.T) {
+	for name, tt := range map[string]struct {
+		number uint64 // of its generation, held by host 2; 0 for none
+		taken  bool
+	}{"runs": {3, true}, "never ran": {0, false}} {
+		d := newDesk(t, nil)
+		d.stand()
+		d.known(1, "a", func(s *MachineState) {
+			s.Entry.Protected = false
+			if tt.number > 0 {
+				s.GenerationState = datastorehb.Valid
+				s.Generation = poweron.Generation{VM: uuid.UUID{1}, Number: tt.number, Kind: poweron.Run, Owner: 2, Term: 4, Entry: 1}
+			}
+		})
+		if r := d.protects(2, "a", poweron.Rules{}); (r.Err != "") != tt.taken || tt.taken && !strings.Contains(r.Err, "still runs on h2") {
+			t.Errorf("%s: %+v", name, r)
+		}
+		if !tt.taken {
+			continue
+		}
+		if r := d.protects(1, "a", poweron.Rules{}); r.Err != "" {
+			t.Errorf("%s: the same machine protected again: %+v", name, r)
+		}
+	}
+}
+
+// Starting a machine puts it back on the list, where its name may be another's by now.
+func TestStartGivesNoNameTwice(t *testing.T) {
+	d := newDesk(t, nil)
+	d.stand()
+	d.known(1, "a", func(s *MachineState) { s.Entry.Protected = false })
+	d.known(2, "a", nil)
+	if r := d.asks(Command{Verb: Start, VM: uuid.UUID{1}.String()}); !strings.Contains(r.Err, "the name a is taken by machine") {
+		t.Errorf("%+v", r)
 	}
 }

@@ -122,6 +122,9 @@ type MachineView struct {
 	Custody    bool               `json:"custody,omitempty"` // nobody looks after it until its host's agent is back
 	Refusals   []string           `json:"refusals,omitempty"`
 	Policy     poweron.Policy     `json:"policy"`
+	Rules      poweron.Rules      `json:"rules"`
+	Breaches   []string           `json:"breaches,omitempty"`  // hard rules that it breaks where it is
+	Conflicts  []string           `json:"conflicts,omitempty"` // hard rules that can't be met at all
 	Driver     string             `json:"driver"`
 	Memory     uint64             `json:"memory"`
 	Phase      string             `json:"phase,omitempty"` // on this host
@@ -149,6 +152,7 @@ func (c *Core) View(now datastorehb.Instant) View {
 		}
 		return compareUUID(a.VM, b.VM)
 	})
+	c.viewRules(v.Machines)
 	for i := range v.Machines {
 		v.Machines[i].Why = c.named(v.Machines[i].Why)
 	}
@@ -191,7 +195,7 @@ func (c *Core) viewDatastore(f *footing, now datastorehb.Instant) DatastoreView 
 
 func (c *Core) viewMachine(f *footing, i *info) MachineView {
 	v := MachineView{VM: i.vm, Name: i.Entry.Name, Datastore: f.ID, Home: f.Name, Protected: i.Entry.Protected, Desired: i.Entry.Desired,
-		Generation: i.Generation.Number, Term: i.Generation.Term, Failures: i.Generation.Failures, Policy: i.Entry.Policy, Driver: i.Entry.Driver, Memory: i.Entry.Memory}
+		Generation: i.Generation.Number, Term: i.Generation.Term, Failures: i.Generation.Failures, Policy: i.Entry.Policy, Rules: i.Entry.Rules, Driver: i.Entry.Driver, Memory: i.Entry.Memory}
 	if m := c.machine(i.vm); m != nil {
 		v.Phase = m.phase.String()
 		v.Failures = m.failures
