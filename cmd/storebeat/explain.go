@@ -95,6 +95,13 @@ func (a *app) explainMachine(v cluster, name string) (explanation, error) {
 	if m.Failures > 0 {
 		e.Evidence = append(e.Evidence, fmt.Sprintf("%d failures in a row; it is held at %d", m.Failures, m.Policy.Limit))
 	}
+	for _, line := range v.rulesOf(m.Rules.Must) {
+		e.Evidence = append(e.Evidence, "must be "+line)
+	}
+	for _, line := range v.rulesOf(m.Rules.Prefer) {
+		e.Evidence = append(e.Evidence, "should be "+line)
+	}
+	e.Evidence = append(e.Evidence, rulesBroken(&m)...)
 	if m.Phase != "" {
 		e.Evidence = append(e.Evidence, "on "+v.Name+": "+m.Phase)
 	}

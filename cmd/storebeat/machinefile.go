@@ -25,7 +25,8 @@ const maxMachineFile = 1 << 20
 // wish is one machine as a user wants it, with the place where each thing stands.
 type wish struct {
 	poweron.Entry
-	datastore string // name of the home datastore
+	datastore string     // name of the home datastore
+	placement *placement // nil when the user says nothing of it
 	places    map[string]hcl.Range
 	block     hcl.Range
 }
@@ -45,7 +46,7 @@ var machineSchema = &hcl.BodySchema{
 		{Name: "driver", Required: true}, {Name: "datastore", Required: true}, {Name: "definition", Required: true},
 		{Name: "memory"}, {Name: "uuid"},
 	},
-	Blocks: []hcl.BlockHeaderSchema{{Type: "policy"}},
+	Blocks: []hcl.BlockHeaderSchema{{Type: "policy"}, {Type: "placement"}},
 }
 
 // readMachines reads a machine file; policy is what a machine gets that has no
@@ -127,13 +128,23 @@ func readMachine(b *hcl.Block, policy poweron.Policy) (*wish, hcl.Diagnostics) {
 		"memory": bytesInto(&w.Memory), "definition": w.define,
 	}
 	diags = append(diags, w.read(content.Attributes, set)...)
-	for i, p := range content.Blocks {
-		if i > 0 {
-			diags = append(diags, wrong(p.DefRange, "Duplicate policy", "machine %q has a policy block already; write one.", w.Name))
+	return w, append(diags, w.readBlocks(content.Blocks)...)
+}
+
+func (w *wish) readBlocks(blocks hcl.Blocks) (diags hcl.Diagnostics) {
+	seen := map[string]bool{}
+	for _, b := range blocks {
+		if seen[b.Type] {
+			diags = append(diags, wrong(b.DefRange, "Duplicate "+b.Type, "machine %q has a %s block already; write one.", w.Name, b.Type))
 		}
-		diags = append(diags, w.readPolicy(p.Body)...)
+		seen[b.Type] = true
+		if b.Type == "policy" {
+			diags = append(diags, w.readPolicy(b.Body)...)
+		} else {
+			diags = append(diags, w.readPlacement(b)...)
+		}
 	}
-	return w, diags
+	return diags
 }
 
 // read gives each attribute's value to the function of its name.

@@ -127,6 +127,9 @@ func (v cluster) problems() (rows [][]string) {
 		if m := &v.Machines[i]; troubled(m) && (v.Leading || m.Host == v.Host) {
 			add("machine", cmp.Or(m.Name, m.VM.String()), m.State, m.Why)
 		}
+		for _, why := range rulesBroken(&v.Machines[i]) {
+			add("rules", v.Machines[i].Name, "broken", why)
+		}
 	}
 	return rows
 }

@@ -15,6 +15,7 @@ import (
 
 	"storebeat/agent/control"
 	"storebeat/agent/core"
+	"storebeat/datastorehb"
 	"storebeat/poweron"
 )
 
@@ -168,6 +169,53 @@ func TestASubordinateDoesNotCallOthersUndetermined(t *testing.T) {
 	for _, row := range v.problems() {
 		if strings.TrimSpace(row[0]) == "machine" {
 			t.Errorf("reported as a problem: %q", row)
+		}
+	}
+}
+
+func TestStatusNamesBrokenRules(t *testing.T) {
+	v := cluster{core.View{Host: 1, Name: "alpha", Master: 1, Leading: true, GuardUp: true, Machines: []core.MachineView{
+		{Name: "web-1", State: "running", Protected: true, Breaches: []string{"web-1 and web-2 are both on alpha, and must be apart"}, Conflicts: []string{"web-1 must run on host 9, which the cluster does not have"}},
+	}}}
+	want := [][]string{
+		{"  rules", "web-1", "broken", "web-1 and web-2 are both on alpha, and must be apart"},
+		{"  rules", "web-1", "broken", "can't be met: web-1 must run on host 9, which the cluster does not have"},
+	}
+	if diff := cmp.Diff(want, v.problems()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestRulesInWords(t *testing.T) {
+	v := trouble()
+	a := poweron.Affinity{Apart: []string{"web", "db"}, Together: []string{"cache"}, Hosts: []datastorehb.HostID{2, 9}}
+	if diff := cmp.Diff([]string{"apart from web, db", "together with cache", "on beta, host 9"}, v.rulesOf(a)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Protected again by a file that says nothing of rules, a machine keeps those it has.
+func TestProtectingAgainKeepsTheRules(t *testing.T) {
+	home := uuid.New()
+	old := core.MachineView{VM: uuid.New(), Name: "web", Datastore: home, Protected: true, Rules: poweron.Rules{Groups: []string{"g"}}}
+	v := cluster{View: core.View{Datastores: []core.DatastoreView{{ID: home, Name: "ds1"}}, Hosts: trouble().Hosts, Machines: []core.MachineView{old}}}
+	for name, c := range map[string]struct {
+		placement *placement
+		want      poweron.Rules
+		status    int
+	}{
+		"says nothing": {nil, old.Rules, 0},
+		"says no rule": {&placement{}, poweron.Rules{}, 0},
+		"says others":  {&placement{must: affinity{hosts: []string{"gamma", "1"}}}, poweron.Rules{Must: poweron.Affinity{Hosts: []datastorehb.HostID{3, 1}}}, 0},
+		"names nobody": {&placement{prefer: affinity{hosts: []string{"gamma", "omega"}}}, poweron.Rules{}, exitNotFound},
+	} {
+		w := &wish{datastore: "ds1", placement: c.placement}
+		w.Name = "web"
+		commands, err := v.commands([]*wish{w}, false)
+		if statusOf(err) != c.status {
+			t.Errorf("%s: %v", name, err)
+		} else if err == nil && !commands[0].Entry.Rules.Equal(c.want) {
+			t.Errorf("%s: %+v", name, commands[0].Entry.Rules)
 		}
 	}
 }

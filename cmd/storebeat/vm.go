@@ -12,7 +12,7 @@ import (
 
 func newVM(a *app) *cobra.Command {
 	return newGroup("vm", "Protect, start, stop and list machines",
-		newProtect(a), newUnprotect(a), newStart(a), newStop(a), newVMList(a), newVMShow(a))
+		newProtect(a), newUnprotect(a), newSet(a), newStart(a), newStop(a), newVMList(a), newVMShow(a))
 }
 
 func newVMList(a *app) *cobra.Command {
@@ -104,12 +104,12 @@ func newVMShow(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.print(m, func() error { return a.showMachine(m) })
+			return a.print(m, func() error { return a.showMachine(v, m) })
 		},
 	}
 }
 
-func (a *app) showMachine(m core.MachineView) error {
+func (a *app) showMachine(v cluster, m core.MachineView) error {
 	p := a.pairs()
 	p.add("Machine", "%s", m.Name)
 	p.add("UUID", "%s", m.VM)
@@ -124,6 +124,10 @@ func (a *app) showMachine(m core.MachineView) error {
 	if m.Failures > 0 {
 		p.add("Failures", "%d in a row (held at %d)", m.Failures, m.Policy.Limit)
 	}
+	p.add("Groups", "%s", strings.Join(m.Rules.Groups, ", "))
+	p.list("Must be", v.rulesOf(m.Rules.Must))
+	p.list("Should be", v.rulesOf(m.Rules.Prefer))
+	p.list("Broken rules", rulesBroken(&m))
 	policy := m.Policy
 	p.add("Priority", "%d", policy.Priority)
 	p.add("Restart", "%s", yes(policy.Restart))

@@ -73,20 +73,31 @@ type changed struct {
 
 // changeAll goes on with the other machines after an error, and returns the first.
 func (a *app) changeAll(ctx context.Context, verb core.Verb, machines []string, wait time.Duration) error {
-	all := make([]changed, 0, len(machines))
-	var errs failures
-	for _, name := range machines {
-		done, err := a.change(ctx, core.Command{Verb: verb, VM: name})
-		errs.add(err)
-		if err == nil {
-			all = append(all, changed{Machine: name, Done: done})
-		}
-	}
+	all, errs := a.changes(ctx, machines, func(name string) core.Command { return core.Command{Verb: verb, VM: name} })
 	if wait > 0 {
 		errs.add(a.await(ctx, all, wantedAfter[verb], wait))
 	}
 	errs.add(a.print(all, func() error { return a.showChanged(all) }))
 	return errs.join()
+}
+
+// changeEach is changeAll for a command that says more than a verb.
+func (a *app) changeEach(ctx context.Context, machines []string, command func(name string) core.Command) error {
+	all, errs := a.changes(ctx, machines, command)
+	errs.add(a.print(all, func() error { return a.showChanged(all) }))
+	return errs.join()
+}
+
+func (a *app) changes(ctx context.Context, machines []string, command func(name string) core.Command) (all []changed, errs failures) {
+	all = make([]changed, 0, len(machines))
+	for _, name := range machines {
+		done, err := a.change(ctx, command(name))
+		errs.add(err)
+		if err == nil {
+			all = append(all, changed{Machine: name, Done: done})
+		}
+	}
+	return all, errs
 }
 
 // wantedAfter is the state that --wait waits for.

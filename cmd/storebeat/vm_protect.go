@@ -32,6 +32,7 @@ type protection struct {
 	priority  int
 	disks     []string
 	cpus      int
+	rules     *ruleFlags
 }
 
 func newProtect(a *app) *cobra.Command {
@@ -49,9 +50,11 @@ machine that is an ordinary process.
 A machine that is protected already gets the new definition and policy, with which it
 starts next time; whether it shall run stays as it is. What FILE says nothing of is
 taken from the machine defaults of the cluster record, or, without an agent, from those
-of the configuration.`,
+of the configuration; rules (storebeat vm set) stay as they are when FILE has no
+placement block.`,
 		Example: `  storebeat vm protect web.hcl
   storebeat vm protect web --datastore nfs1 --memory 2GiB --disk web/disk.qcow2 --wait
+  storebeat vm protect web-2 --datastore nfs1 --memory 2GiB --disk web-2/disk.qcow2 --group web --apart web
   storebeat vm protect worker --datastore nfs1 --memory 64MiB -- /usr/local/bin/worker --queue jobs`,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.protect(cmd, args, o) },
 		Args: arguments(1, -1),
@@ -66,6 +69,7 @@ of the configuration.`,
 	f.StringArrayVar(&o.disks, "disk", nil, "disk image of a QEMU guest, a `path` on the datastore; may be repeated")
 	f.IntVar(&o.cpus, "cpus", 1, "virtual `processors` of a QEMU guest")
 	f.IntVar(&o.priority, "priority", 0, "1 starts first … 5 last")
+	o.rules = a.ruleFlags(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("datastore", a.completing(func(n names) []string { return n.datastores }))
 	return cmd
 }
@@ -110,6 +114,9 @@ func (a *app) wishes(cmd *cobra.Command, args []string, o protection) ([]*wish, 
 		}
 		return []*wish{w}, nil
 	}
+	if o.rules.any() {
+		return nil, fail(exitUsage, "rules on the command line are for a machine without a file: write a placement block, or use storebeat vm set afterwards")
+	}
 	if len(args) > 1 {
 		return nil, fail(exitUsage, "%d arguments: give one FILE, or NAME with --datastore and --memory", len(args))
 	}
@@ -151,6 +158,9 @@ func (o protection) wish(args []string, dash int, policy poweron.Policy) (*wish,
 	}
 	w := &wish{datastore: o.datastore, block: hcl.Range{Filename: "command line"}}
 	w.Entry = poweron.Entry{Name: args[0], Protected: true, Desired: poweron.Running, Policy: policy, Memory: memory}
+	if o.rules.any() {
+		w.placement = &o.rules.placement
+	}
 	w.Driver, w.Definition, err = o.define(command, memory)
 	return w, err
 }
@@ -190,7 +200,7 @@ func (a *app) judgeDefinitions(wishes []*wish) error {
 			}
 			home = d.Path
 		}
-		diags = append(diags, w.judge(home)...)
+		diags = append(append(diags, w.judgePlacement()...), w.judge(home)...)
 	}
 	if diags.HasErrors() {
 		return badConfig(diags)
@@ -251,6 +261,12 @@ func (v cluster) commands(wishes []*wish, stopped bool) (commands []core.Command
 			w.VM = old.VM
 			if old.Protected {
 				w.Desired = old.Desired
+			}
+			w.Rules = old.Rules
+		}
+		if w.placement != nil {
+			if w.Rules, err = w.placement.rules(v.hostID); err != nil {
+				return nil, err
 			}
 		}
 		if w.VM == uuid.Nil {
