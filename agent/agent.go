@@ -59,7 +59,8 @@ type Agent struct {
 	registry   *prometheus.Registry // what metrics are shown from
 	scraped    chan string          // addresses to serve them at
 	commands   commands
-	keeping    queue // of the cluster record, on the host's own disk
+	level      atomic.Uint32 // the feature level at which to write
+	keeping    queue         // of the cluster record, on the host's own disk
 
 	badPackets clock.Pace
 	pingDenied sync.Once
@@ -86,6 +87,7 @@ func prepare(cfg *config.Config, self config.Host, log hclog.Logger) (*Agent, er
 	a := &Agent{cfg: &own, file: cfg, log: log, observations: make(chan core.Observation, 4096), effects: make(chan []core.Effect, 256),
 		views: make(chan chan core.View), reconfigure: make(chan *config.Config), datastores: map[uuid.UUID]*datastore{}, badPackets: clock.Pace{Every: 10 * time.Second}}
 	a.live.Store(cfg)
+	a.level.Store(uint32(datastorehb.KnownLevels().Lowest))
 	var err error
 	if a.self.Machine, err = clock.MachineID(); err != nil {
 		return nil, err
@@ -241,7 +243,7 @@ func (a *Agent) takeStock(ctx context.Context) error {
 
 // coreConfig is the part of a configuration that the core goes by.
 func (a *Agent) coreConfig(from *config.Config) core.Config {
-	cfg := core.Config{Cluster: from.Cluster.UUID, Self: a.self, Timing: from.Timing, Heartbeats: datastorehb.DefaultRankOptions(), Parallel: from.Hypervisor.ParallelStarts, Version: a.version, Founding: from.Record()}
+	cfg := core.Config{Cluster: from.Cluster.UUID, Self: a.self, Timing: from.Timing, Heartbeats: datastorehb.DefaultRankOptions(), Parallel: from.Hypervisor.ParallelStarts, Version: a.version, Levels: datastorehb.KnownLevels(), Founding: from.Record()}
 	cfg.Heartbeats.Count, cfg.Heartbeats.ThresholdPercent = from.Heartbeat.Datastores, from.Heartbeat.Threshold
 	for _, h := range from.Hosts {
 		cfg.Hosts = append(cfg.Hosts, core.Member{ID: h.ID, Name: h.Name, Address: h.Heartbeat.Addr().String()})
@@ -331,6 +333,8 @@ func (a *Agent) carryOut(e core.Effect) {
 		a.record(e.Event)
 	case core.Reply:
 		a.commands.answer(e)
+	case core.WriteLevel:
+		a.level.Store(uint32(e.Level))
 	case core.KeepRecord:
 		a.keepRecord(e)
 	default:

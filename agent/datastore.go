@@ -41,7 +41,7 @@ type datastore struct {
 // every change of the reason why it does not.
 func (d *datastore) open() {
 	d.identity.add("open", func() {
-		s, err := store.Open(d.Path, store.Expect{Cluster: d.agent.cfg.Cluster.UUID, Datastore: d.UUID, Writer: d.agent.self, LockDir: d.agent.lockDir()})
+		s, err := store.Open(d.Path, store.Expect{Cluster: d.agent.cfg.Cluster.UUID, Datastore: d.UUID, Writer: d.agent.self, LockDir: d.agent.lockDir(), Level: d.agent.writeLevel})
 		if err != nil {
 			d.agent.observe(core.DatastoreState{Datastore: d.UUID, Why: err.Error()})
 			time.AfterFunc(reopenEvery, d.open)
@@ -193,7 +193,7 @@ func (d *datastore) machineQueue(vm uuid.UUID) *queue { return &d.machines[vm[15
 func (d *datastore) claimGeneration(e core.ClaimGeneration) {
 	d.machineQueue(e.Generation.VM).add("claim generation", func() {
 		o := core.GenerationClaimed{Generation: e.Generation}
-		o.Span, o.Outcome = d.claim(datastorehb.GenerationsOf(e.Generation.VM), e.Generation.Number, func() ([]byte, error) { return poweron.EncodeGeneration(e.Generation) })
+		o.Span, o.Outcome = d.claim(datastorehb.GenerationsOf(e.Generation.VM), e.Generation.Number, func() ([]byte, error) { return poweron.EncodeGeneration(e.Generation, d.agent.writeLevel()) })
 		d.agent.observe(o)
 	})
 }
@@ -201,7 +201,7 @@ func (d *datastore) claimGeneration(e core.ClaimGeneration) {
 func (d *datastore) claimEntry(e core.ClaimEntry) {
 	d.machineQueue(e.Entry.VM).add("claim entry", func() {
 		o := core.EntryClaimed{Revision: e.Revision, Entry: e.Entry}
-		o.Span, o.Outcome = d.claim(datastorehb.EntriesOf(e.Entry.VM), e.Revision, func() ([]byte, error) { return poweron.EncodeEntry(e.Entry) })
+		o.Span, o.Outcome = d.claim(datastorehb.EntriesOf(e.Entry.VM), e.Revision, func() ([]byte, error) { return poweron.EncodeEntry(e.Entry, d.agent.writeLevel()) })
 		d.agent.observe(o)
 	})
 }
@@ -302,7 +302,7 @@ func (d *datastore) readList(e core.ReadList) {
 func (d *datastore) publishList(e core.PublishList) {
 	d.lists.add("write list", func() {
 		span := d.span(func() error {
-			payload, err := poweron.EncodeList(e.List)
+			payload, err := poweron.EncodeList(e.List, d.agent.writeLevel())
 			if err != nil {
 				return err
 			}

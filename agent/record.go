@@ -31,7 +31,7 @@ func (a *Agent) recallRecord() (*cluster.Record, error) {
 	}
 	var r cluster.Record
 	if err == nil {
-		r, err = cluster.Decode(payload)
+		r, err = cluster.Decode(payload, datastorehb.KnownLevels())
 	}
 	switch {
 	case errors.Is(err, cluster.ErrNewer):
@@ -42,6 +42,9 @@ func (a *Agent) recallRecord() (*cluster.Record, error) {
 	}
 	return &r, nil
 }
+
+// writeLevel is the feature level at which to write.
+func (a *Agent) writeLevel() uint16 { return uint16(a.level.Load()) }
 
 // keepRecord writes the revision that the core acts on.
 func (a *Agent) keepRecord(e core.KeepRecord) {
@@ -66,7 +69,7 @@ func (d *datastore) readRecord() {
 			if err != nil || state != datastorehb.Valid {
 				return err
 			}
-			r, err := cluster.Decode(rec.Payload)
+			r, err := cluster.Decode(rec.Payload, datastorehb.KnownLevels())
 			if err == nil && r.Revision != rec.Number {
 				err = fmt.Errorf("revision %d of the cluster record says that it is revision %d", rec.Number, r.Revision)
 			}

@@ -16,8 +16,6 @@ import (
 const (
 	// FormatVersion is the version of the format that this package writes.
 	FormatVersion = 1
-	// FeatureLevel is the highest feature level that this package knows.
-	FeatureLevel = 1
 	// BlockSize divides the size and the offset of every structure on a
 	// datastore, so that each can be read and written with direct I/O.
 	BlockSize = 4096

@@ -2,9 +2,13 @@ package datastorehb
 
 import "fmt"
 
-// Levels are the feature levels that a program knows: it reads and writes each
-// of them. A cluster writes one, which stands in its record; a program joins only
-// if it knows that one.
+// Levels are the feature levels that a program can write. A cluster writes one,
+// which stands in its record; a program takes part only if it can write that one.
+// It reads every level up to the highest.
+//
+// FeatureLevel, the highest, is the one place that decides: packages that encode
+// get the level to write from whoever writes, which is the core, and refuse what
+// lies above FeatureLevel.
 type Levels struct {
 	Lowest  uint16 `json:"lowest"`
 	Highest uint16 `json:"highest"`
@@ -29,4 +33,12 @@ func (l Levels) String() string {
 // what a host says of which nothing is known.
 func (l Levels) wellFormed() bool {
 	return l == Levels{} || l.Lowest > 0 && l.Lowest <= l.Highest
+}
+
+// CheckLevel refuses a level that this program does not know.
+func CheckLevel(level uint16) error {
+	if level == 0 || level > FeatureLevel {
+		return fmt.Errorf("feature level %d, and this program knows 1 to %d", level, FeatureLevel)
+	}
+	return nil
 }

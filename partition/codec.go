@@ -59,11 +59,8 @@ const (
 	packetMagic = "SBnh"
 	// PacketVersion is the format version that Seal writes.
 	PacketVersion = 1
-	// PacketFeature is the feature level that goes with PacketVersion.
-	PacketFeature = 1
-	// The oldest that Open still takes: those before, once there are any.
+	// The oldest that Open still takes: that before, once there is one.
 	oldestPacketVersion = 1
-	oldestPacketFeature = 1
 
 	headerSize      = 184
 	macSize         = sha256.Size
@@ -172,6 +169,9 @@ func checkLists(p *Packet) ([]run, error) {
 			return nil, fmt.Errorf("%w: datastore %s after %s; sort them and name each once", ErrMalformed, b, a)
 		}
 	}
+	if err := datastorehb.CheckLevel(p.Level); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
 	if !textual(p.Version) {
 		return nil, fmt.Errorf("%w: version %q is not UTF-8 of at most %d bytes", ErrMalformed, p.Version, MaxVersion)
 	}
@@ -209,7 +209,7 @@ func appendHeader(dst []byte, p *Packet, size, runs int) []byte {
 	le := binary.LittleEndian
 	dst = append(dst, packetMagic...)
 	dst = le.AppendUint16(dst, PacketVersion)
-	dst = le.AppendUint16(dst, PacketFeature)
+	dst = le.AppendUint16(dst, p.Level)
 	dst = append(dst, p.Cluster[:]...)
 	dst = le.AppendUint16(dst, uint16(size))
 	dst = le.AppendUint16(dst, uint16(p.To))
@@ -287,7 +287,7 @@ func checkFrame(raw []byte, cluster uuid.UUID) error {
 	if err := checkVersion("version", binary.LittleEndian.Uint16(raw[atVersion:]), oldestPacketVersion, PacketVersion); err != nil {
 		return err
 	}
-	if err := checkVersion("feature level", binary.LittleEndian.Uint16(raw[atFeature:]), oldestPacketFeature, PacketFeature); err != nil {
+	if err := checkVersion("feature level", binary.LittleEndian.Uint16(raw[atFeature:]), 1, datastorehb.FeatureLevel); err != nil {
 		return err
 	}
 	switch n := int(binary.LittleEndian.Uint16(raw[atLength:])); {
@@ -312,6 +312,7 @@ func checkVersion(what string, got, oldest, newest uint16) error {
 func openHeader(b []byte) Packet {
 	le := binary.LittleEndian
 	return Packet{
+		Level:   le.Uint16(b[atFeature:]),
 		Cluster: uuid.UUID(b[8:24]),
 		To:      datastorehb.HostID(le.Uint16(b[26:])),
 		Master:  datastorehb.HostID(le.Uint16(b[30:])),

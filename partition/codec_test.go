@@ -32,6 +32,7 @@ func uuidOf(n byte) uuid.UUID { return uuid.UUID{0: n, 6: 0x40, 8: 0x80, 15: n} 
 // fullPacket uses every field, and acks of two incarnations.
 func fullPacket() Packet {
 	return Packet{
+		Level:       1,
 		Cluster:     testCluster,
 		From:        datastorehb.Writer{Host: 2, Machine: uuidOf(20), Boot: uuidOf(21), Incarnation: 0x1122334455667788},
 		To:          3,

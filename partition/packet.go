@@ -37,6 +37,7 @@ const (
 
 // Packet is one network heartbeat, made for one recipient.
 type Packet struct {
+	Level    uint16 // the feature level at which it is written
 	Cluster  uuid.UUID
 	From     datastorehb.Writer
 	To       datastorehb.HostID

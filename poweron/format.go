@@ -5,15 +5,14 @@ import (
 	"fmt"
 
 	"github.com/google/uuid"
+
+	"storebeat/datastorehb"
 )
 
-// FormatVersion is the newest version of the forms in docs/format.md that this
-// package writes and reads. Readers accept it and the one before; there is none
-// before 1.
+// FormatVersion is the newest version of power-on list and generation in
+// docs/format.md that this package writes and reads. Readers accept it and the
+// one before; there is none before 1.
 const FormatVersion = 1
-
-// FeatureLevel is the feature level that goes with FormatVersion.
-const FeatureLevel = 1
 
 const oldestVersion, oldestLevel = 1, 1
 
@@ -23,10 +22,10 @@ var order = binary.LittleEndian
 
 // appendHeader appends what power-on list and generation begin with: magic,
 // version and feature level, 8 bytes together.
-func appendHeader(b []byte, magic string) []byte {
+func appendHeader(b []byte, magic string, level uint16) []byte {
 	b = append(b, magic...)
 	b = order.AppendUint16(b, FormatVersion)
-	return order.AppendUint16(b, FeatureLevel)
+	return order.AppendUint16(b, level)
 }
 
 // checkHeader returns an error unless b is at least size bytes long and begins
@@ -41,8 +40,8 @@ func checkHeader(b []byte, magic string, size int) error {
 	if v := order.Uint16(b[4:]); v < oldestVersion || v > FormatVersion {
 		return versionError("format version", int(v), oldestVersion, FormatVersion)
 	}
-	if l := order.Uint16(b[6:]); l < oldestLevel || l > FeatureLevel {
-		return versionError("feature level", int(l), oldestLevel, FeatureLevel)
+	if l := order.Uint16(b[6:]); l < oldestLevel || l > datastorehb.FeatureLevel {
+		return versionError("feature level", int(l), oldestLevel, datastorehb.FeatureLevel)
 	}
 	return nil
 }

@@ -19,12 +19,12 @@ const (
 const MaxGenerationSize = generationHeader + datastorehb.MaxReason
 
 // EncodeGeneration returns the payload of a generation's record, in the form of
-// docs/format.md.
-func EncodeGeneration(g Generation) ([]byte, error) {
-	if err := checkGeneration(g); err != nil {
+// docs/format.md, at a feature level.
+func EncodeGeneration(g Generation, level uint16) ([]byte, error) {
+	if err := errors.Join(checkGeneration(g), datastorehb.CheckLevel(level)); err != nil {
 		return nil, fmt.Errorf("encode generation %d of machine %s: %w", g.Number, g.VM, err)
 	}
-	b := appendHeader(make([]byte, 0, generationHeader+len(g.Detail)), generationMagic)
+	b := appendHeader(make([]byte, 0, generationHeader+len(g.Detail)), generationMagic, level)
 	b = append(b, g.VM[:]...)
 	b = order.AppendUint64(b, g.Number)
 	b = order.AppendUint64(b, g.Term)

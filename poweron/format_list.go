@@ -25,13 +25,13 @@ const (
 // MaxListSize is the longest encoded power-on list, in bytes.
 const MaxListSize = listHeader + MaxListed*listedSize
 
-// EncodeList returns the list in the form of docs/format.md. The machines must be
+// EncodeList returns the list in the form of docs/format.md, at a feature level. The machines must be
 // sorted by VM, each of them once.
-func EncodeList(l List) ([]byte, error) {
-	if err := checkList(l); err != nil {
+func EncodeList(l List, level uint16) ([]byte, error) {
+	if err := errors.Join(checkList(l), datastorehb.CheckLevel(level)); err != nil {
 		return nil, fmt.Errorf("encode power-on list: %w", err)
 	}
-	b := appendHeader(make([]byte, 0, listHeader+len(l.Machines)*listedSize), listMagic)
+	b := appendHeader(make([]byte, 0, listHeader+len(l.Machines)*listedSize), listMagic, level)
 	b = order.AppendUint16(b, uint16(l.Writer.Host))
 	b = order.AppendUint16(b, uint16(bit(l.Isolated, listIsolated)))
 	b = order.AppendUint32(b, uint32(len(l.Machines)))

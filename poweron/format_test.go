@@ -57,23 +57,23 @@ type codec struct {
 }
 
 func codecs(t testing.TB) []codec {
-	list, err := EncodeList(sampleList())
+	list, err := EncodeList(sampleList(), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	entry, err := EncodeEntry(sampleEntry())
+	entry, err := EncodeEntry(sampleEntry(), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	all := []codec{{"list", list, listAgain}, {"entry", entry, entryAgain}}
 	for _, name := range []string{"generation-run", "generation-released"} {
-		b, err := EncodeGeneration(sampleGenerations()[name])
+		b, err := EncodeGeneration(sampleGenerations()[name], 1)
 		if err != nil {
 			t.Fatal(err)
 		}
 		all = append(all, codec{name, b, generationAgain})
 	}
-	ruled, err := EncodeEntry(ruledEntry())
+	ruled, err := EncodeEntry(ruledEntry(), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func listAgain(b []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return EncodeList(l)
+	return EncodeList(l, 1)
 }
 
 func generationAgain(b []byte) ([]byte, error) {
@@ -93,7 +93,7 @@ func generationAgain(b []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return EncodeGeneration(g)
+	return EncodeGeneration(g, 1)
 }
 
 func entryAgain(b []byte) ([]byte, error) {
@@ -101,7 +101,7 @@ func entryAgain(b []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return EncodeEntry(e)
+	return EncodeEntry(e, 1)
 }
 
 func TestGoldenFilesOfVersion1(t *testing.T) {
@@ -156,7 +156,7 @@ func TestDecodeReturnsWhatWasEncoded(t *testing.T) {
 
 func TestEmptyListIsAList(t *testing.T) {
 	l := List{Writer: datastorehb.Writer{Host: 1, Incarnation: 1}, Revision: 1}
-	b, err := EncodeList(l)
+	b, err := EncodeList(l, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -272,19 +272,19 @@ func TestErrorsOfDecodersNameValueAndRemedy(t *testing.T) {
 func TestEncodersRefuseWhatDecodersWould(t *testing.T) {
 	l := sampleList()
 	l.Machines = []Listed{{VM: vm(2), Generation: 1}, {VM: vm(1), Generation: 1}}
-	if _, err := EncodeList(l); err == nil {
+	if _, err := EncodeList(l, 1); err == nil {
 		t.Error("unsorted machines were encoded")
 	}
 	l.Machines = make([]Listed, MaxListed+1)
-	if _, err := EncodeList(l); err == nil || !strings.Contains(err.Error(), "4097 machines") {
+	if _, err := EncodeList(l, 1); err == nil || !strings.Contains(err.Error(), "4097 machines") {
 		t.Errorf("too many machines: %v", err)
 	}
 	g := sampleGenerations()["generation-released"]
 	g.Detail = strings.Repeat("x", datastorehb.MaxReason+1)
-	if _, err := EncodeGeneration(g); err == nil {
+	if _, err := EncodeGeneration(g, 1); err == nil {
 		t.Error("a detail that is too long was encoded")
 	}
-	if _, err := EncodeEntry(Entry{}); err == nil {
+	if _, err := EncodeEntry(Entry{}, 1); err == nil {
 		t.Error("an empty entry was encoded")
 	}
 }
@@ -295,7 +295,7 @@ func TestLargestValuesFitTheirBounds(t *testing.T) {
 	for i := range MaxListed {
 		l.Machines = append(l.Machines, Listed{VM: uuid.UUID{1: byte(i >> 8), 2: byte(i), 3: 1}, Generation: 1})
 	}
-	if b, err := EncodeList(l); err != nil || len(b) != MaxListSize {
+	if b, err := EncodeList(l, 1); err != nil || len(b) != MaxListSize {
 		t.Errorf("largest list: %d bytes, %v; want %d", len(b), err, MaxListSize)
 	}
 	e := sampleEntry()
@@ -303,7 +303,7 @@ func TestLargestValuesFitTheirBounds(t *testing.T) {
 	e.Definition, e.Memory, e.Asked = make([]byte, MaxDefinition), MaxMemory, 1<<63
 	e.Policy.Window, e.Policy.StopTime = maxWindow, maxStopTime
 	e.Rules = largestRules()
-	if _, err := EncodeEntry(e); err != nil {
+	if _, err := EncodeEntry(e, 1); err != nil {
 		t.Errorf("largest entry: %v", err)
 	}
 }

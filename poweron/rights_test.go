@@ -160,7 +160,7 @@ func TestReleaseCutsItsDetail(t *testing.T) {
 		if len(g.Detail) > datastorehb.MaxReason || !utf8.ValidString(g.Detail) || detail != "" && g.Detail == "" {
 			t.Errorf("detail %q became %q", detail, g.Detail)
 		}
-		if _, err := EncodeGeneration(g); err != nil {
+		if _, err := EncodeGeneration(g, 1); err != nil {
 			t.Error(err)
 		}
 		if g.Number != 5 || g.Kind != Released || g.Owner != 2 {

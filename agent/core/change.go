@@ -25,9 +25,11 @@ type change struct {
 	step    changeStep
 	asked   []uuid.UUID // datastores whose answers are awaited
 	without []uuid.UUID
-	next    *cluster.Record // that is being claimed
-	sum     uint64          // of next
-	claims  bool // something was claimed for it: it may come to count, whatever is answered
+	spared  []datastorehb.HostID // hosts that an upgrade does not wait for
+	level   uint16               // that an upgrade raises the cluster to; 0 before it is known
+	next    *cluster.Record      // that is being claimed
+	sum     uint64               // of next
+	claims  bool                 // something was claimed for it: it may come to count, whatever is answered
 	tries   int
 	ends    datastorehb.Instant // of waiting for answers
 }
@@ -61,7 +63,7 @@ func (c *Core) beginChange(o ClusterCommand) {
 	ch := &change{command: o}
 	c.record.change = ch
 	var err error
-	if ch.without, err = c.datastoresNamed(o.Without); err != nil {
+	if ch.without, ch.spared, err = c.resolve(o); err != nil {
 		c.endChange(Reply{Err: err.Error()})
 		return
 	}
@@ -69,19 +71,25 @@ func (c *Core) beginChange(o ClusterCommand) {
 	c.advanceChange()
 }
 
-// datastoresNamed finds the datastores that a user named.
-func (c *Core) datastoresNamed(names []string) (ids []uuid.UUID, err error) {
-	for _, name := range names {
+// resolve finds the datastores, and the hosts, that a user gives up for a change.
+func (c *Core) resolve(o ClusterCommand) (without []uuid.UUID, spared []datastorehb.HostID, err error) {
+	for _, name := range o.Without {
 		at := slices.IndexFunc(c.footings, func(f *footing) bool { return f.Name == name || f.ID.String() == name })
-		if at < 0 {
-			return nil, fmt.Errorf("there is no datastore %q: `storebeat datastore list` shows all", name)
+		host := slices.IndexFunc(c.cfg.Hosts, func(m Member) bool { return m.Name == name })
+		switch {
+		case host >= 0 && at >= 0:
+			return nil, nil, fmt.Errorf("a host and a datastore are called %s: give the datastore's UUID", name)
+		case host >= 0 && o.Verb == ClusterUpgrade:
+			spared = append(spared, c.cfg.Hosts[host].ID)
+		case at < 0:
+			return nil, nil, fmt.Errorf("there is no datastore %q: `storebeat datastore list` shows all", name)
+		case c.accessible(c.footings[at]):
+			return nil, nil, fmt.Errorf("datastore %s can be used: leave it out of --without", name)
+		default:
+			without = append(without, c.footings[at].ID)
 		}
-		if f := c.footings[at]; c.accessible(f) {
-			return nil, fmt.Errorf("datastore %s can be used: leave it out of --without", f.Name)
-		}
-		ids = append(ids, c.footings[at].ID)
 	}
-	return ids, nil
+	return without, spared, nil
 }
 
 func (c *Core) lookAtRecords() {
@@ -332,7 +340,7 @@ func (c *Core) nextRecord(base *cluster.Record) (*cluster.Record, error) {
 		return c.firstRecord(at)
 	}
 	next := base.Next(base.Revision+1, c.cfg.Self.Host, at, "", ch.without)
-	what, err := ch.apply(&next)
+	what, err := c.applyChange(&next)
 	if err != nil || what == "" {
 		return nil, err
 	}
@@ -348,17 +356,21 @@ func (c *Core) firstRecord(at time.Time) (*cluster.Record, error) {
 		return nil, fmt.Errorf("there is no cluster record yet: %s", c.unfounded())
 	}
 	next := c.record.founding.Next(1, c.cfg.Self.Host, at, "first revision, from the configuration of "+c.HostName(c.cfg.Self.Host), c.record.change.without)
+	next.Level = c.commonLevel()
 	return &next, nil
 }
 
-// apply carries the command out on a copy of the newest revision. It returns what
-// was changed in words, "" for nothing.
-func (ch *change) apply(next *cluster.Record) (what string, err error) {
+// applyChange carries the command out on a copy of the newest revision. It returns
+// what was changed in words, "" for nothing.
+func (c *Core) applyChange(next *cluster.Record) (what string, err error) {
+	ch := c.record.change
 	switch ch.command.Verb {
 	case ClusterInit:
 		return "", nil
 	case ClusterSet:
 		return assign(next, ch.command.Set)
+	case ClusterUpgrade:
+		return c.upgrade(next)
 	}
 	return "", fmt.Errorf("%q is nothing that can be done to the cluster record: upgrade this host", ch.command.Verb)
 }

@@ -24,8 +24,9 @@ type Config struct {
 	Timing     datastorehb.Timing
 	Heartbeats datastorehb.RankOptions
 	Isolation  partition.IsolationOptions
-	Parallel   int    // starts at once per host
-	Version    string // of the program, for people
+	Parallel   int                // starts at once per host
+	Version    string             // of the program, for people
+	Levels     datastorehb.Levels // that the program knows
 
 	// Record is the revision of the cluster record that the forerunner acted on
 	// last, nil if there is none. Founding is the first revision as the
@@ -222,6 +223,7 @@ func (c *Core) observe(o Observation) {
 
 // act does what is due. Heartbeats go before everything else, claims last (R5).
 func (c *Core) act() {
+	c.tellLevel()
 	for _, f := range c.footings {
 		c.checkLease(f)
 		c.endCustody(f)

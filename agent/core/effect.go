@@ -109,6 +109,10 @@ type Prune struct {
 	Below     uint64
 }
 
+// WriteLevel says at which feature level everything is to be written from now on.
+// It comes before anything is written. No result.
+type WriteLevel struct{ Level uint16 }
+
 // ReadRecord reads the newest revision of the cluster record on a datastore.
 // Result: RecordRead.
 type ReadRecord struct{ Datastore uuid.UUID }
@@ -206,6 +210,7 @@ type Reply struct {
 }
 
 func (WriteSlot) effect()       {}
+func (WriteLevel) effect()      {}
 func (ReadRecord) effect()      {}
 func (ClaimRecord) effect()     {}
 func (KeepRecord) effect()      {}

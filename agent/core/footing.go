@@ -161,7 +161,7 @@ func (c *Core) writeSlot(f *footing) {
 	f.custodySaid = f.custodySaid || f.custodyMark != 0
 	c.do(WriteSlot{Datastore: f.ID, Slot: datastorehb.Slot{
 		Writer: c.cfg.Self, Sequence: f.sequence, Term: f.own.Number, Master: c.net.master, Flags: c.slotFlags(),
-		Revision: c.record.revision(), Levels: datastorehb.KnownLevels(), Vouches: f.pending,
+		Revision: c.record.revision(), Levels: c.cfg.Levels, Vouches: f.pending,
 		Custody: f.custodyMark, Leave: c.leaveMark(),
 	}})
 }

@@ -117,9 +117,9 @@ func (c *Core) beat(to datastorehb.HostID, echo partition.Echo) {
 	for len(n.sent) > 0 && c.now.Sub(n.sent[0].at) > 2*c.cfg.Timing.Lease {
 		n.sent = n.sent[1:]
 	}
-	p := partition.Packet{Cluster: c.cfg.Cluster, From: c.cfg.Self, To: to, Sequence: n.sequence, Flags: c.packetFlags(), Master: n.master,
+	p := partition.Packet{Level: c.level(), Cluster: c.cfg.Cluster, From: c.cfg.Self, To: to, Sequence: n.sequence, Flags: c.packetFlags(), Master: n.master,
 		Echo: echo, MemoryTotal: c.memory, MemoryUsed: c.memoryUsed(), Acks: n.acks[to],
-		Revision: c.record.revision(), Sum: c.record.sum, Levels: datastorehb.KnownLevels(), Lease: c.cfg.Timing.Lease, Takeover: c.cfg.Timing.Takeover,
+		Revision: c.record.revision(), Sum: c.record.sum, Levels: c.cfg.Levels, Lease: c.cfg.Timing.Lease, Takeover: c.cfg.Timing.Takeover,
 		Version: datastorehb.Shorten(c.cfg.Version, partition.MaxVersion)}
 	delete(n.acks, to)
 	for _, f := range c.footings {

@@ -265,7 +265,7 @@ type ClusterCommand struct {
 	Verb    ClusterVerb          `json:"verb"`
 	At      time.Time            `json:"at"`      // by the wall clock of the host that was asked
 	Set     []cluster.Assignment `json:"set"`     // for ClusterSet
-	Without []string             `json:"without"` // datastores, by name or UUID, that are given up for this change
+	Without []string             `json:"without"` // datastores, by name or UUID, that are given up for this change; for ClusterUpgrade also hosts
 }
 
 // ClusterVerb is what a user wants changed in the cluster record.
@@ -276,6 +276,8 @@ const (
 	ClusterInit ClusterVerb = "init"
 	// ClusterSet gives settings new values.
 	ClusterSet ClusterVerb = "set"
+	// ClusterUpgrade raises the feature level by one.
+	ClusterUpgrade ClusterVerb = "upgrade"
 )
 
 func (Tick) observation()              {}

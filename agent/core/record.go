@@ -25,6 +25,8 @@ type record struct {
 	outdated    string // why this program can't read the newest revision, "" when it can
 	wanted      uint64 // the highest revision that another host was seen to act on
 
+	level uint16 // at which this host writes, as the shell was told; 0 before that
+
 	wall   time.Time // as it was at wallAt; zero while it is not known
 	wallAt datastorehb.Instant
 
@@ -63,6 +65,23 @@ func (r *record) act(next *cluster.Record) {
 	r.acting, r.sum, r.differences = next, next.Sum(), nil
 	if r.founding != nil {
 		r.differences = cluster.Differences(r.founding, next)
+	}
+}
+
+// level returns the feature level at which this host writes: the cluster's, and
+// the lowest that its program knows while there is no record.
+func (c *Core) level() uint16 {
+	if r := c.record.acting; r != nil && c.cfg.Levels.Know(r.Level) {
+		return r.Level
+	}
+	return c.cfg.Levels.Lowest
+}
+
+// tellLevel tells the shell at which level to write.
+func (c *Core) tellLevel() {
+	if level := c.level(); level != c.record.level {
+		c.record.level = level
+		c.do(WriteLevel{Level: level})
 	}
 }
 
@@ -202,7 +221,7 @@ func (c *Core) recordCopies() []cluster.Copy {
 
 func (c *Core) viewCluster() ClusterView {
 	r := &c.record
-	v := ClusterView{Record: r.acting, Missing: r.told, Differences: r.differences, Outdated: r.outdated}
+	v := ClusterView{Record: r.acting, Level: c.level(), Missing: r.told, Differences: r.differences, Outdated: r.outdated}
 	s := &r.standing
 	if r.acting == nil || s.Best == nil || s.Best.Sum() != r.sum {
 		return v
@@ -223,7 +242,7 @@ func (c *Core) viewCluster() ClusterView {
 // fillProgram fills in what a host said of its program and of what it acts on.
 func (c *Core) fillProgram(v *HostView) {
 	if v.ID == c.cfg.Self.Host {
-		v.Revision, v.Levels, v.Version, v.Differs = c.record.revision(), datastorehb.KnownLevels(), c.cfg.Version, len(c.record.differences) > 0
+		v.Revision, v.Levels, v.Version, v.Differs = c.record.revision(), c.cfg.Levels, c.cfg.Version, len(c.record.differences) > 0
 		v.Lease, v.Takeover = c.cfg.Timing.Lease, c.cfg.Timing.Takeover
 		return
 	}

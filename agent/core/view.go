@@ -65,6 +65,7 @@ type ClusterView struct {
 	Rivals      []string        `json:"rivals,omitempty"`      // other changes of the same number
 	Missing     string          `json:"missing,omitempty"`     // why there is no record yet
 	Differences []string        `json:"differences,omitempty"` // of this host's configuration file from the record
+	Level       uint16          `json:"level"`                 // at which this host writes
 	Outdated    string          `json:"outdated,omitempty"`    // why this host's program can't read the newest revision
 }
 

@@ -17,7 +17,7 @@ import (
 
 func newCluster(a *app) *cobra.Command {
 	c := newGroup("cluster", "Show and change what is true of the cluster as a whole",
-		newClusterShow(a), newClusterSet(a), newClusterInit(a))
+		newClusterShow(a), newClusterSet(a), newClusterUpgrade(a), newClusterInit(a))
 	c.Long = `The cluster record lies on every datastore of the cluster: members, datastores, timing,
 what machines get by default. The master makes its first revision from its configuration
 file once all hosts are there, and changes it for whoever asks. Where record and file
@@ -90,6 +90,28 @@ then status names the hosts that still have others.`,
 	return cmd
 }
 
+func newClusterUpgrade(a *app) *cobra.Command {
+	var without []string
+	cmd := &cobra.Command{
+		Use:   "upgrade",
+		Short: "Raise the cluster's feature level, once every host has the new version",
+		Long: `Raises the feature level at which everything is written by one, so that what a new version
+brings can be used. Do this once the new version is installed on every host, one after the
+other; until then all of them write what the old version reads.
+
+It is refused while a host runs a version that does not know the level, and while one
+can't be heard, since its version might not. --without HOST goes on without such a host:
+an agent of the old version will refuse to start there. There is no way back.`,
+		Args: arguments(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.changeCluster(cmd.Context(), core.ClusterCommand{Verb: core.ClusterUpgrade, Without: without})
+		},
+	}
+	cmd.Flags().StringArrayVar(&without, "without", nil, "go on without this host or datastore (`name`), which can't be reached; may be repeated")
+	_ = cmd.RegisterFlagCompletionFunc("without", a.completing(func(n names) []string { return append(n.hosts, n.datastores...) }))
+	return cmd
+}
+
 func newClusterInit(a *app) *cobra.Command {
 	var without []string
 	cmd := &cobra.Command{
@@ -131,7 +153,7 @@ func (a *app) showCluster(v cluster) error {
 	p := a.pairs()
 	p.add("Revision", "%d, %s", r.Revision, v.recordStanding())
 	p.add("Made", "%s by %s: %s", r.At.Local().Format(time.DateTime), v.hostName(r.By), r.Change)
-	p.add("Level", "%d", r.Level)
+	p.add("Level", "%d%s", r.Level, v.raisable())
 	for _, name := range clusterrecord.Settings() {
 		p.add(name, "%s", r.Show(name))
 	}
@@ -145,6 +167,17 @@ func (a *app) showCluster(v cluster) error {
 	}
 	fmt.Fprintln(a.out)
 	return a.table(v.recordDatastoreRows())
+}
+
+// raisable says whether every host knows the next feature level.
+func (v cluster) raisable() string {
+	for i := range v.Cluster.Record.Members {
+		h, err := v.host(fmt.Sprint(v.Cluster.Record.Members[i].ID))
+		if err != nil || !h.Levels.Know(v.Cluster.Record.Level+1) {
+			return ""
+		}
+	}
+	return fmt.Sprintf(" (every host knows %d: `storebeat cluster upgrade` raises it)", v.Cluster.Record.Level+1)
 }
 
 // recordStanding says in words whether the revision counts.

@@ -32,7 +32,7 @@ func (s *Store) Claim(rec datastorehb.Record) (Result, error) {
 		return Result{}, err
 	}
 	defer s.leave()
-	raw, err := datastorehb.EncodeRecord(alignedBuffer(datastorehb.RecordSize(min(len(rec.Payload), datastorehb.MaxPayload))), s.id, &rec)
+	raw, err := datastorehb.EncodeRecord(alignedBuffer(datastorehb.RecordSize(min(len(rec.Payload), datastorehb.MaxPayload))), s.written(), &rec)
 	if err != nil {
 		return Result{}, fmt.Errorf("claim on %s: %w", s.path, err)
 	}

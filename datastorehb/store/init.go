@@ -44,7 +44,7 @@ func initialise(path string, cluster uuid.UUID, name string, capacity int, wrap 
 		capacity = datastorehb.DefaultCapacity
 	}
 	id := datastorehb.Identity{
-		Version: datastorehb.FormatVersion, Level: datastorehb.FeatureLevel,
+		Version: datastorehb.FormatVersion, Level: datastorehb.KnownLevels().Lowest,
 		Cluster: cluster, Datastore: uuid.New(), Name: name, Capacity: capacity,
 	}
 	raw, err := datastorehb.EncodeIdentity(id)

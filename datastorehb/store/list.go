@@ -62,7 +62,7 @@ func (s *Store) writeList(payload []byte, revision uint64) error {
 		return fmt.Errorf("revision %d is not above %d, which was written before", revision, w.revision)
 	}
 	a := datastorehb.ListArea{Host: s.want.Writer.Host, Revision: revision, Payload: payload}
-	raw, err := datastorehb.EncodeListArea(alignedBuffer(datastorehb.ListAreaSize(min(len(payload), datastorehb.MaxPayload))), s.id, &a)
+	raw, err := datastorehb.EncodeListArea(alignedBuffer(datastorehb.ListAreaSize(min(len(payload), datastorehb.MaxPayload))), s.written(), &a)
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,7 @@ func (s *Store) WriteSlot(slot datastorehb.Slot) error {
 	if slot.Sequence <= w.sequence {
 		return fmt.Errorf("write slot %d of %s: sequence %d is not above %d, which was written before", slot.Host, s.path, slot.Sequence, w.sequence)
 	}
-	half, err := datastorehb.EncodeSlot(w.buf, s.id, &slot, w.keep)
+	half, err := datastorehb.EncodeSlot(w.buf, s.written(), &slot, w.keep)
 	if err != nil {
 		return fmt.Errorf("write slot of %s: %w", s.path, err)
 	}

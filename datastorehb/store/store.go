@@ -26,6 +26,10 @@ type Expect struct {
 	Writer    datastorehb.Writer
 	LockDir   string // a directory of this host's, for the lock that R1 asks for
 
+	// Level, if set, tells at which feature level to write. Without it that is the
+	// level at which the datastore was made. It is called from several goroutines.
+	Level func() uint16
+
 	// Wrap, if set, puts something between the store and the file system. It is
 	// there for tests, which let operations fail, hang or lose their replies.
 	Wrap func(FS) FS
@@ -129,6 +133,15 @@ func (s *Store) wrap(fs FS) FS {
 		fs = s.want.Wrap(fs)
 	}
 	return &countingFS{fs, &s.count}
+}
+
+// written is the identity that goes into the header of what is written now.
+func (s *Store) written() datastorehb.Identity {
+	id := s.id
+	if s.want.Level != nil {
+		id.Level = s.want.Level()
+	}
+	return id
 }
 
 // Identity returns which datastore this is.

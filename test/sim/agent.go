@@ -18,6 +18,7 @@ type agent struct {
 	core      *core.Core
 	self      datastorehb.Writer
 	alive     bool
+	level     uint16 // at which it writes
 	paused    bool
 	overslept bool // a tick has come while it was paused
 	later     []func()
@@ -40,6 +41,11 @@ type queueKey struct {
 // first, with every machine frozen.
 func (h *host) startAgent() {
 	if h.agent != nil {
+		return
+	}
+	if h.refuses() {
+		h.w.note(h.name, "the agent refuses to start: the cluster's feature level is newer")
+		h.w.count("refused-to-start")
 		return
 	}
 	w := h.w
@@ -69,7 +75,7 @@ func (h *host) startAgent() {
 // begin makes the core, from what the guard and the hypervisor know.
 func (a *agent) begin() {
 	h, w := a.h, a.h.w
-	cfg := core.Config{Cluster: w.cluster, Self: a.self, Timing: w.setup.Timing, Heartbeats: datastorehb.DefaultRankOptions(), Isolation: w.isolation(), Parallel: 4}
+	cfg := core.Config{Cluster: w.cluster, Self: a.self, Levels: h.levels, Timing: w.setup.Timing, Heartbeats: datastorehb.DefaultRankOptions(), Isolation: w.isolation(), Parallel: 4}
 	for i := range w.setup.Hosts - h.unaware {
 		id := datastorehb.HostID(i + 1)
 		cfg.Hosts = append(cfg.Hosts, core.Member{ID: id, Name: w.hosts[i].name, Address: fmt.Sprintf("10.0.0.%d", id)})

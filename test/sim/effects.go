@@ -26,6 +26,8 @@ func (a *agent) carryOut(e core.Effect) {
 		a.ping(e)
 	case core.Journal:
 		a.journal(e.Event)
+	case core.WriteLevel:
+		a.level = e.Level
 	case core.KeepRecord:
 		a.h.kept = e.Payload
 	case core.Reply:
@@ -160,6 +162,7 @@ func (a *agent) writeSlot(e core.WriteSlot) {
 	sw := &a.slots[s.index]
 	a.issue(e.Datastore, "heartbeat", operation{what: "slot", writes: true, refuse: func() string { return s.recall(sw, &slot) }, effect: func() {
 		a.h.w.seeSlot(s, &slot)
+		s.note(written{kind: "slot", host: slot.Host}, a.level)
 		s.write(sw, slot, false)
 	}, tear: func() {
 		a.h.w.note(a.h.name, "its heartbeat on %s is torn", s.name())
@@ -189,7 +192,7 @@ func (a *agent) readRegion(e core.ReadRegion) {
 	slots := make([]datastorehb.SlotReading, 0, len(hosts))
 	read := func(part []datastorehb.HostID) {
 		for _, h := range part {
-			slots = append(slots, s.slots[h])
+			slots = append(slots, a.readSlot(s, h))
 		}
 	}
 	o := operation{what: "region", prepare: func() { read(hosts[:half]) }, effect: func() { read(hosts[half:]) }}
@@ -215,12 +218,16 @@ func (a *agent) checkIdentity(e core.CheckIdentity) {
 
 func (a *agent) readTerms(e core.ReadTerms) {
 	s := a.h.w.storeOf(e.Datastore)
-	o := core.TermsRead{Host: e.Host, State: datastorehb.Absent}
+	o, why := core.TermsRead{Host: e.Host, State: datastorehb.Absent}, ""
 	a.issue(e.Datastore, "terms", operation{what: "terms", effect: func() {
 		if r, ok := s.newestTerm(e.Host); ok {
 			o.State, o.Term, o.Writer = datastorehb.Valid, r.term, r.by
+			why = a.tooNew(s, written{kind: "term", host: e.Host, number: int(r.term.Number)})
 		}
 	}}, func(span core.Span) {
+		if span.Err == "" {
+			span.Err = why
+		}
 		if o.Span = span; span.Err != "" {
 			o.State = datastorehb.Unreadable
 		}
@@ -236,7 +243,10 @@ func (a *agent) claimTerm(e core.ClaimTerm) {
 	o := core.TermClaimed{Term: e.Term}
 	a.issue(e.Datastore, "terms", operation{what: fmt.Sprintf("claim of term %d of host %d", e.Term.Number, e.Term.Host), claims: true, outcome: &o.Outcome,
 		refuse: func() string { return a.spend(s, len(s.terms[e.Term.Host]) == 0) },
-		effect: func() { o.Outcome = a.claimed(s.claimTerm(e.Term, a.self)) }}, func(span core.Span) {
+		effect: func() {
+			o.Outcome = a.claimed(s.claimTerm(e.Term, a.self))
+			a.noteClaim(s, o.Outcome, written{kind: "term", host: e.Term.Host, number: int(e.Term.Number)})
+		}}, func(span core.Span) {
 		o := o // what lands late has no say in the reply
 		if o.Span = span; span.Err != "" {
 			o.Outcome = datastorehb.ClaimFailed
@@ -257,13 +267,16 @@ func machinePurpose(vm uuid.UUID) string { return fmt.Sprintf("machine %d", vm[1
 
 func (a *agent) claimGeneration(e core.ClaimGeneration) {
 	s := a.h.w.storeOf(e.Datastore)
-	if _, err := poweron.EncodeGeneration(e.Generation); err != nil {
+	if _, err := poweron.EncodeGeneration(e.Generation, datastorehb.FeatureLevel); err != nil {
 		a.h.w.fail("format", "%s: %v", a.h.name, err)
 	}
 	o := core.GenerationClaimed{Generation: e.Generation}
 	a.issue(e.Datastore, machinePurpose(e.Generation.VM), operation{what: fmt.Sprintf("claim of generation %d of %s", e.Generation.Number, a.h.w.nameOf(e.Generation.VM)), claims: true, outcome: &o.Outcome,
 		refuse: func() string { return a.spend(s, len(s.gens[e.Generation.VM]) == 0) },
-		effect: func() { o.Outcome = a.claimed(s.claimGeneration(e.Generation, a.self)) }}, func(span core.Span) {
+		effect: func() {
+			o.Outcome = a.claimed(s.claimGeneration(e.Generation, a.self))
+			a.noteClaim(s, o.Outcome, written{kind: "generation", vm: e.Generation.VM, number: int(e.Generation.Number)})
+		}}, func(span core.Span) {
 		o := o
 		if o.Span = span; span.Err != "" {
 			o.Outcome = datastorehb.ClaimFailed
@@ -275,12 +288,13 @@ func (a *agent) claimGeneration(e core.ClaimGeneration) {
 func (a *agent) claimEntry(e core.ClaimEntry) {
 	s := a.h.w.storeOf(e.Datastore)
 	o := core.EntryClaimed{Revision: e.Revision, Entry: e.Entry}
-	_, bad := poweron.EncodeEntry(e.Entry)
+	_, bad := poweron.EncodeEntry(e.Entry, datastorehb.FeatureLevel)
 	a.issue(e.Datastore, machinePurpose(e.Entry.VM), operation{what: "claim of entry", claims: true, outcome: &o.Outcome,
 		refuse: func() string { return a.spend(s, len(s.entries[e.Entry.VM]) == 0) },
 		effect: func() {
 			if bad == nil {
 				o.Outcome = a.claimed(s.claimEntry(e.Entry, e.Revision))
+				a.noteClaim(s, o.Outcome, written{kind: "entry", vm: e.Entry.VM, number: int(e.Revision)})
 			}
 		}}, func(span core.Span) {
 		o := o
@@ -301,9 +315,9 @@ func (a *agent) readMachine(e core.ReadMachine) {
 		purpose = "catalogue"
 	}
 	o := core.MachineRead{VM: e.VM, Purpose: e.Purpose}
-	op := operation{what: "machine", prepare: func() { o.Machine = s.machineState(e.VM, false) }, effect: func() {
+	op := operation{what: "machine", prepare: func() { o.Machine = a.readState(s, e.VM, false) }, effect: func() {
 		if e.Purpose != core.ForRecheck {
-			now := s.machineState(e.VM, true)
+			now := a.readState(s, e.VM, true)
 			o.Machine.GenerationState, o.Machine.Generation, o.Machine.GenerationBy = now.GenerationState, now.Generation, now.GenerationBy
 		}
 	}}
@@ -321,13 +335,13 @@ func (a *agent) readCatalogue(e core.ReadCatalogue) {
 	op := operation{what: "catalogue", prepare: func() {
 		for i, vm := range s.machinesOn() {
 			if i%2 == 0 {
-				o.Machines[vm] = s.machineState(vm, true)
+				o.Machines[vm] = a.readState(s, vm, true)
 			}
 		}
 	}, effect: func() {
 		for _, vm := range s.machinesOn() {
 			if _, ok := o.Machines[vm]; !ok {
-				o.Machines[vm] = s.machineState(vm, true)
+				o.Machines[vm] = a.readState(s, vm, true)
 			}
 		}
 	}}
@@ -345,6 +359,9 @@ func (a *agent) readList(e core.ReadList) {
 	a.issue(e.Datastore, "lists", operation{what: "list", effect: func() {
 		if s.listed[e.Host] {
 			o.State, o.List = datastorehb.Valid, s.lists[e.Host]
+			if a.tooNew(s, written{kind: "list", host: e.Host}) != "" {
+				o.State, o.List = datastorehb.Corrupt, poweron.List{}
+			}
 		}
 	}}, func(span core.Span) {
 		if o.Span = span; span.Err != "" {
@@ -360,10 +377,11 @@ func (a *agent) publishList(e core.PublishList) {
 	s := a.h.w.storeOf(e.Datastore)
 	list := e.List
 	list.Machines = slices.Clone(list.Machines)
-	if _, err := poweron.EncodeList(list); err != nil {
+	if _, err := poweron.EncodeList(list, datastorehb.FeatureLevel); err != nil {
 		a.h.w.fail("format", "%s: %v", a.h.name, err)
 	}
 	a.issue(e.Datastore, "lists", operation{what: "power-on list", writes: true, refuse: func() string { return s.needsSpace(list.Writer.Host) }, effect: func() {
+		s.note(written{kind: "list", host: list.Writer.Host}, a.level)
 		s.lists[list.Writer.Host], s.listed[list.Writer.Host] = list, true
 	}}, func(span core.Span) {
 		a.observe(core.ListWritten{Span: span, Revision: list.Revision})

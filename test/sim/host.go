@@ -27,24 +27,25 @@ type host struct {
 	guard      *guardian
 	agent      *agent
 	paths      []*path
-	reachable  bool          // an isolation address answers it
-	deaf       []string      // isolation addresses that don't
-	memory     uint64        // that machines may use
-	slowStart  time.Duration // added to every start of a machine
-	badStart   bool          // machines can't be started
-	hesitant   float64       // part of the effects before which the agent pauses
-	unaware    int           // so many of the last hosts are not in its configuration
-	kept       []byte        // the cluster record, on the host's own disk
-	walled     time.Duration // by how much its wall clock is ahead
-	echoed     bool          // something else answers pings to its address
-	lateStart  time.Duration // so much after their failed starts machines are there after all
-	trouble    trouble       // of the past, with the host itself
-	alone      trouble       // and with its network
-	lostAt     time.Duration // when it lost power or stood still last
-	startHangs bool          // starts of machines wait for its end
-	stopHangs  bool          // and so do their ends: guests do not listen
-	stopping   bool          // its agent is being stopped in good order, or is stopped and will be started again
-	away       time.Duration // for how long it stays stopped
+	reachable  bool               // an isolation address answers it
+	deaf       []string           // isolation addresses that don't
+	memory     uint64             // that machines may use
+	slowStart  time.Duration      // added to every start of a machine
+	badStart   bool               // machines can't be started
+	hesitant   float64            // part of the effects before which the agent pauses
+	unaware    int                // so many of the last hosts are not in its configuration
+	kept       []byte             // the cluster record, on the host's own disk
+	walled     time.Duration      // by how much its wall clock is ahead
+	echoed     bool               // something else answers pings to its address
+	lateStart  time.Duration      // so much after their failed starts machines are there after all
+	trouble    trouble            // of the past, with the host itself
+	alone      trouble            // and with its network
+	lostAt     time.Duration      // when it lost power or stood still last
+	startHangs bool               // starts of machines wait for its end
+	stopHangs  bool               // and so do their ends: guests do not listen
+	stopping   bool               // its agent is being stopped in good order, or is stopped and will be started again
+	away       time.Duration      // for how long it stays stopped
+	levels     datastorehb.Levels // that its program knows
 }
 
 // now returns what the host's clock reads.

@@ -56,7 +56,7 @@ func (h *host) sendHeartbeat(p partition.Packet) {
 			continue
 		}
 		h.w.carry(h, to, func() {
-			if a := to.agent; a != nil {
+			if a := to.agent; a != nil && p.Level <= to.levels.Highest {
 				a.at(func() { a.observe(core.HeartbeatReceived{Packet: p}) })()
 			}
 		})

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -39,7 +40,7 @@ func (h *host) recall(cfg *core.Config) {
 	if h.kept == nil {
 		return
 	}
-	r, err := clusterrecord.Decode(h.kept)
+	r, err := clusterrecord.Decode(h.kept, h.levels)
 	if err != nil {
 		h.w.fail("format", "%s kept a cluster record that can't be decoded: %v", h.name, err)
 		return
@@ -105,12 +106,17 @@ func voter(r *clusterrecord.Record, s *store) bool {
 
 func (a *agent) readRecord(e core.ReadRecord) {
 	s := a.h.w.storeOf(e.Datastore)
+	var err error
 	o := core.RecordRead{State: datastorehb.Absent}
 	a.issue(e.Datastore, "catalogue", operation{what: "cluster record", effect: func() {
 		if r, ok := s.newestRevision(); ok {
 			o.State, o.Record, o.Payload = datastorehb.Valid, r.record, r.payload
+			_, err = clusterrecord.Decode(r.payload, a.h.levels)
 		}
 	}}, func(span core.Span) {
+		if o.Newer = errors.Is(err, clusterrecord.ErrNewer); err != nil && span.Err == "" {
+			span.Err = err.Error()
+		}
 		if o.Span = span; span.Err != "" {
 			o.State, o.Record, o.Payload = datastorehb.Unreadable, nil, nil
 		}
@@ -120,7 +126,7 @@ func (a *agent) readRecord(e core.ReadRecord) {
 
 func (a *agent) claimRecord(e core.ClaimRecord) {
 	s := a.h.w.storeOf(e.Datastore)
-	if again, err := clusterrecord.Decode(e.Payload); err != nil || again.Sum() != e.Record.Sum() {
+	if again, err := clusterrecord.Decode(e.Payload, a.h.levels); err != nil || again.Sum() != e.Record.Sum() {
 		a.h.w.fail("format", "%s: revision %d of the cluster record: %v", a.h.name, e.Record.Revision, err)
 	}
 	o := core.RecordClaimed{Record: e.Record, Payload: e.Payload}

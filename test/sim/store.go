@@ -24,7 +24,8 @@ type store struct {
 	hung     bool      // nothing takes effect until it heals
 	full     bool      // nothing new can be made
 	tampered bool      // it is not what it was (R14)
-	trouble  trouble   // of the past
+	levels   map[written]uint16
+	trouble  trouble // of the past
 	disks    map[uuid.UUID]*disk
 	contents
 }

@@ -119,7 +119,7 @@ func New(s Setup) *World {
 // another one than that host.
 func (w *World) addHost(id datastorehb.HostID) *host {
 	spec := &w.setup.HostSpecs[id-1]
-	h := &host{w: w, index: len(w.hosts), id: id, name: spec.Name, machine: w.uuid(), reachable: true, memory: spec.Memory}
+	h := &host{w: w, index: len(w.hosts), id: id, name: spec.Name, machine: w.uuid(), reachable: true, memory: spec.Memory, levels: datastorehb.KnownLevels()}
 	if h.index != int(id)-1 {
 		h.name += "-twin"
 	}

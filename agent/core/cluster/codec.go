@@ -10,18 +10,12 @@ import (
 	"storebeat/datastorehb"
 )
 
-// Versions of the encoding. Each belongs to the feature level of the same number.
-const (
-	formatVersion = 1
-	oldestVersion = 1
-)
-
 // ErrNewer means that the record was written at a level that this program does
 // not know: it must not take part in the cluster.
 var ErrNewer = errors.New("the cluster record is of a newer version")
 
-// Encode returns the payload of a record's revision: the version, and the record
-// in JSON. There is one encoding of each record. The record must be valid.
+// Encode returns the payload of a record's revision: the version, which is that of
+// the record's feature level, and the record in JSON. There is one encoding of each record. The record must be valid.
 func Encode(r *Record) ([]byte, error) {
 	if err := r.Validate(); err != nil {
 		return nil, fmt.Errorf("encode cluster record: %w", err)
@@ -39,7 +33,7 @@ func encode(r *Record) ([]byte, error) {
 	if len(b) >= datastorehb.MaxPayload {
 		return nil, fmt.Errorf("encode cluster record: %d bytes, and at most %d are allowed", len(b)+1, datastorehb.MaxPayload)
 	}
-	return append([]byte{formatVersion}, b...), nil
+	return append([]byte{byte(r.Level)}, b...), nil
 }
 
 // notNil keeps an empty list from being written as null.
@@ -50,10 +44,11 @@ func notNil[T any](list []T) []T {
 	return list
 }
 
-// Decode reads the payload of a record's revision. It accepts exactly what
-// Encode returns. An error wraps ErrNewer if only a newer program can read it.
-func Decode(b []byte) (Record, error) {
-	r, err := decode(b)
+// Decode reads the payload of a record's revision, for a program that knows these
+// feature levels. It accepts exactly what Encode returns. An error wraps ErrNewer
+// if only a newer program can read it.
+func Decode(b []byte, known datastorehb.Levels) (Record, error) {
+	r, err := decode(b, known.Highest)
 	if err == nil {
 		err = r.Validate()
 	}
@@ -63,16 +58,16 @@ func Decode(b []byte) (Record, error) {
 	return r, nil
 }
 
-func decode(b []byte) (r Record, err error) {
+func decode(b []byte, highest uint16) (r Record, err error) {
 	switch {
 	case len(b) == 0:
 		return r, errors.New("it is empty")
 	case len(b) > datastorehb.MaxPayload:
 		return r, fmt.Errorf("%d bytes, and at most %d are allowed", len(b), datastorehb.MaxPayload)
-	case b[0] > formatVersion:
-		return r, fmt.Errorf("%w: %d, and this program reads up to %d: upgrade it", ErrNewer, b[0], formatVersion)
-	case b[0] < oldestVersion:
-		return r, fmt.Errorf("version %d, and this program reads from %d", b[0], oldestVersion)
+	case uint16(b[0]) > highest:
+		return r, fmt.Errorf("%w: %d, and this program reads up to %d", ErrNewer, b[0], highest)
+	case b[0] == 0:
+		return r, errors.New("it has version 0")
 	}
 	d := json.NewDecoder(bytes.NewReader(b[1:]))
 	d.DisallowUnknownFields()

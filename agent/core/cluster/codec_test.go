@@ -56,7 +56,7 @@ func encoded(t testing.TB, r Record) []byte {
 
 func TestRecordSurvivesItsEncoding(t *testing.T) {
 	r := sample()
-	again, err := Decode(encoded(t, r))
+	again, err := Decode(encoded(t, r), datastorehb.KnownLevels())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func TestDecodeRefuses(t *testing.T) {
 	tests := map[string]string{
 		"":          "empty",
 		"\x02{}":    "newer version",
-		"\x00{}":    "version 0",
+		"\x00{}":    "has version 0",
 		good + " ":  "one form",
 		good + "{}": "one form",
 		strings.Replace(good, `"level":1,`, "", 1):                                 "one form",
@@ -107,12 +107,12 @@ func TestDecodeRefuses(t *testing.T) {
 		strings.Replace(good, `"name":"nfs2"`, `"name":"nfs1"`, 1):                 "two datastores",
 	}
 	for raw, want := range tests {
-		_, err := Decode([]byte(raw))
+		_, err := Decode([]byte(raw), datastorehb.KnownLevels())
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.300q: %v, want %q", raw, err, want)
 		}
 	}
-	if _, err := Decode([]byte("\x02{}")); !errors.Is(err, ErrNewer) {
+	if _, err := Decode([]byte("\x02{}"), datastorehb.KnownLevels()); !errors.Is(err, ErrNewer) {
 		t.Errorf("a record of the next version: %v", err)
 	}
 }
@@ -143,7 +143,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(encoded(f, sample()))
 	f.Add([]byte{1, '{', '}'})
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		r, err := Decode(raw)
+		r, err := Decode(raw, datastorehb.KnownLevels())
 		if err != nil {
 			return
 		}

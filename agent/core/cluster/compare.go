@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-
-	"storebeat/datastorehb"
 )
 
 // Differences says in which way a configuration file differs from the record;
@@ -54,7 +52,7 @@ func Differences(local, record *Record) (all []string) {
 // Founding returns the first revision of a new cluster, from what its hosts'
 // configurations say. Only the lists, timing and machine defaults of r matter.
 func Founding(r Record) *Record {
-	r.Revision, r.Level, r.By, r.At = 1, datastorehb.FeatureLevel, 1, time.Unix(0, 0).UTC()
+	r.Revision, r.Level, r.By, r.At = 1, 1, 1, time.Unix(0, 0).UTC()
 	r.Members, r.Datastores = slices.Clone(r.Members), slices.Clone(r.Datastores)
 	slices.SortFunc(r.Members, func(a, b Member) int { return cmp.Compare(a.ID, b.ID) })
 	slices.SortFunc(r.Datastores, func(a, b Datastore) int { return compareUUID(a.ID, b.ID) })

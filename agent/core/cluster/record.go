@@ -123,6 +123,9 @@ func (r *Record) Validate() error {
 	if r.Revision == 0 || r.Level == 0 || r.By == 0 {
 		wrong("revision %d, level %d and host id %d must not be 0", r.Revision, r.Level, r.By)
 	}
+	if r.Level > 255 {
+		wrong("level %d is more than 255", r.Level)
+	}
 	if !wellFormed(r.At) {
 		wrong("at %v is not in UTC and whole seconds", r.At)
 	}

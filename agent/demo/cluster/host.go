@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ type Host struct {
 	Dir     string
 	Config  string // the configuration file
 	Address string // of its own on the loopback interface
+	Binary  string // the program, in place of the cluster's
 	Client  *control.Client
 
 	cluster *Cluster
@@ -41,7 +43,7 @@ func (h *Host) Start() error {
 		return err
 	}
 	defer log.Close()
-	h.agent = exec.Command(h.cluster.Binary, "agent", "--config", h.Config)
+	h.agent = exec.Command(cmp.Or(h.Binary, h.cluster.Binary), "agent", "--config", h.Config)
 	h.agent.Stdout, h.agent.Stderr = log, log
 	h.agent.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := h.agent.Start(); err != nil {
