@@ -114,8 +114,7 @@ func (a *agent) carryOutOnDatastore(e core.Effect) {
 	case core.PublishList:
 		a.publishList(e)
 	case core.Prune:
-		// A value that was removed decides like one that is there: the next
-		// number is what counts, so the simulator's registers keep them all.
+		a.prune(e)
 	default:
 		panic(fmt.Sprintf("sim: unknown effect %T", e))
 	}
@@ -316,7 +315,11 @@ func (a *agent) readMachine(e core.ReadMachine) {
 	}
 	o := core.MachineRead{VM: e.VM, Purpose: e.Purpose}
 	op := operation{what: "machine", prepare: func() { o.Machine = a.readState(s, e.VM, false) }, effect: func() {
-		if e.Purpose != core.ForRecheck {
+		switch e.Purpose {
+		case core.ForRecheck:
+		case core.ForClaim:
+			o.Machine = s.generation(e.VM, e.Number)
+		default:
 			now := a.readState(s, e.VM, true)
 			o.Machine.GenerationState, o.Machine.Generation, o.Machine.GenerationBy = now.GenerationState, now.Generation, now.GenerationBy
 		}
@@ -327,6 +330,15 @@ func (a *agent) readMachine(e core.ReadMachine) {
 		}
 		a.observe(o)
 	})
+}
+
+func (a *agent) prune(e core.Prune) {
+	if e.Register == datastorehb.ClusterRecords() {
+		return // All of them are kept here: the highest is what counts.
+	}
+	s := a.h.w.storeOf(e.Datastore)
+	a.h.w.seePrune(s, e, a.h.id)
+	a.issue(e.Datastore, "catalogue", operation{what: "removal", effect: func() { s.prune(e.Register, e.Below) }}, func(core.Span) {})
 }
 
 func (a *agent) readCatalogue(e core.ReadCatalogue) {

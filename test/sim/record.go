@@ -67,7 +67,7 @@ func (s *store) newestRevision() (newest revision, ok bool) {
 // gaps: a datastore that was away gets only the newest revision.
 func (s *store) claimRevision(r *clusterrecord.Record, payload []byte, by datastorehb.Writer) datastorehb.Outcome {
 	newest, ok := s.newestRevision()
-	if ok && create(newest.record.Revision, r.Revision) == datastorehb.ClaimLost {
+	if ok && s.create(newest.record.Revision, 0, r.Revision) == datastorehb.ClaimLost {
 		return datastorehb.ClaimLost
 	}
 	s.revisions = append(s.revisions, revision{r, payload, by})

@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -39,6 +40,7 @@ type contents struct {
 	entries map[uuid.UUID][]entryRecord
 	lists   []poweron.List // by host
 	listed  []bool
+	removed removed
 
 	revisions []revision // of the cluster record
 }
@@ -73,6 +75,7 @@ func (w *World) capacity() int { return max(8, len(w.setup.HostSpecs)) }
 func (w *World) emptyContents() (c contents) {
 	n := w.capacity() + 1
 	c.halves = make([]twoHalves, n)
+	c.removed = removed{make([]uint64, n), map[uuid.UUID]uint64{}, map[voidName]genRecord{}}
 	c.slots, c.terms, c.lists, c.listed = make([]datastorehb.SlotReading, n), make([][]termRecord, n), make([]poweron.List, n), make([]bool, n)
 	for i := range c.slots {
 		c.slots[i] = datastorehb.SlotReading{Host: datastorehb.HostID(i), State: datastorehb.Absent}
@@ -86,6 +89,7 @@ func (s *store) snapshot() contents {
 	c := s.contents
 	c.gens, c.entries = map[uuid.UUID][]genRecord{}, map[uuid.UUID][]entryRecord{}
 	c.halves = slices.Clone(s.halves)
+	c.removed = removed{slices.Clone(s.removed.terms), maps.Clone(s.removed.gens), maps.Clone(s.removed.void)}
 	c.slots, c.terms, c.lists, c.listed = slices.Clone(c.slots), slices.Clone(c.terms), slices.Clone(c.lists), slices.Clone(c.listed)
 	c.revisions = slices.Clone(s.revisions)
 	for i := range c.terms {
@@ -139,17 +143,9 @@ func (s *store) machinesOn() (vms []uuid.UUID) {
 
 func compareUUID(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) }
 
-// create is the exclusive create of R2: it decides by the numbers that are there.
-func create(newest, number uint64) datastorehb.Outcome {
-	if number <= newest {
-		return datastorehb.ClaimLost
-	}
-	return datastorehb.ClaimWon
-}
-
 func (s *store) claimTerm(t datastorehb.Term, by datastorehb.Writer) datastorehb.Outcome {
 	newest := uint64(len(s.terms[t.Host]))
-	if create(newest, t.Number) == datastorehb.ClaimLost {
+	if s.create(newest, s.removed.terms[t.Host], t.Number) == datastorehb.ClaimLost {
 		s.w.meetLostTerm(s, t, by.Host)
 		return datastorehb.ClaimLost
 	}
@@ -160,7 +156,10 @@ func (s *store) claimTerm(t datastorehb.Term, by datastorehb.Writer) datastorehb
 
 func (s *store) claimGeneration(g poweron.Generation, by datastorehb.Writer) datastorehb.Outcome {
 	newest := uint64(len(s.gens[g.VM]))
-	if create(newest, g.Number) == datastorehb.ClaimLost {
+	if first := s.removed.gens[g.VM]; s.create(newest, first, g.Number) == datastorehb.ClaimLost {
+		if g.Number < first {
+			s.removed.void[voidName{g.VM, g.Number}] = genRecord{g, by, s.w.now}
+		}
 		if g.Number > 0 && s.gens[g.VM][g.Number-1].by.Host != by.Host {
 			s.w.met(twoTakers)
 		}
@@ -173,7 +172,7 @@ func (s *store) claimGeneration(g poweron.Generation, by datastorehb.Writer) dat
 
 func (s *store) claimEntry(e poweron.Entry, revision uint64) datastorehb.Outcome {
 	newest := uint64(len(s.entries[e.VM]))
-	if create(newest, revision) == datastorehb.ClaimLost {
+	if s.create(newest, 0, revision) == datastorehb.ClaimLost {
 		s.w.met(twoUsers)
 		return datastorehb.ClaimLost
 	}
