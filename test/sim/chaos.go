@@ -95,6 +95,9 @@ var mischiefs = []mischief{
 	{"late claims", func(x *Chaos, h *host, s *store) func() {
 		p := h.paths[s.index]
 		p.late, p.lateness = x.w.rng.Float64(), x.w.between(0, time.Minute)
+		if x.w.chance(0.1) {
+			p.lateness = time.Hour
+		}
 		return func() { x.w.mend(s, h) }
 	}},
 	{"one kind", func(x *Chaos, h *host, s *store) func() { return x.fated(h, s) }},

@@ -18,7 +18,8 @@
 //     that one is over.
 //   - I3: no machine starts on a host that has had no way to its datastore for a lease, or
 //     that something bars; no start is ordered on a host that has been without power,
-//     the way to the datastore, or a way to the master for longer than can go unnoticed.
+//     the way to the datastore, or a way to the master for longer than can go unnoticed by
+//     a master that was awake.
 //   - I5: no machine starts which its user had stopped.
 //   - I6: no machine is frozen, stopped or put down on a host that has been well for three
 //     takeover times and two seconds, as have its agent, its guard, the datastore and the way there,
@@ -52,7 +53,8 @@
 // other computers with their host id; agents
 // are killed, paused, and hesitate between two effects; guards are killed; operations on a datastore hang,
 // are slow on either way, fail before or after they took effect, or take effect long after they
-// were reported as failed (claims; heartbeats, until the next one is issued) or after their
+// were reported as failed (claims, up to an hour, when old values of the registers have
+// been removed; heartbeats, until the next one is issued) or after their
 // host has lost power (until it boots again), all
 // of a host's or those of one kind; heartbeats land in part, and slots are damaged, in the half that
 // nobody needs or in both; datastores
@@ -74,7 +76,5 @@
 // heartbeat that lands after a later one of the same run of the agent (R1: one write in flight), and
 // the time between the end of a host's standstill and its guard's first turn, which is zero here.
 //
-// Non-guarantees: old values of a
-// register are never removed here; what R2 says of that is tested where it is done. A run that finds
-// nothing proves nothing.
+// Non-guarantees: a run that finds nothing proves nothing.
 package sim

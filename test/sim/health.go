@@ -79,18 +79,26 @@ func (w *World) excuse(p *process) string {
 		return why
 	}
 	es := p.home.entries[p.vm]
-	if len(es) == 0 || es[len(es)-1].at >= from-w.setup.Policy.StopTime {
-		return "its user has changed it lately"
+	if len(es) == 0 || unwanted(es, from-w.setup.Policy.StopTime) {
+		return "its user wants it stopped, or did lately"
 	}
-	if e := es[len(es)-1].entry; e.Protected && e.Desired != poweron.Running {
-		return "its user wants it stopped"
-	} else if e.Policy.Isolation != poweron.Leave && p.h.lonely(w.now-time.Minute) {
+	if es[len(es)-1].entry.Policy.Isolation != poweron.Leave && p.h.lonely(w.now-time.Minute) {
 		return "its host may be isolated"
 	}
 	if len(w.twins) > 0 {
 		return "two computers have one host id"
 	}
 	return ""
+}
+
+// unwanted reports whether the user of a machine wants it stopped, or did since an instant.
+func unwanted(es []entryRecord, since time.Duration) bool {
+	for i := len(es) - 1; i >= 0 && (i == len(es)-1 || es[i+1].at >= since); i-- {
+		if es[i].entry.Desired != poweron.Running {
+			return true
+		}
+	}
+	return false
 }
 
 // seeDisturbed checks I6: what is healthy is left alone.
@@ -108,8 +116,8 @@ func (w *World) seeDisturbed(p *process, what string) {
 func (w *World) seeOrder(by, to *host, s *store) {
 	known := w.now - w.setup.Timing.Takeover - 2*w.setup.Timing.Interval
 	way := to.paths[s.index]
-	if w.twins[to.id] {
-		return
+	if w.twins[to.id] || by.trouble.since(known) {
+		return // A master that has been asleep can't know, until it has listened for a while.
 	}
 	switch {
 	case !to.powered && to.lostAt < known:

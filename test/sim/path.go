@@ -177,6 +177,7 @@ func (h *host) land(s *store, o *operation, f fate, alive func() bool, answer fu
 // landLate lets an operation that is reported as failed take effect later.
 func (h *host) landLate(s *store, o *operation, f fate) {
 	h.w.note(h.name, "%s on %s will land late", o.what, s.name())
+	h.w.lateUntil = max(h.w.lateUntil, h.w.now+f.lands)
 	h.w.after(f.lands, func() {
 		if (o.stale == nil || !o.stale()) && (o.refuse == nil || o.refuse() == "") {
 			o.take(f)

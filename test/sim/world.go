@@ -78,22 +78,23 @@ func Fast() Setup {
 
 // World is a cluster in virtual time.
 type World struct {
-	setup    Setup
-	now      time.Duration
-	schedule schedule
-	rng      *rand.Rand
-	trace    Trace
-	cluster  uuid.UUID
-	hosts    []*host
-	stores   []*store
-	vms      []uuid.UUID
-	network  network
-	pids     int
-	commands uint64
-	replies  map[uint64]string
-	buffer   [datastorehb.SlotSize]byte // what is encoded only to see that it can be
-	twins    twins
-	halted   bool // somebody makes no headway: nothing happens any more
+	setup     Setup
+	now       time.Duration
+	schedule  schedule
+	rng       *rand.Rand
+	trace     Trace
+	cluster   uuid.UUID
+	hosts     []*host
+	stores    []*store
+	vms       []uuid.UUID
+	network   network
+	pids      int
+	commands  uint64
+	replies   map[uint64]string
+	buffer    [datastorehb.SlotSize]byte // what is encoded only to see that it can be
+	twins     twins
+	lateUntil time.Duration // when the last operation lands that was reported as failed
+	halted    bool          // somebody makes no headway: nothing happens any more
 	observer
 }
 
