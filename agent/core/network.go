@@ -118,10 +118,9 @@ func (c *Core) beat(to datastorehb.HostID, echo partition.Echo) {
 		n.sent = n.sent[1:]
 	}
 	p := partition.Packet{Level: c.level(), Cluster: c.cfg.Cluster, From: c.cfg.Self, To: to, Sequence: n.sequence, Flags: c.packetFlags(), Master: n.master,
-		Echo: echo, MemoryTotal: c.memory, MemoryUsed: c.memoryUsed(), Acks: n.acks[to],
+		Echo: echo, MemoryTotal: c.memory, MemoryUsed: c.memoryUsed(), Acks: slices.Clone(n.acks[to]),
 		Revision: c.record.revision(), Sum: c.record.sum, Levels: c.cfg.Levels, Lease: c.cfg.Timing.Lease, Takeover: c.cfg.Timing.Takeover,
 		Version: datastorehb.Shorten(c.cfg.Version, partition.MaxVersion)}
-	delete(n.acks, to)
 	for _, f := range c.footings {
 		p.Datastores = append(p.Datastores, partition.DatastoreReport{Datastore: f.ID, Flags: c.reportFlags(f, to)})
 	}
@@ -209,6 +208,7 @@ func (c *Core) takeReport(f *footing, p partition.Packet, flags partition.Datast
 		f.wishers[p.From.Host] = datastorehb.Vouch{Host: p.From.Host, Boot: p.From.Boot, Incarnation: p.From.Incarnation, Sequence: p.Sequence}
 	} else {
 		delete(f.wishers, p.From.Host)
+		c.forgetAck(f, p.From.Host)
 	}
 }
 
@@ -232,10 +232,17 @@ func (c *Core) acknowledge(f *footing) {
 		if w, ok := f.wishers[v.Host]; !ok || w.Incarnation != v.Incarnation || !c.heard(v.Host) {
 			continue
 		}
+		c.forgetAck(f, v.Host)
 		c.net.acks[v.Host] = append(c.net.acks[v.Host], partition.Ack{Datastore: f.ID, Boot: v.Boot, Incarnation: v.Incarnation, Sequence: v.Sequence})
 		c.beat(v.Host, c.net.peers.EchoFor(v.Host))
 	}
 	f.pending = nil
+}
+
+// forgetAck takes the acknowledgement of a host's heartbeat on a datastore out of later packets. Until
+// then it is repeated: a packet that is overtaken by the next one counts for nothing.
+func (c *Core) forgetAck(f *footing, h datastorehb.HostID) {
+	c.net.acks[h] = slices.DeleteFunc(c.net.acks[h], func(a partition.Ack) bool { return a.Datastore == f.ID })
 }
 
 // rank ranks the heartbeat datastores and selects this host's, and as a master

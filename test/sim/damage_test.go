@@ -124,3 +124,22 @@ func TestStartThatSucceedsLate(t *testing.T) {
 	b.restartAgent(b.h, 100*time.Millisecond)
 	b.settles(10 * time.Second)
 }
+
+// TestVouchesSurviveReordering: packets overtake each other, and a host that has lost its datastores
+// learns all the same who has vouched for it.
+func TestVouchesSurviveReordering(t *testing.T) {
+	c := newCluster(t, Default())
+	for i := range c.network.links {
+		for j := range c.network.links[i] {
+			c.network.links[i][j].jitter = 200 * time.Millisecond
+		}
+	}
+	c.Run(10 * time.Second)
+	m := c.mark()
+	h := c.others(c.master())[0]
+	for _, s := range c.stores {
+		c.hang(s, h)
+	}
+	c.Run(5 * time.Minute)
+	c.quiet(m)
+}

@@ -318,7 +318,9 @@ func (a *agent) readMachine(e core.ReadMachine) {
 		switch e.Purpose {
 		case core.ForRecheck:
 		case core.ForClaim:
-			o.Machine = s.generation(e.VM, e.Number)
+			if o.Machine = s.generation(e.VM, e.Number); a.tooNew(s, written{kind: "generation", vm: e.VM, number: int(e.Number)}) != "" {
+				o.Machine = core.MachineState{GenerationState: datastorehb.Corrupt}
+			}
 		default:
 			now := a.readState(s, e.VM, true)
 			o.Machine.GenerationState, o.Machine.Generation, o.Machine.GenerationBy = now.GenerationState, now.Generation, now.GenerationBy
