@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -33,6 +35,7 @@ func Spawn(ctx context.Context, binary, socket string, args ...string) (*Client,
 	defer output.end()
 	command := exec.Command(binary, append([]string{"guard", "--socket", socket}, args...)...)
 	command.Dir = "/"
+	command.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "NOTIFY_SOCKET=") }) // the agent's alone
 	command.Stderr = stderr
 	command.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	err = command.Start()

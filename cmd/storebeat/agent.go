@@ -3,11 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"runtime/debug"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
 
 	"storebeat/agent"
@@ -67,10 +65,6 @@ func (a *app) loadConfig() (*config.Config, error) {
 	}
 	fmt.Fprint(a.errOut, config.Describe(diags))
 	return cfg, nil
-}
-
-func newLog(to io.Writer, l config.Log) hclog.Logger {
-	return hclog.New(&hclog.LoggerOptions{Name: "storebeat", Level: hclog.LevelFromString(l.Level), JSONFormat: l.Format == "json", Output: to})
 }
 
 // stayInMemory trades a little time for a small process: an agent makes little

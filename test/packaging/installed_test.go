@@ -93,6 +93,8 @@ func configured(s *system) {
 	s.wants("systemctl show -P OOMScoreAdjust storebeat-guard", "-1000")
 	s.wants("chrt -p "+s.pid("storebeat-guard")+" | grep -c SCHED_FIFO", "1")
 	s.run("grep -E 'VmLck:.* [1-9][0-9]+ kB' /proc/" + s.pid("storebeat-guard") + "/status")
+	s.run("journalctl --no-pager --unit storebeat --priority info | grep 'storebeat: agent runs'")
+	s.wants("journalctl --no-pager --unit storebeat --priority err | grep -c 'agent runs'", "0")
 	s.until("$ask host list | grep 'alpha.*live'")
 }
 
@@ -108,6 +110,7 @@ func protected(s *system) {
 	s.run("storebeat vm protect w1 --datastore first --memory 16MiB --wait=60s -- /usr/bin/storebeat ticker '{{datastore}}/w1.console'")
 	s.run("systemctl status --no-pager storebeat-machines | grep 'storebeat ticker'")
 	s.wants("cat "+machineCgroup+"/cgroup.procs", s.machine())
+	s.run("! grep -z -E 'NOTIFY_SOCKET|JOURNAL_STREAM|RUNTIME_DIRECTORY' /proc/" + s.machine() + "/environ")
 	s.ticks()
 }
 

@@ -121,7 +121,8 @@ func spawn(c Config, cgroup string) (*os.Process, error) {
 }
 
 // private are variables by which systemd talks to the agent, and to it alone.
-var private = []string{"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "MAINPID"}
+var private = []string{"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "MAINPID",
+	"JOURNAL_STREAM", "INVOCATION_ID", "SYSTEMD_EXEC_PID", "RUNTIME_DIRECTORY", "STATE_DIRECTORY", "CONFIGURATION_DIRECTORY"}
 
 // environ puts the marker first, then the machine's own variables, then those of
 // the agent that neither has set: with a name in it twice, a shell takes the last
