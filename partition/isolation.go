@@ -142,6 +142,10 @@ type Witness struct {
 	Isolated  bool // its slot says that it is isolated
 	Changed   bool
 	ChangedAt datastorehb.Instant // when the slot was last seen to change
+
+	// LeadsSince is since when every look at the slot has shown a master that is not
+	// isolated; meaningful while it does.
+	LeadsSince datastorehb.Instant
 }
 
 // Respond reports whether the isolation response of a machine may be carried
@@ -151,7 +155,9 @@ type Witness struct {
 // alive on the machine's own home datastore and not isolated itself. When the
 // whole network fails, every host is isolated at about the same time and each may
 // be a master of itself; so the response waits for Timing.Settle, by which time
-// the others' flags are on disk, and counts only what they wrote since.
+// the others' flags are on disk, and counts only what they wrote since. And when the
+// network returns, some hear it before others; so a master counts only once it has been
+// one for as long, by which time this host would hear it too.
 func (s *Isolation) Respond(now datastorehb.Instant, home []Witness, t *Timing) (respond bool, why string) {
 	switch {
 	case !s.isolated:
@@ -165,6 +171,8 @@ func (s *Isolation) Respond(now datastorehb.Instant, home []Witness, t *Timing) 
 		case !w.Changed || now.Sub(w.ChangedAt) >= t.DiskAlive || w.ChangedAt <= s.since:
 		case w.Isolated:
 			why = fmt.Sprintf("host %d is alive on the home datastore but isolated too: nobody could be told to start the machine", w.Host)
+		case w.Master && now.Sub(w.LeadsSince) < t.Settle:
+			why = fmt.Sprintf("host %d is alive on the home datastore as a master that is not isolated, but only for %s of %s: if the network is back, it will be heard", w.Host, seconds(now.Sub(w.LeadsSince)), seconds(t.Settle))
 		case w.Master:
 			return true, fmt.Sprintf("host %d is master and was seen on the home datastore %s ago: it can start the machine", w.Host, seconds(now.Sub(w.ChangedAt)))
 		default:

@@ -73,6 +73,8 @@ func TestRespond(t *testing.T) {
 		{"a master whose slot stands still", true, 9 * s, []Witness{live}, false, "no other host is seen"},
 		{"a master never seen to change", true, 5 * s, with(func(w *Witness) { w.Changed = false }), false, "no other host is seen"},
 		{"a master not seen since the isolation began", true, 3 * s, with(func(w *Witness) { w.ChangedAt = since }), false, "no other host is seen"},
+		{"a master that is back from isolation, perhaps", true, 5 * s, with(func(w *Witness) { w.LeadsSince = since.Add(2*s + 1) }), false, "only for 3s of 3s"},
+		{"a master that has been one for long enough", true, 5 * s, with(func(w *Witness) { w.LeadsSince = since.Add(2 * s) }), true, "it can start the machine"},
 		{"a live subordinate", true, 5 * s, with(func(w *Witness) { w.Master = false }), false, "but no master is"},
 		{"a master of itself, isolated too", true, 5 * s, with(func(w *Witness) { w.Isolated = true }), false, "isolated too"},
 		{"an isolated host and a master", true, 5 * s, append(with(func(w *Witness) { w.Isolated = true }), live), true, "it can start the machine"},

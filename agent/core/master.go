@@ -81,11 +81,10 @@ func (c *Core) consider(f *footing, w *watch) {
 		return
 	}
 	if c.heard(w.host) {
-		if w.showsFrozen() {
-			c.readListOf(f, w) // until it shows that they go on
-		}
+		c.catchUp(f, w)
 		return
 	}
+	w.missed = true
 	c.readListOf(f, w)
 	if c.keepWord(f, w) || w.Silence() < 2*c.interval() {
 		return
@@ -110,6 +109,18 @@ func (c *Core) closeTerm(f *footing, w *watch, t datastorehb.Term, rule, reason 
 // showsFrozen reports whether the host's power-on list, as last read, names a frozen machine.
 func (w *watch) showsFrozen() bool {
 	return w.listOK && slices.ContainsFunc(w.listed.Machines, func(l poweron.Listed) bool { return l.Frozen })
+}
+
+// catchUp reads the list of a host that is heard again, for a while: what it told
+// while it was not heard, such as that it gave a machine up, is lost. A list that names
+// frozen machines is read until it shows that they go on.
+func (c *Core) catchUp(f *footing, w *watch) {
+	if w.missed {
+		w.missed, w.nextList, w.catchUp = false, c.now.Add(c.interval()), c.now.Add(2*c.cfg.Timing.Takeover)
+	}
+	if c.now < w.catchUp || w.showsFrozen() {
+		c.readListOf(f, w)
+	}
 }
 
 // readListOf reads the power-on list of a host that is not heard: what it gives

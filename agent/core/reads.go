@@ -33,6 +33,7 @@ type watch struct {
 	slot     datastorehb.SlotReading
 	trail    partition.Trail
 	alive    datastorehb.Instant // return of the last read that showed a sign of life, or the first read
+	leads    datastorehb.Instant // since when its slot has shown it as master and not isolated, 0 while it does not
 	busy     bool                // its terms are being read, or one is being claimed
 	absent   bool                // it never had a term here
 	rule     string              // by which its term is being closed
@@ -43,6 +44,14 @@ type watch struct {
 	listBusy bool
 	listAt   datastorehb.Instant // issue of the read that listed comes from
 	nextList datastorehb.Instant
+	missed   bool                // it was not heard when it was last looked at
+	catchUp  datastorehb.Instant // until then its list is read though it is heard
+}
+
+// showsMaster reports whether the host's slot says that it is master and not isolated.
+func (w *watch) showsMaster() bool {
+	f := w.slot.Slot.Flags
+	return w.slot.State == datastorehb.Valid && f&datastorehb.SlotMaster != 0 && f&datastorehb.SlotIsolated == 0
 }
 
 // inCustody reports whether the slot says that the host's newest term is in custody.
@@ -56,6 +65,7 @@ func (f *footing) failWatches(why string) {
 	for _, w := range f.watches {
 		w.Fail(why)
 		w.trail.Restart()
+		w.leads = 0
 	}
 }
 
@@ -177,6 +187,11 @@ func (c *Core) observeSlot(f *footing, s *datastorehb.SlotReading, o RegionRead,
 	}
 	w.slot = *s
 	c.noticeRevision(s.Slot.Revision)
+	if !w.showsMaster() {
+		w.leads = 0
+	} else if w.leads == 0 {
+		w.leads = o.Returned
+	}
 	if !o.Full {
 		w.trail.Observe(o.Issued, o.Returned, s, false)
 		return

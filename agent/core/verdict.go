@@ -210,7 +210,7 @@ func (c *Core) witnesses(f *footing) (all []partition.Witness) {
 		var d partition.DatastoreEvidence
 		w.trail.Fill(&d)
 		all = append(all, partition.Witness{Host: w.host, Master: w.slot.Slot.Flags&datastorehb.SlotMaster != 0,
-			Isolated: w.slot.Slot.Flags&datastorehb.SlotIsolated != 0, Changed: d.Changed, ChangedAt: d.ChangedAt})
+			Isolated: w.slot.Slot.Flags&datastorehb.SlotIsolated != 0, Changed: d.Changed, ChangedAt: d.ChangedAt, LeadsSince: w.leads})
 	}
 	return all
 }
