@@ -84,7 +84,7 @@ func (a *app) addCommands(root *cobra.Command) {
 	add("look", newStatus(a), newHost(a), newVM(a), newDatastore(a), newEvents(a), newExplain(a), newCluster(a), newMetrics(a), newVersion(a))
 	add("setup", newInit(a), newConfig(a))
 	add("run", newAgent(a), newGuard(a))
-	add("setup", newDemo(a))
+	add("setup", newDemo(a), newSimulate(a))
 	root.AddCommand(newJournalStore(a), newTicker())
 }
 

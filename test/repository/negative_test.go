@@ -96,6 +96,19 @@ import (
 )
 
 func TestY(t *testing.T) { synctest.Test(t, func(*testing.T) { time.Sleep(1) }) }
+-- cmd/x/main.go --
+// Command x contains tests.
+package main
+
+import (
+	_ "storebeat/test/e2e"
+	_ "storebeat/test/sim"
+)
+-- test/sim/x.go --
+// Package sim is contained.
+package sim
+
+import _ "testing/quick"
 -- agent/testdata/fuzz/FuzzC/1 --
 seed
 -- agent/testdata/bad.go --
@@ -135,6 +148,10 @@ func TestBrokenRulesAreFound(t *testing.T) {
 		{"layers", repository.Layering(files), []string{
 			"agent/guard/guard.go imports datastorehb/store: nothing in agent/guard may know",
 			"datastorehb/bad.go imports agent/core: nothing in datastorehb may know agent",
+		}},
+		{"shipped", repository.Shipped(files), []string{
+			"cmd/x/main.go imports test/e2e: of the tests",
+			"test/sim/x.go imports testing/quick: the program contains",
 		}},
 		{"purity", repository.Impurities(files), []string{
 			"agent/core/core.go:5: uses a channel",

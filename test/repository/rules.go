@@ -45,6 +45,31 @@ func Layering(files []*File) (broken []string) {
 	return broken
 }
 
+// shipped is the part of folder test that the program contains: "storebeat simulate" plays
+// scenarios with the simulator of the tests.
+const shipped = "test/sim"
+
+// Shipped lists what would bring more of the tests than that into the program, or
+// package testing, whose flags would become the program's.
+func Shipped(files []*File) (broken []string) {
+	for _, f := range files {
+		if f.Test {
+			continue
+		}
+		for _, path := range f.Imports {
+			inside := strings.TrimPrefix(path, module+"/")
+			if Under(f.Dir(), "cmd") && Under(inside, "test") && !Under(inside, shipped) {
+				broken = append(broken, fmt.Sprintf("%s imports %s: of the tests, the program contains only %s", f.Path, inside, shipped))
+			}
+			if Under(f.Dir(), shipped) && Under(path, "testing") {
+				broken = append(broken, fmt.Sprintf("%s imports %s: the program contains %s, and needs no testing", f.Path, path, shipped))
+			}
+		}
+	}
+	slices.Sort(broken)
+	return broken
+}
+
 // Pure reports whether the package in a folder belongs to the pure core.
 func Pure(folder string) bool {
 	return folder == "datastorehb" || Under(folder, "partition") || Under(folder, "poweron") || Under(folder, "agent/core")

@@ -42,6 +42,11 @@ func TestImportsFollowTheLayers(t *testing.T) {
 	none(t, repository.Layering(files))
 }
 
+func TestTheProgramContainsNoTests(t *testing.T) {
+	_, files := sourcesOf(t)
+	none(t, repository.Shipped(files))
+}
+
 func TestPurePackagesArePure(t *testing.T) {
 	_, files := sourcesOf(t)
 	none(t, repository.Impurities(files))

@@ -44,6 +44,9 @@ func (a *agent) journal(e core.Event) {
 	h, w := a.h, a.h.w
 	e.Wall = h.wall()
 	w.count(string(e.Kind))
+	if w.changes++; w.watch != nil {
+		w.watch.journaled(h, &e)
+	}
 	w.note(h.name, "%s %s: %s %v", e.Wall.Format("15:04:05"), e.Kind, e.Text, e.Evidence)
 	if e.Kind == "datastore-distrusted" && w.sound(w.storeOf(e.Datastore)) {
 		w.fail("R14", "%s distrusts a datastore that is what it was: %v", h.name, e.Evidence)

@@ -47,6 +47,10 @@ func (w *World) mend(s *store, hosts ...*host) {
 		}
 		p.hung, p.broken, p.slow, p.errors, p.lost, p.late, p.torn, p.forgets, p.fate = false, false, 0, 0, 0, 0, 0, false, nil
 		p.ordained++
+		for _, r := range p.rules {
+			r.ended = true
+		}
+		p.rules = nil
 		h.release(s)
 	}
 }

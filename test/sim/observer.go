@@ -16,6 +16,7 @@ type observer struct {
 	bars       []func(h *host, vm uuid.UUID) (why string) // what forbids machines on hosts, beside their datastores (I3)
 	violations []string
 	starts     map[uuid.UUID]int // processes that were let go for the first time
+	log        []start           // the same, one by one
 	counts     map[string]int    // events of the journals
 	covered    map[string]int    // meetings, see Coverage
 	startedAt  map[uuid.UUID]time.Duration
@@ -56,13 +57,21 @@ func (y *headway) none(w *World, who string) bool {
 func (w *World) Violations() []string { return w.violations }
 
 func (w *World) fail(invariant, format string, args ...any) {
-	text := fmt.Sprintf("%s %s: %s", stamp(w.now), invariant, fmt.Sprintf(format, args...))
+	text := fmt.Sprintf("%s %s: %s", w.stamp(w.now), invariant, fmt.Sprintf(format, args...))
 	w.note("OBSERVER", "%s: %s", invariant, fmt.Sprintf(format, args...))
 	w.violations = append(w.violations, text)
 }
 
+// start says that a machine's process was let go for the first time.
+type start struct {
+	vm uuid.UUID
+	h  *host
+	at time.Duration
+}
+
 // seeExecution checks I1: no machine executes twice.
 func (w *World) seeExecution() {
+	w.changes++
 	for _, vm := range w.vms {
 		var first *process
 		for _, h := range w.hosts {
@@ -89,6 +98,7 @@ func (w *World) seeStart(p *process) {
 	w.seeSuccession(p)
 	w.seePlace(p)
 	w.starts[p.vm]++
+	w.log = append(w.log, start{p.vm, p.h, w.now})
 	w.startedAt[p.vm] = w.now
 	es := p.home.entries[p.vm]
 	since := time.Duration(-1)
@@ -99,7 +109,7 @@ func (w *World) seeStart(p *process) {
 	// word, it goes on, and is stopped in good order if that is what the user wants.
 	inherited := p.found != 0 && p.born < since
 	if since >= 0 && w.now-since > startGrace && !inherited {
-		w.fail("I5", "%s starts on %s though its user wants it stopped since %s", w.nameOf(p.vm), p.h.name, stamp(since))
+		w.fail("I5", "%s starts on %s though its user wants it stopped since %s", w.nameOf(p.vm), p.h.name, w.stamp(since))
 	}
 	w.seeRules(p)
 }

@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"storebeat/datastorehb"
@@ -21,6 +23,7 @@ type path struct {
 	forgets  bool                    // heartbeats are acknowledged and never take effect (R14)
 	fate     func(o *operation) fate // what becomes of single operations, nil when nothing special does
 	ordained int                     // counts the changes of fate
+	rules    []*rule                 // what becomes of kinds of operations, the newest first
 	parked   []func()                // what goes on when it heals
 	trouble  trouble                 // of the past
 	busy     int                     // operations of a dead agent that have not returned (R1)
@@ -35,6 +38,24 @@ type fate struct {
 	fails  bool          // it is reported as failed and takes no effect,
 	lands  time.Duration // or takes it so much later
 	landed func()        // called when it has taken effect
+	rule   *rule         // which this is by
+}
+
+// rule gives every operation of some kinds one fate, as long as it lasts.
+type rule struct {
+	kinds []string // with which operations begin
+	fate  fate
+	ended bool
+}
+
+func (f *fate) over() bool { return f.rule != nil && f.rule.ended }
+
+// govern begins a rule.
+func (p *path) govern(kinds []string, f fate) *rule {
+	r := &rule{kinds: kinds, fate: f}
+	r.fate.rule = r
+	p.rules = append([]*rule{r}, p.rules...)
+	return r
 }
 
 // operation is one call on a datastore, as a thread of the agent makes it.
@@ -72,7 +93,7 @@ func (h *host) submit(s *store, o operation) {
 	alive := func() bool { return h.boots == boot && h.powered }
 	f := p.fateOf(&o)
 	ordained := p.ordained
-	o.holds = func() bool { return f.held && p.ordained == ordained }
+	o.holds = func() bool { return f.held && p.ordained == ordained && !f.over() }
 	answer := func(err string) {
 		h.returned(s, f.back, func() { o.reply(err) }, alive)
 	}
@@ -83,10 +104,15 @@ func (h *host) submit(s *store, o operation) {
 
 // fateOf decides what becomes of an operation that is issued now.
 func (p *path) fateOf(o *operation) fate {
-	if p.fate == nil {
-		return fate{}
+	if p.fate != nil {
+		return p.fate(o)
 	}
-	return p.fate(o)
+	for _, r := range p.rules {
+		if !r.ended && slices.ContainsFunc(r.kinds, func(kind string) bool { return strings.HasPrefix(o.what, kind) }) {
+			return r.fate
+		}
+	}
+	return fate{}
 }
 
 // reach goes on once path and datastore do not hang, and hold the operation up no more.

@@ -40,6 +40,7 @@ func (w *World) reply(h *host, r core.Reply) {
 		w.fail("reply", "%s answers command %d twice", h.name, r.Command)
 	}
 	w.replies[r.Command] = text
+	w.changes++
 }
 
 // protect puts machine i, counted from 1, on the protected list of datastore home.

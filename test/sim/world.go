@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"storebeat/agent/core"
 	"storebeat/datastorehb"
 	"storebeat/partition"
 	"storebeat/poweron"
@@ -95,6 +96,9 @@ type World struct {
 	twins     twins
 	lateUntil time.Duration // when the last operation lands that was reported as failed
 	halted    bool          // somebody makes no headway: nothing happens any more
+	zero      time.Duration // which instant traces call 0
+	changes   int           // counts what somebody who watches would want to look at
+	watch     watcher       // nil when nobody does
 	observer
 }
 
@@ -132,6 +136,12 @@ func (w *World) addHost(id datastorehb.HostID) *host {
 	return h
 }
 
+// watcher is told of what happens in a world as it happens.
+type watcher interface {
+	changed()                         // after an event at which something changed
+	journaled(h *host, e *core.Event) // an agent has recorded an event
+}
+
 // Now returns the present instant of virtual time.
 func (w *World) Now() time.Duration { return w.now }
 
@@ -147,7 +157,10 @@ func (w *World) Run(d time.Duration) {
 			break
 		}
 		w.now = e.at
-		e.do()
+		seen := w.changes
+		if e.do(); w.watch != nil && w.changes != seen {
+			w.watch.changed()
+		}
 	}
 	w.now = until
 }

@@ -94,6 +94,8 @@ type reader struct {
 	wanted  []string // words that could stand at far
 	what    []string // and other things
 	refusal string   // what is wrong with the token at far
+
+	nameless bool // the token at far is a name that is not declared
 }
 
 func (r *reader) at(i int) token { return r.tokens[min(i, len(r.tokens)-1)] }
@@ -104,7 +106,7 @@ func (r *reader) reach(i int) bool {
 		return false
 	}
 	if i > r.far {
-		r.far, r.wanted, r.what, r.refusal = i, nil, nil, ""
+		r.far, r.wanted, r.what, r.refusal, r.nameless = i, nil, nil, "", false
 	}
 	return true
 }
@@ -148,7 +150,7 @@ func (r *reader) phrase(forms []*Form, i int, stop tokenKind) (p *Phrase, next i
 func (r *reader) text(from, to int) string {
 	var b strings.Builder
 	for _, t := range r.tokens[from:to] {
-		if b.Len() > 0 && t.kind != comma {
+		if b.Len() > 0 && t.kind != comma && t.kind != colon {
 			b.WriteByte(' ')
 		}
 		if t.kind == quoted {

@@ -5,7 +5,7 @@ var (
 	Title       = form("title TEXT", "What the scenario is about, in a sentence.")
 	Profile     = form("profile PROFILE", "The timing profile; `default` if left out.")
 	Timing      = form("timing interval INTERVAL lease LEASE freeze FREEZE takeover TAKEOVER", "Timings of your own, in place of a profile.")
-	Address     = form("address NAMES", "Isolation addresses: what a host pings when it hears no other host.")
+	Address     = form("address ADDRESSES", "Isolation addresses: what a host pings when it hears no other host.")
 	Datastore   = form("datastore NAMES [device WORD] [type WORD2] [barrier BARRIER] [preferred] [excluded]", "Datastores. Those on one device fail together in the eyes of the ranking; each has one of its own if left out. `preferred` and `excluded` are about heartbeats, as in the configuration.")
 	Host        = form("host NAMES [memory SIZE] [datastores DATASTORES] [clock DRIFT]", "Hosts, with 64GiB of memory and access to every datastore unless stated otherwise. A clock that is fast or slow stays so; if left out, each seed draws up to 1 % either way.")
 	Machine     = form("machine NAMES home DATASTORES [on HOSTS] [memory SIZE] [priority PRIORITY] [isolation RESPONSE] [restart YESNO] [attempts ATTEMPTS] [limit LIMIT] [window WINDOW] [stop-time STOPTIME] [guest-shut-down GUEST] [stopped]", "Protected machines, 1GiB each unless stated otherwise. `on` says where they run at the start; several names take several homes and hosts in turn. The rest is their policy, as in a machine file. `stopped`: protected, and not running.")
@@ -31,6 +31,8 @@ var (
 	ResumeAgent = form("resume agent of HOSTS", "Ends `pause agent`.")
 	KillGuard   = form("kill guard of HOSTS", "The guard ends at once. The agent notices and starts another.")
 	ReplaceHost = form("replace host HOSTS", "The host loses power for good; another computer with its id and name comes up.")
+	SetForward  = form("set clock of HOSTS forward by DELAY", "The wall clock jumps. Nothing that Storebeat decides hangs on it.")
+	SetBack     = form("set clock of HOSTS back by DELAY", "The same, the other way.")
 	TwinHost    = form("start twin of HOSTS", "Another computer with its id and name comes up beside it.")
 )
 
@@ -42,8 +44,12 @@ var (
 	Isolate      = form("isolate HOSTS [for LENGTH]", "Cuts each from all other hosts and from every isolation address.")
 	Reconnect    = form("reconnect HOSTS [from NODES]", "Ends every fault of the network between them, or between them and everything.")
 	ReconnectAll = form("reconnect network", "Ends every fault of the network.")
-	Degrade      = form("degrade network [of HOSTS] [to NODES] [loss LOSS] [copies COPIES] [delay DELAY] [jitter JITTER] [for LENGTH]", "Packets get lost, come twice, late, and by jitter in another order. `of`: only those that the hosts send or receive; `of` and `to`: only those from the former to the latter.")
+	Degrade      = form("degrade network [of HOSTS] [loss LOSS] [copies COPIES] [delay DELAY] [jitter JITTER] [for LENGTH]", "Packets get lost, come twice, late, and by jitter in another order. `of`: only those that these hosts send or receive.")
+	DegradeLink  = form("degrade link from HOSTS to OTHERS [loss LOSS] [copies COPIES] [delay DELAY] [jitter JITTER] [for LENGTH]", "The same, from the former to the latter only.")
 )
+
+// FakePings is a fault of the network too.
+var FakePings = form("fake pings of HOSTS [for LENGTH]", "Something else answers pings to their addresses, whatever becomes of the hosts.")
 
 // Actions on datastores.
 var (
@@ -52,12 +58,16 @@ var (
 	Slow       = form("slow DATASTORES [on HOSTS] by DELAY [for LENGTH]", "Every operation takes so much longer.")
 	HangOps    = form("hang OPERATIONS of HOSTS on DATASTORES [for LENGTH]", "Operations of one kind wait until it is over.")
 	FailOps    = form("fail OPERATIONS of HOSTS on DATASTORES [for LENGTH]", "They fail, and take no effect.")
+	FailShare  = form("fail SHARE of operations of HOSTS on DATASTORES [for LENGTH]", "Part of all operations fails, and takes no effect.")
 	DelayOps   = form("delay OPERATIONS of HOSTS on DATASTORES by DELAY [for LENGTH]", "They take so much longer on their way to the datastore.")
 	DelayReply = form("delay replies to OPERATIONS of HOSTS on DATASTORES by DELAY [for LENGTH]", "They take effect in time, and their results come so much later.")
-	LoseReply  = form("lose replies to OPERATIONS of HOSTS on DATASTORES [for LENGTH]", "They take effect, and are reported as failed.")
-	LandLate   = form("land OPERATIONS of HOSTS on DATASTORES late by DELAY [for LENGTH]", "They are reported as failed at once, and take effect so much later.")
+	LoseReply  = form("lose replies to CHANGES of HOSTS on DATASTORES [for LENGTH]", "They take effect, and are reported as failed.")
+	LandLate   = form("land CHANGES of HOSTS on DATASTORES late by DELAY [for LENGTH]", "They are reported as failed at once, and take effect so much later.")
 	Mend       = form("mend DATASTORES [on HOSTS]", "Ends every fault of the datastores, or of these hosts' paths to them.")
-	Tear       = form("tear slot of HOSTS on DATASTORES", "The host's heartbeat there is unreadable until it writes the next one.")
+	Tear       = form("tear slot of HOSTS on DATASTORES", "The host's slot in the heartbeat region is corrupt until it writes the next heartbeat.")
+	TearWrites = form("tear heartbeats of HOSTS on DATASTORES [for LENGTH]", "Each is reported as failed and leaves the half of the slot that it went to corrupt.")
+	Forget     = form("forget heartbeats of HOSTS on DATASTORES [for LENGTH]", "Each is reported as written, and lost.")
+	Fill       = form("fill DATASTORES [for LENGTH]", "No space is left: nothing new can be made; what is there can be written.")
 	Replace    = form("replace DATASTORES", "Another, empty datastore stands in its place.")
 	Snapshot   = form("snapshot DATASTORES", "Remembers what is on them.")
 	Restore    = form("restore DATASTORES", "Puts back what the last snapshot holds.")
@@ -68,6 +78,9 @@ var (
 	Crash      = form("crash MACHINES", "The machine's process ends, wherever it runs.")
 	GuestOff   = form("shut down MACHINES", "The guest switches itself off.")
 	FailStarts = form("fail starts on HOSTS [for LENGTH]", "Machines can't be started there.")
+	HangStarts = form("hang starts on HOSTS [for LENGTH]", "Starts wait until it is over, or are given up after a minute.")
+	LateStarts = form("land starts on HOSTS late by DELAY [for LENGTH]", "Starts are reported as failed, and the process is there, frozen, so much later.")
+	HangStops  = form("hang stops on HOSTS [for LENGTH]", "Machines can't be ended by force until it is over.")
 	SlowStarts = form("slow starts on HOSTS by DELAY [for LENGTH]", "A start takes so much longer.")
 	Stop       = form("stop MACHINES [through HOSTS]", "A user wants them stopped, and says so to the agent of that host, or of any.")
 	Start      = form("start MACHINES [through HOSTS]", "A user wants them running.")
@@ -78,10 +91,10 @@ var (
 
 // Actions are the forms of what may happen.
 var Actions = []*Form{
-	PowerOff, PowerOn, PowerCycle, Suspend, Resume, KillAgent, StartAgent, PauseAgent, ResumeAgent, KillGuard, ReplaceHost, TwinHost,
-	Cut, CutOneWay, CutNetwork, Isolate, Reconnect, ReconnectAll, Degrade,
-	Hang, Break, Slow, HangOps, FailOps, DelayOps, DelayReply, LoseReply, LandLate, Mend, Tear, Replace, Snapshot, Restore,
-	Crash, GuestOff, FailStarts, SlowStarts, Stop, Start, Protect, Unprotect, Heal,
+	PowerOff, PowerOn, PowerCycle, Suspend, Resume, KillAgent, StartAgent, PauseAgent, ResumeAgent, KillGuard, ReplaceHost, TwinHost, SetForward, SetBack,
+	Cut, CutOneWay, CutNetwork, Isolate, Reconnect, ReconnectAll, Degrade, DegradeLink, FakePings,
+	Hang, Break, Slow, HangOps, FailOps, FailShare, DelayOps, DelayReply, LoseReply, LandLate, Mend, Tear, TearWrites, Forget, Fill, Replace, Snapshot, Restore,
+	Crash, GuestOff, FailStarts, HangStarts, LateStarts, SlowStarts, HangStops, Stop, Start, Protect, Unprotect, Heal,
 }
 
 // Conditions are facts that the simulator sees, and what Storebeat says about them.

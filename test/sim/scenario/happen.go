@@ -40,6 +40,7 @@ func (p *parser) complete() {
 
 // happenings reads the lines that are no settings.
 func (p *parser) happenings() {
+	broken := len(p.errors) > 0
 	for _, tokens := range p.lines {
 		if settingOf(tokens) != nil {
 			continue
@@ -51,7 +52,8 @@ func (p *parser) happenings() {
 		} else {
 			ok = p.event(r)
 		}
-		if !ok {
+		// A name that a wrong line was to declare is no mistake of this one.
+		if !ok && !(broken && r.nameless) {
 			p.fail(r.mistake())
 		}
 	}

@@ -1,7 +1,9 @@
 package scenario
 
 import (
+	"cmp"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,7 +23,7 @@ type parser struct {
 	Scenario
 	file   string
 	names  names
-	errors []error
+	errors []*Error
 	seen   map[*Form]Pos // settings that stand once
 	given  bool          // the end
 	lines  [][]token
@@ -33,7 +35,7 @@ func Parse(file string, content []byte) (*Scenario, error) {
 	p.File, p.Timing, p.Settle = file, config.Normal.Timing(), time.Minute
 	if len(content) > MaxSize {
 		p.fail(&Error{Pos: Pos{1, 1}, Text: "the file is larger than 1 MiB: no scenario is"})
-		return nil, errors.Join(p.errors...)
+		return nil, p.joined()
 	}
 	p.split(string(content))
 	p.settings()
@@ -41,16 +43,24 @@ func Parse(file string, content []byte) (*Scenario, error) {
 	p.happenings()
 	p.judge()
 	if len(p.errors) > 0 {
-		return nil, errors.Join(p.errors...)
+		return nil, p.joined()
 	}
 	return &p.Scenario, nil
 }
 
-func (p *parser) fail(e *Error) {
-	if len(p.errors) < maxErrors {
-		e.File = p.file
-		p.errors = append(p.errors, e)
+// joined returns the errors in the order of the lines, and no more than are worth reading.
+func (p *parser) joined() error {
+	slices.SortStableFunc(p.errors, func(a, b *Error) int { return cmp.Compare(a.Line, b.Line) })
+	var all []error
+	for _, e := range p.errors[:min(len(p.errors), maxErrors)] {
+		all = append(all, e)
 	}
+	return errors.Join(all...)
+}
+
+func (p *parser) fail(e *Error) {
+	e.File = p.file
+	p.errors = append(p.errors, e)
 }
 
 func (p *parser) failAt(at Pos, text string) { p.fail(&Error{Pos: at, Text: text}) }
@@ -77,20 +87,11 @@ var declaring = [][]*Form{{Address, Datastore}, {Host}, {Machine, MasterAt, Titl
 func (p *parser) settings() {
 	for _, forms := range declaring {
 		for _, tokens := range p.lines {
-			if f := settingOf(tokens); f != nil && contains(forms, f) {
+			if f := settingOf(tokens); f != nil && slices.Contains(forms, f) {
 				p.setting(tokens)
 			}
 		}
 	}
-}
-
-func contains(forms []*Form, f *Form) bool {
-	for _, g := range forms {
-		if g == f {
-			return true
-		}
-	}
-	return false
 }
 
 // settingOf returns the setting that a line begins as, or nil.
@@ -130,7 +131,7 @@ func (p *parser) set(s *Phrase) {
 	case Timing:
 		p.setTiming(s)
 	case Address:
-		p.names.addresses = append(p.names.addresses, s.Names("NAMES")...)
+		p.names.addresses = append(p.names.addresses, s.Names("ADDRESSES")...)
 		p.Addresses = p.names.addresses
 	case Datastore:
 		p.addDatastores(s)

@@ -75,7 +75,8 @@ type slot struct {
 
 // slots are all there are, by name.
 var slots = map[string]*slot{
-	"NAMES":      {"new names, in a list", readNew},
+	"NAMES":      {"new names, in a list", newNames(false)},
+	"ADDRESSES":  {"new names or IP addresses, in a list", newNames(true)},
 	"HOSTS":      {"hosts, in a list", listOf("a host", []string{Master, Others}, "hosts")},
 	"OTHERS":     {"hosts, in a list", listOf("a host", []string{Master, Others}, "hosts")},
 	"NODES":      {"hosts or isolation addresses, in a list", listOf("a host or an isolation address", []string{Master, Others}, "hosts", "addresses")},
@@ -118,7 +119,8 @@ var slots = map[string]*slot{
 	"DSTATE":     {"a datastore's state", wordOf("available", "unavailable", "failing", "distrusted")},
 	"STATUS":     {"a machine's status", wordOf("running", "frozen", "starting", "stopping", "stopped", "waiting", "held", "undetermined", "unknown")},
 	"KIND":       {"a kind of event", wordOf(eventKinds()...)},
-	"OPERATIONS": {"kinds of operations", wordOf(operations()...)},
+	"OPERATIONS": {"kinds of operations", wordOf(operations(false)...)},
+	"CHANGES":    {"kinds of operations that change something", wordOf(operations(true)...)},
 }
 
 func hostStates() (states []string) {
@@ -150,9 +152,14 @@ var Operations = map[string][]string{
 	"heartbeat-reads":   {"region"},
 }
 
-func operations() (names []string) {
+// reading are those of them that change nothing, or not only.
+var reading = []string{"operations", "reads", "heartbeat-reads"}
+
+func operations(changes bool) (names []string) {
 	for name := range Operations {
-		names = append(names, name)
+		if !changes || !slices.Contains(reading, name) {
+			names = append(names, name)
+		}
 	}
 	slices.Sort(names)
 	return names
@@ -219,6 +226,7 @@ func (r *reader) item(i int, what string, special, kinds []string) (found []stri
 		} else {
 			r.wantWords(i, append(slices.Clone(known), special...))
 			r.refuse(i, "there is no %q: %s", name, declared(what, known))
+			r.nameless = r.far == i
 		}
 		return nil, i, false
 	}
@@ -253,31 +261,46 @@ func expand(text string) (all []string, isRange bool, err error) {
 	return all, true, nil
 }
 
-// readNew reads names that are declared here.
-func readNew(r *reader, i int) (v Value, next int, ok bool) {
-	for {
-		t := r.at(i)
-		if t.kind != word {
-			r.want(i, "a name")
-			return v, i, false
-		}
-		found, _, err := expand(t.text)
-		if err != nil {
-			r.refuse(i, "%v", err)
-			return v, i, false
-		}
-		for _, name := range found {
-			if err := r.declare(name); err != nil {
-				r.refuse(i, "%v", err)
+// newNames reads names that are declared here.
+func newNames(digits bool) func(*reader, int) (Value, int, bool) {
+	return func(r *reader, i int) (v Value, next int, ok bool) {
+		for {
+			found, ok := r.newItem(i, digits, v.Names)
+			if !ok {
 				return v, i, false
 			}
+			v.Names = append(v.Names, found...)
+			if i++; r.at(i).kind != comma {
+				return v, i, true
+			}
+			i++
 		}
-		v.Names = append(v.Names, found...)
-		if i++; r.at(i).kind != comma {
-			return v, i, true
-		}
-		i++
 	}
+}
+
+// newItem reads a new name or a range of such, which may begin with digits or may not.
+func (r *reader) newItem(i int, digits bool, before []string) (found []string, ok bool) {
+	t := r.at(i)
+	if t.kind != word {
+		r.want(i, "a name")
+		return nil, false
+	}
+	found, _, err := expand(t.text)
+	for _, name := range found {
+		if err = r.declare(name); err == nil && slices.Contains(before, name) {
+			err = fmt.Errorf("%q stands here twice", name)
+		}
+		if c := name[0]; err == nil && !digits && c >= '0' && c <= '9' {
+			err = fmt.Errorf("%q begins with a digit: begin names with a letter", name)
+		}
+		if err != nil {
+			break
+		}
+	}
+	if err != nil {
+		r.refuse(i, "%v", err)
+	}
+	return found, err == nil
 }
 
 // declare refuses a name that can't be one, or is one already.
@@ -287,9 +310,6 @@ func (r *reader) declare(name string) error {
 	}
 	if slices.Contains(reserved, name) {
 		return fmt.Errorf("%q has a meaning of its own: choose another name", name)
-	}
-	if c := name[0]; c >= '0' && c <= '9' {
-		return fmt.Errorf("%q begins with a digit: begin names with a letter", name)
 	}
 	for _, known := range [][]string{r.names.hosts, r.names.datastores, r.names.machines, r.names.addresses} {
 		if slices.Contains(known, name) {
