@@ -38,6 +38,7 @@ func TestInstalled(t *testing.T) {
 		{"an upgrade with an invalid configuration changes nothing", func(s *system) { upgradedInvalid(s, repacked(s, deb, "1.2.5")) }},
 		{"with a machine it is not removed", notRemoved},
 		{"removed, it leaves what is the operator's", removed},
+		{"purging leaves what is not the package's", purgedInPart},
 		{"installed again, it goes on", func(s *system) { installedAgain(s, deb) }},
 		{"purged, it leaves nothing but the datastore", func(s *system) { purged(s, before) }},
 	} {
@@ -258,6 +259,20 @@ func removed(s *system) {
 	s.run("ls /var/lib/storebeat/journal")
 	s.wants("pgrep --list-full storebeat", "")
 	s.wants("ls -d /sys/fs/cgroup/*/storebeat* /usr/lib/systemd/system/storebeat* 2>/dev/null", "")
+}
+
+// purgedInPart has a datastore and a mount where nobody would expect them, and
+// brings the configuration back afterwards.
+func purgedInPart(s *system) {
+	s.run(`cp -a /etc/storebeat /root/kept
+		mkdir -p /etc/storebeat/disks/.storebeat /var/lib/storebeat/mounted
+		mount -t tmpfs tmp /var/lib/storebeat/mounted && touch /var/lib/storebeat/mounted/file`)
+	said := s.run("dpkg --purge storebeat 2>&1")
+	if !strings.Contains(said, "/etc/storebeat holds a datastore") || !strings.Contains(said, "/var/lib/storebeat is left with what is mounted") {
+		s.Errorf("purging says %q", said)
+	}
+	s.run("ls /etc/storebeat/disks/.storebeat /etc/storebeat/cluster.key /var/lib/storebeat/mounted/file")
+	s.run("umount /var/lib/storebeat/mounted && rm -r /etc/storebeat && mv /root/kept /etc/storebeat")
 }
 
 func installedAgain(s *system, deb string) {
