@@ -59,6 +59,7 @@ type Agent struct {
 	registry   *prometheus.Registry // what metrics are shown from
 	scraped    chan string          // addresses to serve them at
 	commands   commands
+	followers  atomic.Int32  // of the whole cluster
 	level      atomic.Uint32 // the feature level at which to write
 	keeping    queue         // of the cluster record, on the host's own disk
 

@@ -24,7 +24,7 @@ const (
 	MethodView = "view"
 	// MethodEvents returns journal entries: EventsRequest → []journal.Entry.
 	MethodEvents = "events"
-	// MethodFollow streams journal entries as they come: journal.Filter → journal.Entry, one by one.
+	// MethodFollow streams journal entries as they come: FollowRequest → FollowItem, one by one.
 	MethodFollow = "follow"
 	// MethodCommand carries out a user's wish: core.Command → CommandResult.
 	MethodCommand = "command"
@@ -101,18 +101,6 @@ func (a *Agent) view(ctx context.Context) (core.View, error) {
 	case <-ctx.Done():
 		return core.View{}, control.Errorf(control.Unavailable, "the agent's loop did not answer in time")
 	}
-}
-
-func (a *Agent) follow(ctx context.Context, in journal.Filter, send func(any) error) error {
-	for e := range a.journal.Follow(ctx) {
-		if !in.Matches(&e.Event) {
-			continue
-		}
-		if err := send(e); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (a *Agent) health() Health {

@@ -23,6 +23,7 @@ type envelope struct {
 	Message *core.Message        `json:"message,omitempty"`
 	View    bool                 `json:"view,omitempty"`
 	Events  *journal.Filter      `json:"events,omitempty"`
+	News    *question            `json:"news,omitempty"` // for a follower
 	Cluster *core.ClusterCommand `json:"cluster,omitempty"`
 }
 
@@ -92,6 +93,11 @@ func (a *Agent) handle(ctx context.Context, from datastorehb.HostID, body []byte
 			e.Events.Limit = mostEvents
 		}
 		return json.Marshal(a.journal.List(*e.Events))
+	case e.News != nil:
+		if e.News.Filter.Limit <= 0 || e.News.Filter.Limit > mostEvents {
+			e.News.Filter.Limit = mostEvents
+		}
+		return json.Marshal(a.journal.News(ctx, e.News.Filter, e.News.After, mostEvents))
 	case e.Cluster != nil:
 		r, err := a.changeRecord(ctx, *e.Cluster)
 		if err != nil {

@@ -39,13 +39,17 @@ func newRecorder(ctx context.Context, d *demo) *recorder {
 
 // follow follows one agent's journal, through its restarts.
 func (r *recorder) follow(ctx context.Context, h *cluster.Host) {
+	var request agent.FollowRequest
 	for ctx.Err() == nil {
-		_ = h.Client.Stream(ctx, agent.MethodFollow, journal.Filter{}, func(value json.RawMessage) error {
-			var e journal.Entry
-			if err := json.Unmarshal(value, &e); err != nil {
+		_ = h.Client.Stream(ctx, agent.MethodFollow, request, func(value json.RawMessage) error {
+			var item agent.FollowItem
+			if err := json.Unmarshal(value, &item); err != nil {
 				return err
 			}
-			r.take(h, e.Event)
+			request.After = map[datastorehb.HostID]journal.Position{item.Journal: item.At}
+			if item.Entry != nil {
+				r.take(h, item.Entry.Event)
+			}
 			return nil
 		})
 		select {

@@ -20,9 +20,23 @@ const (
 	maxEvidence = 48 << 10
 )
 
-// Entry is an event with its number in this host's journal.
+// Position is a place in a host's journal that stays the same, unlike an id
+// that is not final yet. Places of different runs can't be compared.
+type Position struct {
+	Run string `json:"run"` // of the agent that recorded the entry
+	Seq uint64 `json:"seq"` // in that run, from 1
+}
+
+// Entry is an event with its number and its place in this host's journal.
 type Entry struct {
 	ID uint64 `json:"id"`
+	Position
+	core.Event
+}
+
+// stored is an entry as it is on disk, where its key is its id.
+type stored struct {
+	Position
 	core.Event
 }
 

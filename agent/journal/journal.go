@@ -1,7 +1,7 @@
 package journal
 
 import (
-	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync"
@@ -98,7 +98,7 @@ func Open(dir string, log hclog.Logger, o Options) (*Journal, error) {
 		log = hclog.NewNullLogger()
 	}
 	o = o.withDefaults()
-	j := &Journal{ring: newRing(o.InMemory, memoryRoom), closed: make(chan struct{})}
+	j := &Journal{ring: newRing(rand.Text(), o.InMemory, memoryRoom), closed: make(chan struct{})}
 	j.keeper = newKeeper(dir, log, o, j.ring)
 	if len(o.Command) == 0 {
 		j.keeper.memoryOnly("no store process is configured")
@@ -129,38 +129,6 @@ func (j *Journal) List(f Filter) []Entry {
 	}
 	f.Limit = f.limit() - len(recent)
 	return append(j.keeper.lookUp(query{Filter: f, Before: oldest}), recent...)
-}
-
-// Follow returns a channel of the entries appended from now on. It is closed
-// when ctx is done or the journal is closed. A reader who is slower than memory
-// is large misses entries, which shows as a gap in the ids.
-func (j *Journal) Follow(ctx context.Context) <-chan Entry {
-	out := make(chan Entry)
-	_, next, changed := j.ring.from(1 << 62)
-	go func() {
-		defer close(out)
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-j.closed:
-				return
-			case <-changed:
-			}
-			var entries []Entry
-			entries, next, changed = j.ring.from(next)
-			for _, e := range entries {
-				select {
-				case out <- e:
-				case <-ctx.Done():
-					return
-				case <-j.closed:
-					return
-				}
-			}
-		}
-	}()
-	return out
 }
 
 // Health returns the present state.

@@ -2,7 +2,6 @@ package journal
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -214,26 +213,6 @@ func TestMemoryOnly(t *testing.T) {
 	}
 }
 
-func TestFollow(t *testing.T) {
-	j := start(t, "", Options{})
-	add(j, 1, 3)
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	first, second := j.Follow(ctx), j.Follow(context.Background())
-	add(j, 4, 20)
-	for n := 4; n <= 20; n++ {
-		if e := <-first; e.ID != uint64(n) || e.Text != fmt.Sprintf("event %d", n) {
-			t.Fatalf("got %+v; want event %d", e, n)
-		}
-	}
-	cancel()
-	until(t, "the first is closed", func() bool { _, open := <-first; return !open })
-	// The second has read nothing and held nobody up. Closing the journal ends it.
-	j.Close()
-	for range second {
-	}
-}
-
 func TestLargeEventsAreClipped(t *testing.T) {
 	j := start(t, "", Options{})
 	lines := make([]string, 10_000)
@@ -251,7 +230,7 @@ func TestLargeEventsAreClipped(t *testing.T) {
 }
 
 func TestMemoryIsBoundedBySize(t *testing.T) {
-	r := newRing(1000, 100_000)
+	r := newRing("run", 1000, 100_000)
 	for range 1000 {
 		r.append(core.Event{Text: strings.Repeat("t", 4000)})
 	}

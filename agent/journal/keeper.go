@@ -138,7 +138,7 @@ func (k *keeper) store() time.Duration {
 		if wait := k.ready(); wait > 0 {
 			return wait
 		}
-		batch := k.ring.after(k.storedTo, batchSize)
+		batch := k.ring.upTo(batchSize, k.storedTo)
 		if len(batch) == 0 {
 			return 0
 		}

@@ -13,6 +13,7 @@ import (
 // known once the store has been read. What the store held before gets numbers
 // of 0 and less.
 type ring struct {
+	run      string // of the agent
 	mu       sync.Mutex
 	capacity int // entries
 	room     int // bytes
@@ -26,18 +27,19 @@ type ring struct {
 
 type numbered struct {
 	seq int64
+	Position
 	core.Event
 }
 
-func newRing(capacity, room int) *ring {
-	return &ring{capacity: capacity, room: room, next: 1, changed: make(chan struct{})}
+func newRing(run string, capacity, room int) *ring {
+	return &ring{run: run, capacity: capacity, room: room, next: 1, changed: make(chan struct{})}
 }
 
 func (r *ring) append(e core.Event) {
 	e = clip(e)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.held = append(r.held, numbered{r.next, e})
+	r.held = append(r.held, numbered{r.next, Position{r.run, uint64(r.next)}, e})
 	r.size += sizeOf(&e)
 	r.next++
 	r.shrink()
@@ -67,7 +69,7 @@ func (r *ring) settle(last uint64, newest []Entry) {
 	r.settled, r.base = true, last
 	old := make([]numbered, 0, len(newest)+len(r.held))
 	for _, e := range newest {
-		old = append(old, numbered{int64(e.ID) - int64(last), e.Event})
+		old = append(old, numbered{int64(e.ID) - int64(last), e.Position, e.Event})
 		r.size += sizeOf(&e.Event)
 	}
 	r.held = append(old, r.held...)
@@ -75,11 +77,11 @@ func (r *ring) settle(last uint64, newest []Entry) {
 }
 
 func (r *ring) entry(n *numbered) Entry {
-	return Entry{ID: uint64(int64(r.base) + n.seq), Event: n.Event}
+	return Entry{ID: uint64(int64(r.base) + n.seq), Position: n.Position, Event: n.Event}
 }
 
-// after returns up to limit of the entries whose ids are above id, oldest first.
-func (r *ring) after(id uint64, limit int) []Entry {
+// upTo returns up to limit of the entries whose ids are above id, oldest first.
+func (r *ring) upTo(limit int, id uint64) []Entry {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	from := r.find(int64(id) - int64(r.base) + 1)
@@ -100,6 +102,28 @@ func (r *ring) from(seq int64) (entries []Entry, next int64, changed <-chan stru
 		entries = append(entries, r.entry(&r.held[k]))
 	}
 	return entries, r.next, r.changed
+}
+
+// after returns the number of the first entry after a place in this journal.
+// If the place is not known any more, it is that of this run's first entry, and
+// what came between may be missing.
+func (r *ring) after(p Position) (seq int64, gap bool) {
+	if p.Run == r.run {
+		return int64(min(p.Seq, 1<<62)) + 1, false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	seq, gap = 1, true
+	for k := range r.held {
+		switch h := &r.held[k]; {
+		case h.Run != p.Run:
+		case h.Seq > p.Seq:
+			return h.seq, gap && h.Seq > p.Seq+1
+		default:
+			seq, gap = h.seq+1, false
+		}
+	}
+	return seq, gap
 }
 
 func (r *ring) find(seq int64) int {

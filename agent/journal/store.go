@@ -253,7 +253,7 @@ func (s *store) write(entries []Entry) error {
 	batch := s.db.NewWriteBatch()
 	defer batch.Cancel()
 	for k := range entries {
-		raw, err := json.Marshal(&entries[k].Event)
+		raw, err := json.Marshal(stored{entries[k].Position, entries[k].Event})
 		if err != nil {
 			raw = fmt.Appendf(nil, `{"kind":%q,"text":"this event could not be encoded"}`, entries[k].Kind)
 		}
@@ -318,8 +318,9 @@ func (s *store) read(q query) ([]Entry, error) {
 		return nil, nil
 	}
 	err := s.walk(true, q.Before-1, func(id uint64, item *badger.Item) bool {
-		e := Entry{ID: id}
-		readErr = item.Value(func(raw []byte) error { return json.Unmarshal(raw, &e.Event) })
+		var s stored
+		readErr = item.Value(func(raw []byte) error { return json.Unmarshal(raw, &s) })
+		e := Entry{ID: id, Position: s.Position, Event: s.Event}
 		if readErr != nil {
 			readErr = fmt.Errorf("%w: entry %d: %w", errDamaged, id, readErr)
 			return false

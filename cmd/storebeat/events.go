@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"storebeat/agent"
-	"storebeat/agent/control"
 	"storebeat/agent/core"
 	"storebeat/agent/journal"
 )
@@ -33,11 +31,17 @@ func newEvents(a *app) *cobra.Command {
 		Short: "Show this host's journal: what happened, what was decided, and why",
 		Long: `Shows the newest entries of this host's journal, oldest first. Each host keeps its own:
 verdicts, closed terms and ordered starts stand in the master's. With --cluster, the
-journals of all hosts that answer are shown together, in the order of the hosts' clocks.`,
+journals of all hosts that answer are shown together, in the order of the hosts' clocks.
+
+With --follow it goes on with entries as they come, also through restarts of agents:
+nothing is lost or shown twice, and notes on standard error tell when an agent is away,
+or when it came back too late to have it all. "storebeat explain event" says what the
+kinds mean.`,
 		Example: `  storebeat events --since 1h
   storebeat events --cluster --host alpha
   storebeat events --vm web --evidence
   storebeat events --cluster --severity warning
+  storebeat events --follow --cluster
   storebeat events --follow -o json`,
 		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.events(cmd.Context(), o) },
@@ -52,7 +56,6 @@ journals of all hosts that answer are shown together, in the order of the hosts'
 	f.StringVar(&o.since, "since", "", "only those since a `time`: 10m, 15:04, 2006-01-02, 2006-01-02T15:04:05Z")
 	f.IntVarP(&o.limit, "limit", "n", 50, fmt.Sprintf("at most so many, at most %d", journal.MaxLimit))
 	f.BoolVarP(&o.cluster, "cluster", "a", false, "the journals of all hosts that answer")
-	cmd.MarkFlagsMutuallyExclusive("cluster", "follow")
 	f.BoolVarP(&o.evidence, "evidence", "e", false, "also the evidence behind each entry")
 	_ = cmd.RegisterFlagCompletionFunc("vm", a.completing(func(n names) []string { return n.machines }))
 	_ = cmd.RegisterFlagCompletionFunc("host", a.completing(func(n names) []string { return n.hosts }))
@@ -75,13 +78,13 @@ func (a *app) events(ctx context.Context, o eventOptions) error {
 	if err != nil {
 		return err
 	}
+	show := a.showEvent(v, o.evidence, o.cluster)
+	if o.follow {
+		return a.follow(ctx, agent.FollowRequest{Filter: filter, Cluster: o.cluster}, show)
+	}
 	entries, err := a.listEvents(ctx, filter, o.cluster)
 	if err != nil {
 		return err
-	}
-	show := a.showEvent(v, o.evidence, o.cluster)
-	if o.follow {
-		return a.follow(ctx, filter, entries, show)
 	}
 	return a.print(entries, func() error {
 		for _, e := range entries {
@@ -162,56 +165,6 @@ func (a *app) listEvents(ctx context.Context, f journal.Filter, cluster bool) ([
 	entries := []journal.Entry{}
 	err := a.call(ctx, agent.MethodEvents, agent.EventsRequest{Filter: f, Cluster: cluster}, &entries)
 	return entries, err
-}
-
-// follow shows entries as they come. What came between the list and the stream
-// is fetched when the stream's first entry shows that there was something.
-func (a *app) follow(ctx context.Context, f journal.Filter, entries []journal.Entry, show func(journal.Entry) error) error {
-	client, err := a.client()
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	var last uint64
-	tell := func(e journal.Entry) error {
-		if e.ID <= last {
-			return nil
-		}
-		last = e.ID
-		if a.output == "json" {
-			return json.NewEncoder(a.out).Encode(e)
-		}
-		return show(e)
-	}
-	for _, e := range entries {
-		if err := tell(e); err != nil {
-			return err
-		}
-	}
-	first := true
-	return client.Stream(ctx, agent.MethodFollow, f, func(value json.RawMessage) error {
-		var e journal.Entry
-		if err := json.Unmarshal(value, &e); err != nil {
-			return control.Errorf(control.Internal, "an entry makes no sense: %v", err).WithRemedy("use a storebeat command of the agent's version")
-		}
-		if first {
-			first = false
-			if err := a.catchUp(ctx, f, tell); err != nil {
-				return err
-			}
-		}
-		return tell(e)
-	})
-}
-
-func (a *app) catchUp(ctx context.Context, f journal.Filter, tell func(journal.Entry) error) error {
-	entries, err := a.listEvents(ctx, f, false)
-	for _, e := range entries {
-		if err := tell(e); err != nil {
-			return err
-		}
-	}
-	return err
 }
 
 // showEvent writes one entry in one line, with the host whose journal it is from
