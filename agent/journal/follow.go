@@ -5,9 +5,10 @@ import (
 	"time"
 )
 
-// settleWithin is how long a follower waits for the store to be read: before
-// that it can't be told where an earlier run ended.
-const settleWithin = 3 * time.Second
+// settleWithin is how long after the start followers wait for the store to be
+// read: before that it can't be told where an earlier run ended. That run's store
+// process may still have the store when this one wants it for the first time.
+const settleWithin = 5 * time.Second
 
 // News is one thing that a follower is told.
 type News struct {
@@ -88,14 +89,14 @@ func (j *Journal) news(f Filter, after *Position, limit int) (news []News, chang
 
 var closed = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
-// settle waits until it is known what earlier runs left, or that it can't be known now.
+// settle waits until it is known what earlier runs left, or will not be soon.
 func (j *Journal) settle(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, settleWithin)
+	ctx, cancel := context.WithDeadline(ctx, j.opened.Add(settleWithin))
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if h := j.Health(); h.Settled || h.Reason != "" {
+		if len(j.keeper.o.Command) == 0 || j.Health().Settled {
 			return
 		}
 		select {

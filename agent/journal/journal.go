@@ -82,6 +82,7 @@ type Health struct {
 type Journal struct {
 	ring   *ring
 	keeper *keeper
+	opened time.Time
 
 	closing sync.Once
 	closed  chan struct{}
@@ -98,7 +99,7 @@ func Open(dir string, log hclog.Logger, o Options) (*Journal, error) {
 		log = hclog.NewNullLogger()
 	}
 	o = o.withDefaults()
-	j := &Journal{ring: newRing(rand.Text(), o.InMemory, memoryRoom), closed: make(chan struct{})}
+	j := &Journal{ring: newRing(rand.Text(), o.InMemory, memoryRoom), opened: time.Now(), closed: make(chan struct{})}
 	j.keeper = newKeeper(dir, log, o, j.ring)
 	if len(o.Command) == 0 {
 		j.keeper.memoryOnly("no store process is configured")
