@@ -95,7 +95,7 @@ var mischiefs = []mischief{
 	{"late claims", func(x *Chaos, h *host, s *store) func() {
 		p := h.paths[s.index]
 		p.late, p.lateness = x.w.rng.Float64(), x.w.between(0, time.Minute)
-		if x.w.chance(0.1) {
+		if x.w.chance(0.02) { // seldom: such an hour takes as long to simulate as thirty schedules
 			p.lateness = time.Hour
 		}
 		return func() { x.w.mend(s, h) }
