@@ -416,6 +416,7 @@ func (c *Core) takeOver(f *footing, o TermsRead) {
 	f.inherited, f.mine, f.phase = nil, true, termHeld
 	c.journal(Event{Kind: "term-taken-over", Host: c.cfg.Self.Host, Datastore: f.ID, Term: f.own.Number, Rule: "R4",
 		Text: fmt.Sprintf("the restarted agent goes on under term %d on %s", f.own.Number, f.Name)})
+	c.disown(f)
 }
 
 func (c *Core) onOwnTermClaimed(f *footing, o TermClaimed) {
@@ -442,6 +443,7 @@ func (c *Core) onOwnTermClaimed(f *footing, o TermClaimed) {
 	c.tellGuard(f)
 	c.journal(Event{Kind: "term-won", Host: c.cfg.Self.Host, Datastore: f.ID, Term: o.Term.Number, Rule: "R5",
 		Text: fmt.Sprintf("%s may run machines on %s under term %d (%s)", c.HostName(c.cfg.Self.Host), f.Name, o.Term.Number, o.Term.Reason)})
+	c.disown(f)
 }
 
 // slowOrBroken notes that a heartbeat failed.

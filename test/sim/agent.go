@@ -75,7 +75,7 @@ func (h *host) startAgent() {
 // begin makes the core, from what the guard and the hypervisor know.
 func (a *agent) begin() {
 	h, w := a.h, a.h.w
-	cfg := core.Config{Cluster: w.cluster, Self: a.self, Levels: h.levels, Timing: w.setup.Timing, Heartbeats: datastorehb.DefaultRankOptions(), Isolation: w.isolation(), Parallel: 4}
+	cfg := core.Config{Cluster: w.cluster, Self: a.self, Levels: h.levels, Timing: h.timing, Heartbeats: datastorehb.DefaultRankOptions(), Isolation: w.isolation(), Parallel: 4}
 	for i := range w.setup.Hosts - h.unaware {
 		id := datastorehb.HostID(i + 1)
 		cfg.Hosts = append(cfg.Hosts, core.Member{ID: id, Name: w.hosts[i].name, Address: fmt.Sprintf("10.0.0.%d", id)})

@@ -164,6 +164,20 @@ type Chaos struct {
 	least time.Duration
 	most  time.Duration
 	Done  map[string]int
+	ends  []*end
+}
+
+// end ends a fault that is under way.
+type end struct {
+	do   func()
+	done bool
+}
+
+func (e *end) now() {
+	if !e.done {
+		e.done = true
+		e.do()
+	}
 }
 
 // allMischief returns every kind of fault there is.
@@ -287,8 +301,12 @@ func (x *Chaos) one() {
 	w.note("chaos", "%s, %s, %s", m.name, h.name, s.name())
 	x.Done[m.name]++
 	w.meetMasters()
-	if end := m.do(x, h, s); end != nil {
-		w.after(w.between(x.least, x.most), end)
+	if isPlot(m) && w.chance(0.4) {
+		x.stage(m, h, s)
+	} else if do := m.do(x, h, s); do != nil {
+		e := &end{do: do}
+		x.ends = append(x.ends, e)
+		w.after(w.between(x.least, x.most), e.now)
 	}
 }
 

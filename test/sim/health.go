@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
+
 	"storebeat/agent/core"
 	"storebeat/poweron"
 )
@@ -53,18 +55,21 @@ func (p *path) ails(s *store, from time.Duration) string {
 	return ""
 }
 
-// lonely reports whether a host has trouble with its network, or had lately.
+// lonely reports whether a host has trouble with its network, or had lately, or
+// nobody else was well enough to be heard by it.
 func (h *host) lonely(from time.Duration) bool {
 	if !h.reachable || len(h.deaf) > 0 || h.alone.since(from) {
 		return true
 	}
+	company := false
 	for _, o := range h.w.hosts {
 		links := h.w.network.links
 		if o != h && (links[o.index][h.index] != link{} || links[h.index][o.index] != link{}) {
 			return true
 		}
+		company = company || o != h && o.ails(from) == ""
 	}
-	return false
+	return !company
 }
 
 // excuse says why a machine that executes may be frozen or ended, "" if nothing is
@@ -155,7 +160,7 @@ func (w *World) seeListed() {
 		v := h.agent.core.View(h.now())
 		for _, vm := range w.vms {
 			on := w.executing(vm)
-			if !w.protected(vm) {
+			if !w.protected(vm) || w.changedLately(vm) {
 				continue
 			}
 			at := slices.IndexFunc(v.Machines, func(m core.MachineView) bool { return m.VM == vm })
@@ -169,6 +174,17 @@ func (w *World) seeListed() {
 			}
 		}
 	}
+}
+
+// changedLately reports whether a machine was claimed so lately that a master need
+// not know: it is told by message, and what makes up for a lost one is a look once a minute.
+func (w *World) changedLately(vm uuid.UUID) bool {
+	for _, s := range w.stores {
+		if gs := s.gens[vm]; len(gs) > 0 && gs[len(gs)-1].at > w.now-70*time.Second {
+			return true
+		}
+	}
+	return false
 }
 
 // seeSuccession checks I2 when a machine begins to execute: the instance before it

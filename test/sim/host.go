@@ -46,6 +46,8 @@ type host struct {
 	stopping   bool               // its agent is being stopped in good order, or is stopped and will be started again
 	away       time.Duration      // for how long it stays stopped
 	levels     datastorehb.Levels // that its program knows
+
+	timing datastorehb.Timing // as its configuration has it
 }
 
 // now returns what the host's clock reads.

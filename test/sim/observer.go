@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -157,6 +158,15 @@ func (w *World) seeLateWrite(p *process) {
 func (w *World) seeKill(p *process) {
 	if p.writing > 0 || p.executes() {
 		w.fail("R12", "%s is killed on %s while it executes (%t) or has writes under way (%d)", w.nameOf(p.vm), p.h.name, p.executes(), p.writing)
+	}
+}
+
+// seeNamed checks R10 when a process comes into being: its host's power-on list
+// names the machine, with the generation that it is started under.
+func (w *World) seeNamed(p *process) {
+	named := func(l poweron.Listed) bool { return l.VM == p.vm && l.Generation == p.generation }
+	if !p.home.tampered && !slices.ContainsFunc(p.home.lists[p.h.id].Machines, named) {
+		w.fail("R10", "%s is started on %s before the power-on list names generation %d", w.nameOf(p.vm), p.h.name, p.generation)
 	}
 }
 

@@ -2,12 +2,9 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
-
-	"github.com/google/uuid"
-
-	"storebeat/agent/core"
 )
 
 // plots are faults in concert: each follows a run that breaks a weaker version of the
@@ -20,6 +17,49 @@ var plots = []mischief{
 	{"last word", func(x *Chaos, h *host, s *store) func() { return x.lastWord(h, s) }},
 	{"at birth", func(x *Chaos, h *host, s *store) func() { return x.atBirth(h) }},
 	{"rivals", func(x *Chaos, h *host, s *store) func() { return x.rivals(h, s) }},
+	{"stranger", func(x *Chaos, h *host, s *store) func() { return x.stranger(h, s) }},
+	{"hung heartbeat", func(x *Chaos, h *host, s *store) func() { return x.hungHeartbeat(h, s) }},
+	{"unlisted", func(x *Chaos, h *host, s *store) func() { return x.unlisted(h, s) }},
+	{"orphaned claim", func(x *Chaos, h *host, s *store) func() { return x.orphaned(h, s) }},
+	{"second thoughts", func(x *Chaos, h *host, s *store) func() { return x.secondThoughts(h) }},
+	{"other timing", func(x *Chaos, h *host, s *store) func() { return x.otherTiming(h, s) }},
+}
+
+// isPlot reports whether faults are a plot.
+func isPlot(m mischief) bool {
+	return slices.ContainsFunc(plots, func(p mischief) bool { return p.name == m.name })
+}
+
+// stage puts everything in order and then performs a plot by itself, against a host
+// that has something to lose. Amid other faults few plots run to their ends.
+func (x *Chaos) stage(m mischief, h *host, s *store) {
+	w, t := x.w, x.w.setup.Timing
+	for _, e := range x.ends {
+		e.now()
+	}
+	x.ends = nil
+	w.heal()
+	w.Run(w.between(t.Takeover, 2*t.Takeover))
+	h, s = x.victim(h, s)
+	w.note("chaos", "%s by itself, %s, %s", m.name, h.name, s.name())
+	if end := m.do(x, h, s); end != nil {
+		w.Run(w.between(t.Takeover, 3*t.Takeover))
+		end()
+	}
+}
+
+// victim returns a host other than the master that runs a machine, with its home, or
+// else those given.
+func (x *Chaos) victim(h *host, s *store) (*host, *store) {
+	k := x.master()
+	first := x.w.rng.IntN(len(x.w.hosts))
+	for i := range x.w.hosts {
+		o := x.w.hosts[(first+i)%len(x.w.hosts)]
+		if o != k && len(o.processes) > 0 {
+			return o, o.processes[x.w.rng.IntN(len(o.processes))].home
+		}
+	}
+	return h, s
 }
 
 // kinds are the words with which operations on a datastore begin.
@@ -82,52 +122,26 @@ func (x *Chaos) apart(h, v *host) (others []*host) {
 	return others
 }
 
+// once does something as soon as something holds, if that is soon enough.
+func (x *Chaos) once(within time.Duration, holds func() bool, do func()) {
+	until := x.w.now + within
+	var look func()
+	look = func() {
+		if holds() {
+			do()
+		} else if x.w.now < until {
+			x.w.after(10*time.Millisecond, look)
+		}
+	}
+	look()
+}
+
 // cure ends a plot on a datastore.
 func (x *Chaos) cure(s *store) func() {
 	return func() {
 		x.w.join()
 		x.w.mend(s, x.w.hosts...)
 	}
-}
-
-// vouched takes a datastore from h and everybody but one from its sight; that one has
-// trouble of its own with its heartbeats.
-func (x *Chaos) vouched(h *host, s *store) func() {
-	w, v := x.w, x.voucher(h)
-	if v == nil {
-		return nil
-	}
-	w.part([]*host{h}, x.apart(h, v))
-	w.hang(s, h)
-	switch w.rng.IntN(3) {
-	case 0:
-		w.ordain(s, v, only("slot", fate{fails: true, lands: w.between(0, w.setup.Timing.Interval/2)}))
-	case 1:
-		w.ordain(s, v, only("slot", fate{fails: true}))
-	}
-	return x.cure(s)
-}
-
-// unseen has vouches come and go while nobody can read.
-func (x *Chaos) unseen(h *host, s *store) func() {
-	w, v, t := x.w, x.voucher(h), x.w.setup.Timing
-	if v == nil {
-		return nil
-	}
-	w.part([]*host{h}, x.apart(h, v))
-	w.hang(s, h)
-	restart := w.between(t.Lease/2, t.Takeover)
-	w.after(w.between(t.Interval/2, t.Interval), func() {
-		for _, o := range x.apart(h, v) {
-			w.ordain(s, o, only("region", fate{fails: true}))
-		}
-	})
-	w.after(restart, func() {
-		w.part([]*host{h}, []*host{v})
-		w.restartAgent(v, w.between(0, t.Interval/4))
-	})
-	w.after(restart+w.between(t.Interval/4, t.Interval), func() { w.mend(s, x.apart(h, v)...) })
-	return x.cure(s)
 }
 
 // duel silences h until somebody claims its next term. While that claim is on its way h
@@ -208,57 +222,5 @@ func (x *Chaos) lastWord(h *host, s *store) func() {
 		said = true
 		return fate{back: back}
 	})
-	return x.cure(s)
-}
-
-// atBirth takes the power from a host, and meddles with the first start that follows it.
-func (x *Chaos) atBirth(h *host) func() {
-	w := x.w
-	h.powerOff()
-	until := w.now + 3*w.setup.Timing.Takeover
-	var wait func()
-	wait = func() {
-		for _, o := range x.but(h) {
-			for _, p := range o.processes {
-				if !p.ran {
-					w.after(w.between(0, 2*w.setup.StartTime), func() { x.meddle(o, p.vm) })
-					return
-				}
-			}
-		}
-		if w.now < until {
-			w.after(10*time.Millisecond, wait)
-		}
-	}
-	wait()
-	return h.powerOn
-}
-
-// meddle does something to a machine that is about to start on a host.
-func (x *Chaos) meddle(h *host, vm uuid.UUID) {
-	w := x.w
-	switch w.rng.IntN(5) {
-	case 0:
-		w.command(h, core.Command{Verb: core.Stop, VM: vm.String()})
-	case 1:
-		w.command(w.hosts[w.rng.IntN(len(w.hosts))], core.Command{Verb: core.Unprotect, VM: vm.String()})
-	case 2:
-		h.powerOff()
-		w.after(w.between(x.least, x.most), h.powerOn)
-	case 3:
-		w.restartAgent(h, w.between(0, time.Second))
-	case 4:
-		h.killGuard()
-	}
-}
-
-// rivals has several masters find out that a host is lost, and want its machines.
-func (x *Chaos) rivals(h *host, s *store) func() {
-	w := x.w
-	for _, o := range x.but(h) {
-		w.part([]*host{o}, x.but(o))
-		w.ordain(s, o, only("claim of generation", fate{out: w.between(0, w.setup.Timing.Interval)}))
-	}
-	w.after(w.between(2*time.Second, 5*time.Second), h.powerOff)
 	return x.cure(s)
 }

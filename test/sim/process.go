@@ -71,7 +71,7 @@ func (p *process) freeze() {
 	p.state = freezing
 	thaws := p.thaws
 	w := p.h.w
-	w.after(w.between(0, w.setup.FreezeTime), p.h.at(func() {
+	w.after(w.between(w.setup.FreezeLeast, w.setup.FreezeTime), p.h.at(func() {
 		if p.state == freezing && p.thaws == thaws {
 			p.state = frozen
 			w.note(p.h.name, "%s is frozen", w.nameOf(p.vm))
@@ -135,6 +135,7 @@ func (h *host) bear(e core.StartMachine) *process {
 	h.processes = append(h.processes, p)
 	slices.SortFunc(h.processes, func(a, b *process) int { return compareUUID(a.vm, b.vm) })
 	h.w.note(h.name, "%s is born frozen, generation %d", h.w.nameOf(e.VM), e.Generation)
+	h.w.seeNamed(p)
 	return p
 }
 

@@ -518,6 +518,93 @@ func TestTraceFoundFrozenNeedsAClaim(t *testing.T) {
 	b.heals()
 }
 
+// The takeover time is tight (R9). All ways take no time, freezing takes F to the last, and the first
+// read of the interval returns at the very instant at which the last heartbeat was issued.
+//
+// Mutations: datastorehb.LeastTakeover leaves the margin out, which clocks that differ by
+// 2 % need; or is one tick less than L + F, which is too little for clocks that agree.
+func TestTraceTakeoverIsTight(t *testing.T) {
+	for _, ppm := range []int64{0, 9_950} {
+		b := newBench(t, func(s *Setup) {
+			s.Latency, s.FreezeLeast, s.FreezeTime = 1, s.Timing.Freeze, s.Timing.Freeze
+			s.Timing.Takeover = s.Timing.LeastTakeover()
+		})
+		b.h.drift(-ppm)
+		b.k.drift(ppm)
+		b.part([]*host{b.h}, b.others(b.h))
+		b.Run(5 * time.Second)
+		b.ordain(b.s, b.k, only("region", fate{held: true}))
+		b.Run(time.Second)
+		last := false
+		b.ordain(b.s, b.h, only("slot", fate{landed: func() {
+			if !last {
+				last = true
+				b.ordain(b.s, b.k, nil)
+				b.after(time.Microsecond, func() { b.hang(b.s, b.h) })
+			}
+		}}))
+		m := b.mark()
+		b.Run(8 * time.Second)
+		if b.since(m, "term-closed") != 1 || b.since(m, "lease-lapsed") != 1 {
+			b.fatalf("the scenario missed")
+		}
+		b.ordain(b.s, b.h, nil)
+		b.heals()
+	}
+}
+
+// drift makes a host's clock fast, or slow, from now on.
+func (h *host) drift(ppm int64) { h.clock = bootClock{base: h.w.now, start: h.now(), ppm: ppm} }
+
+// A claim whose reply is lost may have won. Whoever made it asks again, and does not take it
+// for a race that somebody else has won: the machine would wait until its generation is found abandoned.
+//
+// Mutation: core.onStartClaimed takes every claim that was not won for a lost one.
+func TestTraceLostReplyIsNoLostRace(t *testing.T) {
+	b := newBench(t, nil)
+	vm := b.on(b.h)[0]
+	b.ask(b.h, core.Stop, vm)
+	b.Run(10 * time.Second)
+	lost := false
+	for _, h := range b.hosts {
+		b.ordain(b.s, h, func(o *operation) fate {
+			if lost || !strings.HasPrefix(o.what, "claim of generation") {
+				return fate{}
+			}
+			lost = true
+			return fate{fails: true, lands: 10 * time.Millisecond}
+		})
+	}
+	b.ask(b.h, core.Start, vm)
+	b.until("claim", func() bool { return lost })
+	b.settles(5 * time.Second)
+	b.heals()
+}
+
+// A generation in a host's own name of which it has no process is released as soon as the host
+// holds a term (R8), and does not wait for the next look at the catalogue. The agent dies while its claim is on its way.
+func TestTraceOrphanedClaimIsReleased(t *testing.T) {
+	b := newBench(t, nil)
+	vm := b.on(b.h)[0]
+	b.ask(b.h, core.Stop, vm)
+	b.Run(10 * time.Second)
+	died := false
+	for _, h := range b.hosts {
+		b.ordain(b.s, h, func(o *operation) fate {
+			if died || !strings.HasPrefix(o.what, "claim of generation") {
+				return fate{}
+			}
+			died = true
+			b.after(0, func() { b.restartAgent(h, 500*time.Millisecond) })
+			return fate{out: 100 * time.Millisecond}
+		})
+	}
+	b.ask(b.h, core.Start, vm)
+	b.until("death", func() bool { return died })
+	b.settles(25 * time.Second) // the master waits for an answer to its order
+	b.heals()
+}
+
 // TestNoHeadwayIsAVerdict: whoever asks for turns without end brings the world to a
 // halt, and the run is a failed one.
 func TestNoHeadwayIsAVerdict(t *testing.T) {

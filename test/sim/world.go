@@ -18,21 +18,22 @@ import (
 
 // Setup is the cluster to be simulated.
 type Setup struct {
-	Seed       uint64
-	Hosts      int
-	Datastores int
-	Machines   int
-	Timing     datastorehb.Timing
-	Policy     poweron.Policy
-	Rules      map[string]poweron.Rules // by the machine's name
-	Isolation  []string                 // isolation addresses
-	Latency    time.Duration
-	FreezeTime time.Duration            // the longest that a freeze takes
-	StartTime  time.Duration            // how long a machine takes to be there, frozen
-	MailTime   time.Duration            // how long a message from agent to guard takes
-	Barrier    datastorehb.WriteBarrier // of every datastore
-	LockLease  time.Duration            // how long a server keeps the image locks of a host that it does not hear
-	Quiet      bool                     // keep no trace
+	Seed        uint64
+	Hosts       int
+	Datastores  int
+	Machines    int
+	Timing      datastorehb.Timing
+	Policy      poweron.Policy
+	Rules       map[string]poweron.Rules // by the machine's name
+	Isolation   []string                 // isolation addresses
+	Latency     time.Duration
+	FreezeLeast time.Duration            // the shortest that a freeze takes
+	FreezeTime  time.Duration            // the longest
+	StartTime   time.Duration            // how long a machine takes to be there, frozen
+	MailTime    time.Duration            // how long a message from agent to guard takes
+	Barrier     datastorehb.WriteBarrier // of every datastore
+	LockLease   time.Duration            // how long a server keeps the image locks of a host that it does not hear
+	Quiet       bool                     // keep no trace
 
 	// What a scenario declares, in place of the numbers above.
 	HostSpecs      []scenario.HostSpec
@@ -124,7 +125,7 @@ func New(s Setup) *World {
 // another one than that host.
 func (w *World) addHost(id datastorehb.HostID) *host {
 	spec := &w.setup.HostSpecs[id-1]
-	h := &host{w: w, index: len(w.hosts), id: id, name: spec.Name, machine: w.uuid(), reachable: true, memory: spec.Memory, levels: datastorehb.KnownLevels()}
+	h := &host{w: w, index: len(w.hosts), id: id, name: spec.Name, machine: w.uuid(), reachable: true, memory: spec.Memory, levels: datastorehb.KnownLevels(), timing: w.setup.Timing}
 	if h.index != int(id)-1 {
 		h.name += "-twin"
 	}
