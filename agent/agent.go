@@ -68,8 +68,9 @@ type Agent struct {
 	ending     atomic.Bool
 }
 
-// Run runs the agent of the host self until ctx is done. It returns an error
-// when the agent can't start. The version is that of the program, for people.
+// Run runs the agent of the host self until ctx is done, and then for as long as
+// it takes to leave its machines in custody (R11). It returns an error when the
+// agent can't start. The version is that of the program, for people.
 func Run(ctx context.Context, cfg *config.Config, self config.Host, version string, log hclog.Logger) error {
 	a, err := prepare(cfg, self, log)
 	if err != nil {
@@ -167,13 +168,22 @@ func (a *Agent) run(ctx context.Context, self config.Host) error {
 	if err := a.takeStock(ctx); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	asked := ctx.Done()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // what an agent that stops still needs
+	served := make(chan error, 1)
+	defer func() {
+		cancel()
+		<-served // whoever asked it to stop gets an answer
+	}()
 	failed := make(chan error, 3)
 	go func() {
 		failed <- peer.NewServer(identity, peer.ServerOptions{Log: a.log.Named("peer")}, a.handle).Serve(ctx, listener)
 	}()
-	go func() { failed <- socket.Serve(ctx, a.api()) }()
+	go func() {
+		err := socket.Serve(ctx, a.api())
+		failed <- err
+		served <- err
+	}()
 	go a.network.Run(ctx, a.deliver)
 	go a.peers.KeepWarm(ctx, a.cfg.Timing.Lease, a.otherHosts)
 	go a.reload(ctx)
@@ -186,7 +196,7 @@ func (a *Agent) run(ctx context.Context, self config.Host) error {
 		d.open()
 	}
 	a.log.Info("agent runs", "host", self.Name, "id", self.ID, "cluster", a.cfg.Cluster.Name, "profile", a.cfg.Profile)
-	return a.loop(ctx, failed)
+	return a.loop(asked, failed)
 }
 
 func (a *Agent) openNetwork(self config.Host) error {
@@ -271,16 +281,17 @@ func (a *Agent) released(effects []core.Effect) {
 func (a *Agent) stopping() bool { return a.ending.Load() }
 
 // loop owns the core: it steps it with every observation, and with a tick when
-// the core wants one, and carries out what it returns.
-func (a *Agent) loop(ctx context.Context, failed <-chan error) error {
+// the core wants one, and carries out what it returns. Once it is asked to stop it
+// goes on until the core has left.
+func (a *Agent) loop(asked <-chan struct{}, failed <-chan error) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		var effects []core.Effect
 		select {
-		case <-ctx.Done():
-			a.ending.Store(true)
-			return nil
+		case <-asked:
+			asked = nil
+			effects = a.core.Step(clock.Now(), core.Leave{Why: leaveNow(stoppedBy(), 0)})
 		case err := <-failed:
 			if err != nil && !errors.Is(err, context.Canceled) {
 				a.ending.Store(true)
@@ -300,6 +311,9 @@ func (a *Agent) loop(ctx context.Context, failed <-chan error) error {
 		a.notifier.Master(a.core.Master(), a.core.Leading())
 		for _, e := range effects {
 			a.carryOut(e)
+		}
+		if a.stopping() {
+			return nil
 		}
 		timer.Reset(max(0, a.core.Wake().Sub(clock.Now())))
 	}
@@ -330,6 +344,8 @@ func (a *Agent) carryOut(e core.Effect) {
 		a.machines.stop(e)
 	case core.PutDown:
 		a.machines.putDown(e)
+	case core.Left:
+		a.ending.Store(true)
 	case core.Journal:
 		a.record(e.Event)
 	case core.Reply:

@@ -32,6 +32,10 @@ const (
 	MethodCluster = "cluster"
 	// MethodHealth tells how the agent itself is doing: nothing → Health.
 	MethodHealth = "health"
+	// MethodStop ends the agent in good order: StopRequest → CommandResult.
+	MethodStop = "stop"
+	// MethodConfirmDead takes an operator's word that a host is off: core.ConfirmDead → CommandResult.
+	MethodConfirmDead = "confirm-dead"
 	// MethodMetrics returns the metrics in Prometheus's text format: nothing → string.
 	MethodMetrics = "metrics"
 )
@@ -88,6 +92,8 @@ func (a *Agent) api() http.Handler {
 	control.Handle(m, MethodCommand, a.command)
 	control.Handle(m, MethodMetrics, func(context.Context, struct{}) (string, error) { return metrics.Text(a.registry) })
 	control.Handle(m, MethodCluster, a.clusterCommand)
+	control.Handle(m, MethodStop, a.stop)
+	control.Handle(m, MethodConfirmDead, a.confirmDead)
 	control.Handle(m, MethodHealth, func(context.Context, struct{}) (Health, error) { return a.health(), nil })
 	return m
 }
@@ -184,19 +190,35 @@ func (a *Agent) command(ctx context.Context, cmd core.Command) (CommandResult, e
 			return CommandResult{}, err
 		}
 	}
+	r, err := a.wish(ctx, func(id uint64) core.Observation {
+		cmd.ID = id
+		return cmd
+	})
+	return result(r, err, "the datastore did not answer in time: the change may still be recorded", "look with `storebeat vm show`, then repeat the command")
+}
+
+// wish gives a user's wish to the core, under a number of its own, and waits for
+// the answer. An error means that there was none in time.
+func (a *Agent) wish(ctx context.Context, numbered func(id uint64) core.Observation) (core.Reply, error) {
 	id, answer := a.commands.add()
-	cmd.ID = id
-	a.observe(cmd)
+	a.observe(numbered(id))
 	select {
 	case r := <-answer:
-		if r.Err != "" {
-			return CommandResult{}, control.Errorf(control.Refused, "%s", r.Err)
-		}
-		return CommandResult{Text: r.Text}, nil
+		return r, nil
 	case <-ctx.Done():
-		return CommandResult{}, control.Errorf(control.Unavailable, "the datastore did not answer in time: the change may still be recorded").
-			WithRemedy("look with `storebeat vm show`, then repeat the command")
+		return core.Reply{}, ctx.Err()
 	}
+}
+
+// result tells a user how a wish went; late and remedy are for one without an answer.
+func result(r core.Reply, err error, late, remedy string) (CommandResult, error) {
+	switch {
+	case err != nil:
+		return CommandResult{}, control.Errorf(control.Unavailable, "%s (%v)", late, err).WithRemedy("%s", remedy)
+	case r.Err != "":
+		return CommandResult{}, control.Errorf(control.Refused, "%s", r.Err)
+	}
+	return CommandResult{Text: r.Text}, nil
 }
 
 // validate has the machine's driver judge its definition, and sees to it that no other

@@ -25,6 +25,7 @@ type envelope struct {
 	Events  *journal.Filter      `json:"events,omitempty"`
 	News    *question            `json:"news,omitempty"` // for a follower
 	Cluster *core.ClusterCommand `json:"cluster,omitempty"`
+	Confirm *core.ConfirmDead    `json:"confirm,omitempty"`
 }
 
 // askTime is how long to wait for another host's answer to a question that can
@@ -100,6 +101,12 @@ func (a *Agent) handle(ctx context.Context, from datastorehb.HostID, body []byte
 		return json.Marshal(a.journal.News(ctx, e.News.Filter, e.News.After, mostEvents))
 	case e.Cluster != nil:
 		r, err := a.changeRecord(ctx, *e.Cluster)
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(r)
+	case e.Confirm != nil:
+		r, err := a.confirmHere(ctx, *e.Confirm)
 		if err != nil {
 			return nil, err
 		}

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"storebeat/agent/control"
 	"storebeat/agent/core"
 	"storebeat/agent/core/cluster"
 	"storebeat/datastorehb"
@@ -115,25 +114,13 @@ func (a *Agent) clusterCommand(ctx context.Context, cmd core.ClusterCommand) (Co
 	} else {
 		err = a.askWithin(ctx, v.Master, envelope{Cluster: &cmd}, &r)
 	}
-	switch {
-	case err != nil:
-		return CommandResult{}, control.Errorf(control.Unavailable, "the master did not answer in time (%v): the change may still be recorded", err).
-			WithRemedy("look with `storebeat cluster show`, then repeat the command")
-	case r.Err != "":
-		return CommandResult{}, control.Errorf(control.Refused, "%s", r.Err)
-	}
-	return CommandResult{Text: r.Text}, nil
+	return result(r, err, "the master did not answer in time: the change may still be recorded", "look with `storebeat cluster show`, then repeat the command")
 }
 
 // changeRecord gives a wish to this host's core and waits for the answer.
 func (a *Agent) changeRecord(ctx context.Context, cmd core.ClusterCommand) (core.Reply, error) {
-	id, answer := a.commands.add()
-	cmd.ID = id
-	a.observe(cmd)
-	select {
-	case r := <-answer:
-		return r, nil
-	case <-ctx.Done():
-		return core.Reply{}, ctx.Err()
-	}
+	return a.wish(ctx, func(id uint64) core.Observation {
+		cmd.ID = id
+		return cmd
+	})
 }

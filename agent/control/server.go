@@ -71,6 +71,7 @@ func (l *Listener) Serve(ctx context.Context, handler http.Handler) error {
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       time.Minute,
 		BaseContext:       func(net.Listener) context.Context { return requests },
+		ConnContext:       withUser,
 	}
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {

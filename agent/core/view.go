@@ -105,13 +105,16 @@ type WatchView struct {
 	NotClosed string             `json:"not_closed,omitempty"` // why its term is not closed
 }
 
+// InCustody is the state of a machine whose host's agent was stopped in good order.
+const InCustody = "in custody"
+
 // MachineView is one machine as this host sees it.
 type MachineView struct {
 	VM         uuid.UUID          `json:"vm"`
 	Name       string             `json:"name"`
 	Datastore  uuid.UUID          `json:"datastore"`
 	Home       string             `json:"home"`
-	State      string             `json:"state"` // running, frozen, starting, stopped, waiting, held, undetermined, unknown
+	State      string             `json:"state"` // running, frozen, in custody, starting, stopped, waiting, held, undetermined, unknown
 	Host       datastorehb.HostID `json:"host"`  // that runs or starts it, 0 when none does
 	HostName   string             `json:"host_name"`
 	Protected  bool               `json:"protected"`
@@ -119,8 +122,7 @@ type MachineView struct {
 	Generation uint64             `json:"generation"`
 	Term       uint64             `json:"term"`
 	Failures   uint32             `json:"failures"`
-	Why        string             `json:"why"`               // the rule or reason behind the state
-	Custody    bool               `json:"custody,omitempty"` // nobody looks after it until its host's agent is back
+	Why        string             `json:"why"` // the rule or reason behind the state
 	Refusals   []string           `json:"refusals,omitempty"`
 	Policy     poweron.Policy     `json:"policy"`
 	Rules      poweron.Rules      `json:"rules"`
@@ -205,9 +207,6 @@ func (c *Core) viewMachine(f *footing, i *info) MachineView {
 	if v.Host != 0 {
 		v.HostName = c.HostName(v.Host)
 	}
-	if w := f.watches.of(v.Host); w != nil && c.machine(i.vm) == nil && v.State == "running" {
-		v.Custody = w.inCustody()
-	}
 	for _, w := range c.mastery.waiting {
 		if w.VM == i.vm {
 			v.Why = w.Why
@@ -277,6 +276,9 @@ func (c *Core) remoteState(f *footing, i *info, g poweron.Generation, why string
 	if w == nil {
 		return "running", g.Owner, why
 	}
+	if w.inCustody() && !c.heard(g.Owner) {
+		return InCustody, g.Owner, fmt.Sprintf("the agent of %s is stopped: if the host runs, so does the machine, and nobody starts it elsewhere (R11)", c.HostName(g.Owner))
+	}
 	if t, _ := w.Term(); t.Number > 0 && w.Silence() > t.Timing.Lease+t.Timing.Freeze {
 		return "frozen", g.Owner, fmt.Sprintf("%s has shown no proof of life on %s for %v: if it lives, the machine is frozen there (R5)", c.HostName(g.Owner), f.Name, rounded(w.Silence()))
 	}
@@ -301,7 +303,7 @@ func (c *Core) viewHost(m Member, now datastorehb.Instant, machines []MachineVie
 	c.fillVerdict(&v, now)
 	c.fillProgram(&v)
 	for i := range machines {
-		if machines[i].Host == m.ID && (machines[i].State == "running" || machines[i].State == "frozen") {
+		if machines[i].Host == m.ID && (machines[i].State == "running" || machines[i].State == "frozen" || machines[i].State == InCustody) {
 			v.Machines++
 		}
 	}

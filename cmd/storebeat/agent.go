@@ -19,8 +19,14 @@ func newAgent(a *app) *cobra.Command {
 		Use:   "agent",
 		Short: "Run this host's agent until it is told to end",
 		Long: `Runs the agent of this host in the foreground. SIGTERM and SIGINT end it in good
-order; machines go on running, and a new agent that is there within the lease takes
-them over unharmed. Longer than the lease without an agent, they are frozen.
+order: it leaves its machines in custody, in which they run on untouched for as long as
+there is no agent, and nobody starts them elsewhere. The next agent takes them over
+unharmed. Where custody can't be had, since a datastore hangs, the agent ends after
+three leases and says so; the guard freezes those machines when their leases end. A
+second signal ends the agent at once.
+
+An agent that is killed leaves nothing in custody: a new one that is there within the
+lease takes the machines over unharmed, else they are frozen.
 
 Under systemd (Type=notify) it says when it is ready, and feeds the unit's watchdog
 for as long as its main loop answers.`,
@@ -30,6 +36,7 @@ for as long as its main loop answers.`,
 	cmd.Flags().BoolVar(&spawnGuard, "spawn-guard", true, "start a guard where none answers; false waits for one that a service unit runs")
 	cmd.Flags().StringVar(&host, "host", "", "`name` of this host, in place of the configuration's self or the computer's host name")
 	_ = cmd.RegisterFlagCompletionFunc("host", cobra.NoFileCompletions)
+	cmd.AddCommand(newAgentStop(a))
 	return cmd
 }
 

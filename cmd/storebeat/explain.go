@@ -216,7 +216,11 @@ func watchLine(d *core.DatastoreView, w *core.WatchView) string {
 	case w.Closed:
 		return line + fmt.Sprintf(", term %d closed", w.Term)
 	}
-	return line + fmt.Sprintf(", term %d open", w.Term)
+	line += fmt.Sprintf(", term %d open", w.Term)
+	if w.Custody {
+		line += " and in custody"
+	}
+	return line
 }
 
 // notClosed says why the term of a host that is not live is not closed.

@@ -10,7 +10,7 @@ import (
 )
 
 func newHost(a *app) *cobra.Command {
-	return newGroup("host", "List and show hosts", newHostList(a), newHostShow(a))
+	return newGroup("host", "List and show hosts, and confirm one dead", newHostList(a), newHostShow(a), newConfirmDead(a))
 }
 
 func newHostList(a *app) *cobra.Command {
@@ -88,6 +88,7 @@ func (a *app) showHost(v cluster, h core.HostView) error {
 	if h.Master {
 		p.add("Role", "master")
 	}
+	p.add("Agent", "%s", leftLine(&h))
 	p.add("Memory", "%s", memoryOf(&h))
 	p.list("Evidence", h.Evidence)
 	p.list("Machines", v.machinesOn(&h))

@@ -6,10 +6,12 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"storebeat/agent/core"
+	"storebeat/partition"
 )
 
 const localHelp = "this host's own view, even when there is a master to ask"
@@ -114,7 +116,7 @@ func (v cluster) problems() (rows [][]string) {
 	v.recordProblems(add)
 	for i := range v.Hosts {
 		if h := &v.Hosts[i]; v.worrying(h) {
-			add("host", h.Name, stateOf(h), h.Rule)
+			add("host", h.Name, stateOf(h), firstOf(v.custodyLine(h), h.Rule))
 		}
 	}
 	for i := range v.Datastores {
@@ -132,6 +134,40 @@ func (v cluster) problems() (rows [][]string) {
 		}
 	}
 	return rows
+}
+
+// custodyLine says what is unprotected while a host's machines are in custody, and
+// what to do about it.
+func (v cluster) custodyLine(h *core.HostView) string {
+	if len(h.Custody) == 0 {
+		return ""
+	}
+	machines := "its machines"
+	if on := v.machinesOn(h); len(on) > 0 {
+		machines = count(len(on), "machine") + " (" + shortList(on, 5) + ")"
+	}
+	line := fmt.Sprintf("%s: %s on %s run on and nobody starts them elsewhere; start the agent there, or if the host is off: storebeat host confirm-dead %s",
+		firstOf(leftLine(h), "its agent has not taken them over again"), machines, strings.Join(h.Custody, ", "), h.Name)
+	if h.Rule == partition.RuleNoAnswer {
+		line += " (it answers no ping)"
+	}
+	return line
+}
+
+// leftLine says who stopped a host's agent, and when by that host's own clock.
+func leftLine(h *core.HostView) string {
+	if h.Leave.By == 0 {
+		return ""
+	}
+	return fmt.Sprintf("stopped by %s at %s", h.Leave, time.Unix(h.Leave.Wall, 0).Format("2006-01-02 15:04:05"))
+}
+
+// shortList names the first few of a list.
+func shortList(names []string, most int) string {
+	if len(names) > most {
+		return strings.Join(names[:most], ", ") + fmt.Sprintf(" and %d more", len(names)-most)
+	}
+	return strings.Join(names, ", ")
 }
 
 // worrying leaves out what this host does not watch, when it is not the master.
@@ -160,6 +196,9 @@ func troubled(m *core.MachineView) bool {
 }
 
 func stateOf(h *core.HostView) string {
+	if len(h.Custody) > 0 {
+		return h.State + " (custody)"
+	}
 	if len(h.Lost) > 0 {
 		return h.State + " (" + strings.Join(h.Lost, ", ") + ")"
 	}

@@ -84,6 +84,23 @@ func (h *Host) KillAgent() {
 	h.agent = nil
 }
 
+// StopAgent ends the agent in good order: its machines go into custody.
+func (h *Host) StopAgent(ctx context.Context) error {
+	if h.agent == nil {
+		return nil
+	}
+	if err := h.agent.Process.Signal(syscall.SIGTERM); err != nil {
+		return fmt.Errorf("stop the agent of %s: %w", h.Name, err)
+	}
+	select {
+	case <-h.ended:
+	case <-ctx.Done():
+		return fmt.Errorf("stop the agent of %s: %w", h.Name, ctx.Err())
+	}
+	h.agent = nil
+	return nil
+}
+
 // Machines lists the machine processes of the host.
 func (h *Host) Machines(ctx context.Context) ([]hypervisor.Found, error) {
 	return hypervisor.Scan(ctx, h.cluster.ID, h.ID, h.RunDir())

@@ -1,0 +1,68 @@
+package agent
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"storebeat/agent/control"
+	"storebeat/agent/core"
+	"storebeat/datastorehb"
+)
+
+// StopRequest asks the agent to stop in good order.
+type StopRequest struct {
+	Now bool `json:"now"` // without waiting until the machines are in custody
+}
+
+// stop has the agent stop for a user. It answers when the agent is about to end,
+// or when it goes on because not all machines can be left in custody.
+func (a *Agent) stop(ctx context.Context, in StopRequest) (CommandResult, error) {
+	user, _ := control.User(ctx)
+	r, err := a.wish(ctx, func(id uint64) core.Observation {
+		return core.Leave{Command: id, Why: leaveNow(datastorehb.LeftByUser, user), AtOnce: in.Now, OrStay: !in.Now}
+	})
+	return result(r, err, "it is still stopping", "look with `storebeat status`; `storebeat agent stop --now` does not wait")
+}
+
+// leaveNow says who stops the agent, and that it is now.
+func leaveNow(by datastorehb.LeaveCause, user uint32) datastorehb.Leave {
+	return datastorehb.Leave{By: by, User: user, Wall: time.Now().Unix()}
+}
+
+// stoppedBy tells a signal of the service manager from any other. The manager's
+// socket is handed to nobody but its services.
+func stoppedBy() datastorehb.LeaveCause {
+	if os.Getenv("NOTIFY_SOCKET") != "" {
+		return datastorehb.LeftBySystemd
+	}
+	return datastorehb.LeftBySignal
+}
+
+// confirmDead takes an operator's word that a host is off to the master, who
+// alone watches the others.
+func (a *Agent) confirmDead(ctx context.Context, in core.ConfirmDead) (CommandResult, error) {
+	own, err := a.view(ctx)
+	if err != nil {
+		return CommandResult{}, err
+	}
+	in.By = "an operator on " + own.Name
+	if user, ok := control.User(ctx); ok {
+		in.By = datastorehb.Leave{By: datastorehb.LeftByUser, User: user}.String() + " on " + own.Name
+	}
+	var r core.Reply
+	if own.Leading || own.Master == 0 {
+		r, err = a.confirmHere(ctx, in)
+	} else {
+		err = a.askWithin(ctx, own.Master, envelope{Confirm: &in}, &r)
+	}
+	return result(r, err, "the master did not answer in time", "look with `storebeat status` what was done, and repeat the command")
+}
+
+// confirmHere gives an operator's word to this host's core.
+func (a *Agent) confirmHere(ctx context.Context, in core.ConfirmDead) (core.Reply, error) {
+	return a.wish(ctx, func(id uint64) core.Observation {
+		in.Command = id
+		return in
+	})
+}
