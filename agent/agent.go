@@ -291,7 +291,8 @@ func (a *Agent) loop(asked <-chan struct{}, failed <-chan error) error {
 		select {
 		case <-asked:
 			asked = nil
-			effects = a.core.Step(clock.Now(), core.Leave{Why: leaveNow(stoppedBy(), 0)})
+			go func() { a.observe(core.Leave{Why: leaveNow(stoppedBy(), 0)}) }()
+			continue
 		case err := <-failed:
 			if err != nil && !errors.Is(err, context.Canceled) {
 				a.ending.Store(true)

@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"os"
+	"os/exec"
+	"strings"
 	"time"
 
 	"storebeat/agent/control"
@@ -30,13 +32,22 @@ func leaveNow(by datastorehb.LeaveCause, user uint32) datastorehb.Leave {
 	return datastorehb.Leave{By: by, User: user, Wall: time.Now().Unix()}
 }
 
-// stoppedBy tells a signal of the service manager from any other. The manager's
-// socket is handed to nobody but its services.
+// askSystemd is how long systemd may take to say whether the host shuts down.
+const askSystemd = 2 * time.Second
+
+// stoppedBy tells why the agent has got a signal: the service manager's socket is
+// handed to nobody but its services, and it knows whether it stops everything.
 func stoppedBy() datastorehb.LeaveCause {
-	if os.Getenv("NOTIFY_SOCKET") != "" {
-		return datastorehb.LeftBySystemd
+	if os.Getenv("NOTIFY_SOCKET") == "" {
+		return datastorehb.LeftBySignal
 	}
-	return datastorehb.LeftBySignal
+	ctx, cancel := context.WithTimeout(context.Background(), askSystemd)
+	defer cancel()
+	state, _ := exec.CommandContext(ctx, "systemctl", "is-system-running").Output() // fails for every state but "running"
+	if strings.TrimSpace(string(state)) == "stopping" {
+		return datastorehb.LeftByShutdown
+	}
+	return datastorehb.LeftBySystemd
 }
 
 // confirmDead takes an operator's word that a host is off to the master, who

@@ -63,10 +63,12 @@ func (c *Core) onConfirmDead(o ConfirmDead) {
 func (c *Core) notDead(o *ConfirmDead) string {
 	name := c.HostName(o.Host)
 	switch {
+	case o.Host == c.cfg.Self.Host:
+		return name + " is alive: its own agent answers"
+	case !slices.Contains(c.members(), o.Host):
+		return name + " is no member of the cluster"
 	case !c.net.leading:
-		return "this host is not the master, who alone watches the others: repeat it when there is one"
-	case !slices.Contains(c.members(), o.Host) || o.Host == c.cfg.Self.Host:
-		return fmt.Sprintf("%s is no other member of the cluster", name)
+		return "there is no master, who alone watches the others: repeat it when there is one"
 	case c.heard(o.Host):
 		return name + " is heard on the network: it is not off. To stop its machines, stop them one by one"
 	case len(o.Terms) == 0:

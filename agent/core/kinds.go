@@ -141,6 +141,7 @@ var chapters = []Chapter{
 		{"custody-begun", Notice, false, "This host's machines on a datastore are in custody. Nobody else takes them over, and nobody restarts them if they fail.", ""},
 		{"custody-ended", Notice, false, "This host's agent is back and looks after its machines on a datastore again.", ""},
 		{"agent-stopped", Notice, false, "This host's agent ends. If the text says that not all machines are in custody, the evidence names the datastores: machines there are frozen when their leases end, and may be taken over.", "Start the agent again when the work is done (`systemctl start storebeat`)."},
+		{"host-shutting-down", Notice, false, "This host shuts down or reboots: its machines are stopped, each in its own time, and given up. What becomes of them stands in their policy.", ""},
 		{"agent-stays", Warning, false, "A stop of this host's agent was given up, because not all its machines could be left in custody.", "Look after the datastore that the evidence names; `storebeat agent stop --now` stops the agent all the same."},
 		{"custody-lasts", Warning, true, "Machines of another host are in custody still: if they or their host fail, nobody starts them elsewhere. It is told again every hour.", "Start the agent there. If the host is off, confirm it with `storebeat host confirm-dead NAME`."},
 		{"host-confirmed-dead", Notice, false, "An operator has confirmed that a host is off: its terms are closed without waiting for silence, and its machines are started elsewhere.", ""},

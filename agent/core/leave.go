@@ -54,11 +54,16 @@ func (c *Core) onLeave(o Leave) {
 		return
 	}
 	c.leaving = &leaving{Leave: o, until: c.now.Add(leaveLeases * c.cfg.Timing.Lease)}
-	if o.AtOnce {
+	e := Event{Kind: "agent-stopping", Host: c.cfg.Self.Host, Rule: "R11",
+		Text: fmt.Sprintf("this host's agent is being stopped by %s: its machines go into custody first", o.Why)}
+	switch {
+	case o.AtOnce:
 		c.leaving.until = c.now
+	case c.shuttingDown():
+		c.leaving.until = c.now.Add(c.longestStop() + leaveLeases*c.cfg.Timing.Lease)
+		e.Kind, e.Rule, e.Text = "host-shutting-down", "R8", "this host shuts down: its machines are stopped and given up"
 	}
-	c.journal(Event{Kind: "agent-stopping", Host: c.cfg.Self.Host, Rule: "R11",
-		Text: fmt.Sprintf("this host's agent is being stopped by %s: its machines go into custody first", o.cause())})
+	c.journal(e)
 	for _, m := range slices.Clone(c.machines) {
 		if m.begun() {
 			c.failStart(m, "the agent is being stopped")
@@ -77,7 +82,7 @@ func (c *Core) markOf(f *footing) uint64 {
 	if f.custody.term != 0 {
 		return f.custody.term
 	}
-	if c.leaving != nil && !c.leaving.AtOnce && f.custody.refused == "" && f.held(c.now) && c.hasProcess(f) {
+	if c.leaving != nil && !c.leaving.AtOnce && !c.shuttingDown() && f.custody.refused == "" && f.held(c.now) && c.hasProcess(f) {
 		return f.own.Number
 	}
 	return 0
@@ -152,6 +157,7 @@ func (c *Core) depart() {
 	if l == nil {
 		return
 	}
+	c.giveUpAll()
 	missing, hope := c.missing()
 	switch {
 	case len(missing) == 0:
@@ -166,6 +172,9 @@ func (c *Core) depart() {
 
 // missing says what an orderly stop still wants, and whether it is worth waiting for.
 func (c *Core) missing() (missing []string, hope bool) {
+	if c.shuttingDown() {
+		return c.notGivenUp()
+	}
 	for _, f := range c.footings {
 		switch {
 		case c.hasProcess(f) && !f.custody.sure:
@@ -204,7 +213,9 @@ func (c *Core) whyNoCustody(f *footing) string {
 func (c *Core) goAway() {
 	e := Event{Kind: "agent-stopped", Host: c.cfg.Self.Host, Rule: "R11", Text: "this host's agent ends"}
 	e.Evidence, _ = c.missing()
-	if slices.ContainsFunc(c.footings, func(f *footing) bool { return c.hasProcess(f) && !f.custody.sure }) {
+	if c.shuttingDown() && len(e.Evidence) > 0 {
+		e.Text += " with machines that are not given up: others take them when they have found this host silent"
+	} else if slices.ContainsFunc(c.footings, func(f *footing) bool { return c.hasProcess(f) && !f.custody.sure }) {
 		e.Text += " without custody of all its machines: those are frozen when their leases end, and others may take them"
 	}
 	c.journal(e)
@@ -241,9 +252,6 @@ func listed(lines []string) string {
 	}
 	return " (" + strings.Join(lines, "; ") + ")"
 }
-
-// cause says who stops the agent.
-func (l *Leave) cause() string { return l.Why.String() }
 
 // custodyAgain is how often the master says that a custody lasts.
 const custodyAgain = time.Hour

@@ -58,9 +58,9 @@ func (a *app) runAgent(ctx context.Context, host string, spawnGuard bool) error 
 	}
 	cfg.Guard.Spawn = cfg.Guard.Spawn && spawnGuard
 	stayInMemory()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go tellSystemd(ctx, cfg.ControlSocket)
+	ended, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	go tellSystemd(ctx, ended, cfg.ControlSocket)
 	return agent.Run(ctx, cfg, self, programVersion(), newLog(a.errOut, cfg.Log))
 }
 

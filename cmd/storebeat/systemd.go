@@ -13,9 +13,10 @@ import (
 )
 
 // tellSystemd says that the agent is ready once its loop has answered, feeds the
-// unit's watchdog while it goes on answering, and says when it ends. Not run by
-// systemd, it does nothing.
-func tellSystemd(ctx context.Context, socket string) {
+// unit's watchdog while it goes on answering, and says when it stops, which ctx
+// does. From then on until it has ended it asks for time, for as long as it answers.
+// Not run by systemd, it does nothing.
+func tellSystemd(ctx, ended context.Context, socket string) {
 	if sent, err := daemon.SdNotify(false, "STATUS=starting"); !sent || err != nil {
 		return
 	}
@@ -35,9 +36,26 @@ func tellSystemd(ctx context.Context, socket string) {
 		}
 		select {
 		case <-ctx.Done():
-			_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
+			stopUnderSystemd(ended, client)
 			return
 		case <-time.After(pause):
+		}
+	}
+}
+
+// moreTime is for how much longer the unit's stop may take after each answer.
+const moreTime = 30 * time.Second
+
+func stopUnderSystemd(ended context.Context, client *control.Client) {
+	_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
+	for {
+		select {
+		case <-ended.Done():
+			return
+		case <-time.After(time.Second):
+		}
+		if _, ok := answers(ended, client, time.Second); ok {
+			_, _ = daemon.SdNotify(false, fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", moreTime.Microseconds()))
 		}
 	}
 }

@@ -22,6 +22,7 @@ func TestTellSystemd(t *testing.T) {
 	notify := listenAsSystemd(t, dir)
 	t.Setenv("WATCHDOG_USEC", strconv.Itoa(int((90 * time.Millisecond).Microseconds())))
 	ctx, cancel := context.WithCancel(t.Context())
+	ended, end := context.WithCancel(t.Context())
 	socket := filepath.Join(dir, "s")
 	served := make(chan error, 1)
 	m := control.NewMux()
@@ -30,7 +31,7 @@ func TestTellSystemd(t *testing.T) {
 	told := make(chan struct{})
 	go func() {
 		defer close(told)
-		tellSystemd(ctx, socket)
+		tellSystemd(ctx, ended, socket)
 	}()
 	expect(t, notify, "STATUS=starting")
 	go func() { served <- control.Serve(t.Context(), socket, m) }()
@@ -44,6 +45,8 @@ func TestTellSystemd(t *testing.T) {
 			t.Fatalf("got %q after the end began", got)
 		}
 	}
+	expect(t, notify, "EXTEND_TIMEOUT_USEC=30000000")
+	end()
 	<-told
 	select {
 	case err := <-served:
@@ -54,7 +57,7 @@ func TestTellSystemd(t *testing.T) {
 
 func TestTellSystemdWithoutSystemd(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", "")
-	tellSystemd(t.Context(), filepath.Join(t.TempDir(), "s")) // returns at once
+	tellSystemd(t.Context(), t.Context(), filepath.Join(t.TempDir(), "s")) // returns at once
 }
 
 func listenAsSystemd(t *testing.T, dir string) *net.UnixConn {
