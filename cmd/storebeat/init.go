@@ -120,10 +120,17 @@ func addressPort(text string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(address, config.HeartbeatPort), err
 }
 
+// unitFile is there where the package is installed.
+const unitFile = "/usr/lib/systemd/system/storebeat.service"
+
 func (a *app) tellNextSteps(path, key string, d config.Draft) error {
 	option := ""
 	if path != config.DefaultPath {
 		option = " --config " + path
+	}
+	start := "storebeat agent" + option
+	if _, err := os.Stat(unitFile); err == nil && path == config.DefaultPath {
+		start = "systemctl start storebeat"
 	}
 	datastore := "first"
 	if len(d.Datastores) > 0 {
@@ -138,8 +145,8 @@ Next:
   3. Initialise each of them, once: storebeat datastore init%s --update-config %s
   4. Judge the result:              storebeat config validate %s
   5. Copy both files to every host, the key with mode 0600.
-  6. On every host:                 storebeat agent%s
+  6. On every host:                 %s
   7. See that all is well:          storebeat status%s
-`, path, key, path, option, datastore, path, option, option)
+`, path, key, path, option, datastore, path, start, option)
 	return err
 }

@@ -75,7 +75,7 @@ func newlyInstalled(s *system) {
 
 const setUp = `set -e
 mkdir -p /srv/first
-storebeat init --host alpha=127.0.0.1 --datastore first=/srv/first
+storebeat init --host alpha=127.0.0.1 --datastore first=/srv/first | grep 'systemctl start storebeat'
 sed -i 's/#accept_no_barrier/accept_no_barrier/; s/#profile = .*/profile = "relaxed"/' /etc/storebeat/storebeat.hcl
 storebeat datastore init first --update-config
 storebeat config validate
