@@ -123,6 +123,9 @@ func (c *Core) evidence(h datastorehb.HostID) partition.Evidence {
 			}
 		}
 		w.trail.Fill(&d)
+		if c.readsHang(f) {
+			d.Slot, d.ReadSince, d.Why = datastorehb.Unreadable, f.readBack, "reads do not return"
+		}
 		d.Writes = w.slot.State == datastorehb.Valid || w.slot.State == datastorehb.Corrupt || c.reports(h, f.ID, partition.DatastoreHeartbeat)
 		d.Isolated = w.slot.Slot.Flags&datastorehb.SlotIsolated != 0 || w.listOK && w.listed.Isolated
 		if w.slot.State == datastorehb.Valid {
@@ -131,6 +134,12 @@ func (c *Core) evidence(h datastorehb.HostID) partition.Evidence {
 		e.Datastores = append(e.Datastores, d)
 	}
 	return e
+}
+
+// readsHang reports whether no read has returned for as long as it takes to call a
+// host silent. One that hangs is no better than one that fails.
+func (c *Core) readsHang(f *footing) bool {
+	return f.usable() && f.readBack > 0 && c.now.Sub(f.readBack) >= c.net.timing.DiskSilent
 }
 
 func (f *footing) whyUnread() string {

@@ -24,6 +24,7 @@ func init() {
 		scenario.Suspend:     eachHost((*host).stop, (*host).goOn),
 		scenario.Resume:      eachHost((*host).goOn, nil),
 		scenario.KillAgent:   eachHost((*host).killAgent, (*host).bringAgent),
+		scenario.StopAgent:   (*player).stopAgents,
 		scenario.StartAgent:  eachHost((*host).bringAgent, nil),
 		scenario.PauseAgent:  eachHost(func(h *host) { h.agent.pause() }, func(h *host) { h.agent.resume() }),
 		scenario.ResumeAgent: eachHost(func(h *host) { h.agent.resume() }, nil),
@@ -44,8 +45,8 @@ func init() {
 		scenario.DegradeLink:  (*player).degrade,
 		scenario.FakePings:    eachHost(func(h *host) { h.echo(true) }, func(h *host) { h.echo(false) }),
 
-		scenario.Hang:       eachPath(hang, func(_ *host, p *path) { p.hung = false }, func(s *store, on bool) { s.hung = on }),
-		scenario.Break:      eachPath(func(_ *host, p *path) { p.broken = true }, func(_ *host, p *path) { p.broken = false }, nil),
+		scenario.Hang:       eachPath(hangPath, func(_ *host, p *path) { p.hung = false }, func(s *store, on bool) { s.hung = on }),
+		scenario.Break:      eachPath(breakPath, func(_ *host, p *path) { p.broken = false }, nil),
 		scenario.Slow:       (*player).slow,
 		scenario.HangOps:    governed(func(time.Duration) fate { return fate{held: true} }),
 		scenario.FailOps:    governed(func(time.Duration) fate { return fate{fails: true} }),
@@ -63,18 +64,19 @@ func init() {
 		scenario.Snapshot:   eachStore(func(p *player, s *store) error { p.snapshots[s] = s.snapshot(); return nil }),
 		scenario.Restore:    eachStore((*player).restore),
 
-		scenario.Crash:      endMachines(core.EndedByCrash, "crashed"),
-		scenario.GuestOff:   endMachines(core.EndedByGuest, "shut down"),
-		scenario.FailStarts: eachHost(func(h *host) { h.badStart = true }, func(h *host) { h.badStart = false }),
-		scenario.SlowStarts: delayed(func(h *host, d time.Duration) { h.slowStart = d }, func(h *host) { h.slowStart = 0 }),
-		scenario.HangStarts: eachHost(func(h *host) { h.startHangs = true }, func(h *host) { h.startHangs = false }),
-		scenario.LateStarts: delayed(func(h *host, d time.Duration) { h.badStart, h.lateStart = true, d }, func(h *host) { h.badStart, h.lateStart = false, 0 }),
-		scenario.HangStops:  eachHost(func(h *host) { h.stopHangs = true }, func(h *host) { h.stopHangs = false }),
-		scenario.Stop:       userAsks(core.Stop),
-		scenario.Start:      userAsks(core.Start),
-		scenario.Protect:    userAsks(core.Protect),
-		scenario.Unprotect:  userAsks(core.Unprotect),
-		scenario.Heal:       func(p *player, _ *scenario.Phrase) (func(), error) { p.heal(); return nil, nil },
+		scenario.Crash:       endMachines(core.EndedByCrash, "crashed"),
+		scenario.GuestOff:    endMachines(core.EndedByGuest, "shut down"),
+		scenario.FailStarts:  eachHost(func(h *host) { h.badStart = true }, func(h *host) { h.badStart = false }),
+		scenario.SlowStarts:  delayed(func(h *host, d time.Duration) { h.slowStart = d }, func(h *host) { h.slowStart = 0 }),
+		scenario.HangStarts:  eachHost(func(h *host) { h.startHangs = true }, func(h *host) { h.startHangs = false }),
+		scenario.LateStarts:  delayed(func(h *host, d time.Duration) { h.badStart, h.lateStart = true, d }, func(h *host) { h.badStart, h.lateStart = false, 0 }),
+		scenario.HangStops:   eachHost(func(h *host) { h.stopHangs = true }, func(h *host) { h.stopHangs = false }),
+		scenario.Stop:        userAsks(core.Stop),
+		scenario.Start:       userAsks(core.Start),
+		scenario.Protect:     userAsks(core.Protect),
+		scenario.Unprotect:   userAsks(core.Unprotect),
+		scenario.ConfirmDead: (*player).confirm,
+		scenario.Heal:        func(p *player, _ *scenario.Phrase) (func(), error) { p.heal(); return nil, nil },
 	}
 }
 
@@ -98,6 +100,24 @@ func eachHost(do, undo func(h *host)) action {
 
 // bringAgent starts the agent of a host that has power and none.
 func (h *host) bringAgent() { h.at(h.startAgent)() }
+
+// stopAgents stops agents in good order. They are started again after a while, if one is given.
+func (p *player) stopAgents(a *scenario.Phrase) (func(), error) {
+	l, _ := a.Span("LENGTH")
+	away := p.draw(l)
+	_, err := eachHost(func(h *host) { h.stopAgent(away) }, nil)(p, a)
+	return nil, err
+}
+
+// confirm has an operator look at the status, see that hosts are off, and say so to the master.
+func (p *player) confirm(a *scenario.Phrase) (func(), error) {
+	m := p.leader()
+	if m == nil {
+		return nil, fmt.Errorf("no host is master")
+	}
+	_, err := eachHost(func(h *host) { p.confirmDead(m, h, 0, 0) }, nil)(p, a)
+	return nil, err
+}
 
 // hostsIn returns the hosts that a slot names at this instant.
 func (p *player) hostsIn(a *scenario.Phrase, slot string, besides []*host) (hosts []*host, err error) {

@@ -29,8 +29,12 @@ func (p *player) endsOf(a *scenario.Phrase, slot string) (e ends, err error) {
 	return e, nil
 }
 
-// change does something to every link of e, in one direction or both.
+// change does something to every link of e, in one direction or both. It excuses what
+// the hosts do for a while (I6).
 func (p *player) change(e ends, bothWays bool, do func(l *link)) {
+	for _, h := range slices.Concat(e.from, e.to) {
+		h.alone.note(p.now)
+	}
 	for _, from := range e.from {
 		for _, to := range e.to {
 			if from == to {
@@ -54,10 +58,14 @@ func (e ends) silence(deaf bool) {
 }
 
 func (p *player) disconnect(e ends, bothWays bool) (undo func()) {
-	p.change(e, bothWays, func(l *link) { l.cut = true })
+	p.change(e, bothWays, func(l *link) {
+		if !l.cut {
+			l.cut, l.cutAt = true, p.now
+		}
+	})
 	e.silence(true)
 	return func() {
-		p.change(e, bothWays, func(l *link) { l.cut = false })
+		p.change(e, bothWays, func(l *link) { l.cut, l.cutAt = false, 0 })
 		e.silence(false)
 	}
 }
@@ -157,10 +165,12 @@ func eachPath(do, undo func(h *host, p *path), whole func(s *store, on bool)) ac
 		}
 		for _, x := range ways {
 			do(x.h, x.path())
+			x.path().trouble.note(p.now)
 		}
 		return func() {
 			for _, x := range ways {
 				undo(x.h, x.path())
+				x.path().trouble.note(p.now)
 				x.h.release(x.s)
 			}
 		}, nil
@@ -175,6 +185,7 @@ func (p *player) whole(a *scenario.Phrase, turn func(s *store, on bool)) (undo f
 	return func() {
 		for _, s := range stores {
 			turn(s, false)
+			s.trouble.note(p.now)
 			for _, h := range p.hosts {
 				h.release(s)
 			}
@@ -182,7 +193,15 @@ func (p *player) whole(a *scenario.Phrase, turn func(s *store, on bool)) (undo f
 	}
 }
 
-func hang(h *host, p *path) { p.hung, p.hungAt = true, h.w.now }
+func hangPath(h *host, p *path) {
+	p.lose(h.w.now)
+	p.hung = true
+}
+
+func breakPath(h *host, p *path) {
+	p.lose(h.w.now)
+	p.broken = true
+}
 
 func (p *player) slow(a *scenario.Phrase) (func(), error) {
 	d, _ := a.Span("DELAY")
@@ -203,10 +222,12 @@ func governed(of func(delay time.Duration) fate) action {
 		var rules []*rule
 		for _, x := range ways {
 			rules = append(rules, x.path().govern(kinds, f))
+			x.path().trouble.note(p.now)
 		}
 		return func() {
 			for i, x := range ways {
 				rules[i].ended = true
+				x.path().trouble.note(p.now)
 				x.h.release(x.s)
 			}
 		}, nil

@@ -38,6 +38,8 @@ func init() {
 		scenario.EventCount:    {(*player).eventSeen, false},
 		scenario.LastSucceeded: {(*player).lastSucceeded, false},
 		scenario.LastRefused:   {(*player).lastRefused, false},
+		scenario.WriteRefused:  {lateWrite(writeRefused), true},
+		scenario.WriteLanded:   {lateWrite(writeLate), true},
 		scenario.AtRest:        {(*player).atRest, true},
 	}
 }
@@ -338,6 +340,14 @@ func (p *player) lastReply(text string, ok bool) string {
 func (p *player) atRest(*scenario.Phrase) (bool, string) {
 	why := p.Unsettled()
 	return len(why) == 0, list(why)
+}
+
+// lateWrite asks whether late writes of guests came to an end of one kind.
+func lateWrite(end meeting) func(p *player, c *scenario.Phrase) (bool, string) {
+	return func(p *player, _ *scenario.Phrase) (bool, string) {
+		n := p.covered[string(end)] - p.writes[end]
+		return n > 0, fmt.Sprintf("there were %d such writes", n)
+	}
 }
 
 // life is what a machine goes through.

@@ -82,7 +82,8 @@ func (p *path) lose(now time.Duration) {
 
 // ill reports whether anything is wrong with the path.
 func (p *path) ill() bool {
-	return p.hung || p.broken || p.slow > 0 || p.errors > 0 || p.lost > 0 || p.late > 0 || p.torn > 0 || p.forgets || p.fate != nil
+	return p.hung || p.broken || p.slow > 0 || p.errors > 0 || p.lost > 0 || p.late > 0 || p.torn > 0 || p.forgets || p.fate != nil ||
+		slices.ContainsFunc(p.rules, func(r *rule) bool { return !r.ended })
 }
 
 // submit carries an operation out on its way there and back. It lives on when

@@ -91,7 +91,8 @@ type player struct {
 	journal   []entry
 	started   int // length of the observer's log when the clock started
 	snapshots map[*store]contents
-	asked     uint64 // the newest command of a user
+	writes    map[meeting]int // late writes of guests before the clock started
+	asked     uint64          // the newest command of a user
 	timeline  []Happening
 	wrong     []Wrong
 	final     []Fate // of the machines, when the scenario ended
@@ -134,7 +135,7 @@ func setupOf(s *scenario.Scenario, seed uint64, detail Detail) Setup {
 	setup := Default()
 	setup.Seed, setup.Timing, setup.Isolation, setup.Quiet = seed, s.Timing, s.Addresses, detail < Evidence
 	setup.HostSpecs, setup.DatastoreSpecs, setup.MachineSpecs = s.Hosts, s.Datastores, s.Machines
-	setup.Machines = 0
+	setup.Machines, setup.LockLease = 0, s.LockLease
 	if setup.MachineSpecs == nil {
 		setup.MachineSpecs = []scenario.MachineSpec{}
 	}
@@ -164,6 +165,7 @@ func (p *player) at(t time.Duration, do func()) {
 func (p *player) begin() {
 	p.zero, p.started, p.objected = p.now, len(p.log), len(p.Violations())
 	p.trace.lines = nil
+	p.writes = map[meeting]int{writeRefused: p.covered[string(writeRefused)], writeLate: p.covered[string(writeLate)]}
 	p.watch = p
 	p.beginLives()
 	for i := range p.scene.Events {

@@ -8,15 +8,16 @@ var (
 	Address     = form("address ADDRESSES", "Isolation addresses: what a host pings when it hears no other host.")
 	Datastore   = form("datastore NAMES [device WORD] [type WORD2] [barrier BARRIER] [preferred] [excluded]", "Datastores. Those on one device fail together in the eyes of the ranking; each has one of its own if left out. `preferred` and `excluded` are about heartbeats, as in the configuration.")
 	Host        = form("host NAMES [memory SIZE] [datastores DATASTORES] [clock DRIFT]", "Hosts, with 64GiB of memory and access to every datastore unless stated otherwise. A clock that is fast or slow stays so; if left out, each seed draws up to 1 % either way.")
-	Machine     = form("machine NAMES home DATASTORES [on HOSTS] [memory SIZE] [priority PRIORITY] [isolation RESPONSE] [restart YESNO] [attempts ATTEMPTS] [limit LIMIT] [window WINDOW] [stop-time STOPTIME] [guest-shut-down GUEST] [stopped]", "Protected machines, 1GiB each unless stated otherwise. `on` says where they run at the start; several names take several homes and hosts in turn. The rest is their policy, as in a machine file. `stopped`: protected, and not running.")
+	Machine     = form("machine NAMES home DATASTORES [on HOSTS] [memory SIZE] [priority PRIORITY] [isolation RESPONSE] [restart YESNO] [attempts ATTEMPTS] [limit LIMIT] [window WINDOW] [stop-time STOPTIME] [guest-shut-down GUEST] [apart-from APART] [together-with TOGETHER] [must-run-on PLACES] [stopped]", "Protected machines, 1GiB each unless stated otherwise. `on` says where they run at the start; several names take several homes and hosts in turn. The rest is their policy and hard rules, as in a machine file. `stopped`: protected, and not running.")
 	MasterAt    = form("master HOSTS", "The host that is master at the start.")
 	End         = form("end at TIME", "When the scenario ends: 30 s after the last time that it mentions, if left out.")
+	LockLease   = form("image-locks end after LENGTH", "How long a server keeps the image locks of a host that it does not hear, with barrier `lock`; a start waits for them. At once if left out.")
 	Convergence = form("convergence within LENGTH", "After the end every fault is healed; then the cluster has so long to come to rest. 60 s if left out.")
 	NoConverge  = form("convergence not expected", "The cluster need not come to rest after the end, and nothing is healed.")
 )
 
 // Settings are the forms of the lines that set a scenario up.
-var Settings = []*Form{Title, Profile, Timing, Address, Datastore, Host, Machine, MasterAt, End, Convergence, NoConverge}
+var Settings = []*Form{Title, Profile, Timing, Address, Datastore, Host, Machine, MasterAt, LockLease, End, Convergence, NoConverge}
 
 // Actions on hosts.
 var (
@@ -26,6 +27,7 @@ var (
 	Suspend     = form("suspend HOSTS [for LENGTH]", "Agent, guard and machines stop together, as when the host itself is frozen, and go on together.")
 	Resume      = form("resume HOSTS", "Ends `suspend`.")
 	KillAgent   = form("kill agent of HOSTS [for LENGTH]", "The agent ends at once, and stays away unless told for how long.")
+	StopAgent   = form("stop agent of HOSTS [for LENGTH]", "The agent is stopped in good order, as for an upgrade: its machines go on in custody.")
 	StartAgent  = form("start agent of HOSTS", "Starts it again.")
 	PauseAgent  = form("pause agent of HOSTS [for LENGTH]", "The agent alone stops; guard and machines go on.")
 	ResumeAgent = form("resume agent of HOSTS", "Ends `pause agent`.")
@@ -75,26 +77,27 @@ var (
 
 // Actions on machines, and those of users.
 var (
-	Crash      = form("crash MACHINES", "The machine's process ends, wherever it runs.")
-	GuestOff   = form("shut down MACHINES", "The guest switches itself off.")
-	FailStarts = form("fail starts on HOSTS [for LENGTH]", "Machines can't be started there.")
-	HangStarts = form("hang starts on HOSTS [for LENGTH]", "Starts wait until it is over, or are given up after a minute.")
-	LateStarts = form("land starts on HOSTS late by DELAY [for LENGTH]", "Starts are reported as failed, and the process is there, frozen, so much later.")
-	HangStops  = form("hang stops on HOSTS [for LENGTH]", "Machines can't be ended by force until it is over.")
-	SlowStarts = form("slow starts on HOSTS by DELAY [for LENGTH]", "A start takes so much longer.")
-	Stop       = form("stop MACHINES [through HOSTS]", "A user wants them stopped, and says so to the agent of that host, or of any.")
-	Start      = form("start MACHINES [through HOSTS]", "A user wants them running.")
-	Protect    = form("protect MACHINES [through HOSTS]", "A user puts them on the protected list, as the scenario declares them.")
-	Unprotect  = form("unprotect MACHINES [through HOSTS]", "A user takes them off it.")
-	Heal       = form("heal everything", "Every fault ends, hosts without power boot, agents start.")
+	Crash       = form("crash MACHINES", "The machine's process ends, wherever it runs.")
+	GuestOff    = form("shut down MACHINES", "The guest switches itself off.")
+	FailStarts  = form("fail starts on HOSTS [for LENGTH]", "Machines can't be started there.")
+	HangStarts  = form("hang starts on HOSTS [for LENGTH]", "Starts wait until it is over, or are given up after a minute.")
+	LateStarts  = form("land starts on HOSTS late by DELAY [for LENGTH]", "Starts are reported as failed, and the process is there, frozen, so much later.")
+	HangStops   = form("hang stops on HOSTS [for LENGTH]", "Machines can't be ended by force until it is over.")
+	SlowStarts  = form("slow starts on HOSTS by DELAY [for LENGTH]", "A start takes so much longer.")
+	Stop        = form("stop MACHINES [through HOSTS]", "A user wants them stopped, and says so to the agent of that host, or of any.")
+	Start       = form("start MACHINES [through HOSTS]", "A user wants them running.")
+	Protect     = form("protect MACHINES [through HOSTS]", "A user puts them on the protected list, as the scenario declares them.")
+	Unprotect   = form("unprotect MACHINES [through HOSTS]", "A user takes them off it.")
+	ConfirmDead = form("confirm HOSTS dead", "An operator looks at the status, sees that the hosts have no power, and confirms it to the master. It does nothing if they have.")
+	Heal        = form("heal everything", "Every fault ends, hosts without power boot, agents start.")
 )
 
 // Actions are the forms of what may happen.
 var Actions = []*Form{
-	PowerOff, PowerOn, PowerCycle, Suspend, Resume, KillAgent, StartAgent, PauseAgent, ResumeAgent, KillGuard, ReplaceHost, TwinHost, SetForward, SetBack,
+	PowerOff, PowerOn, PowerCycle, Suspend, Resume, KillAgent, StopAgent, StartAgent, PauseAgent, ResumeAgent, KillGuard, ReplaceHost, TwinHost, SetForward, SetBack,
 	Cut, CutOneWay, CutNetwork, Isolate, Reconnect, ReconnectAll, Degrade, DegradeLink, FakePings,
 	Hang, Break, Slow, HangOps, FailOps, FailShare, DelayOps, DelayReply, LoseReply, LandLate, Mend, Tear, TearWrites, Forget, Fill, Replace, Snapshot, Restore,
-	Crash, GuestOff, FailStarts, HangStarts, LateStarts, SlowStarts, HangStops, Stop, Start, Protect, Unprotect, Heal,
+	Crash, GuestOff, FailStarts, HangStarts, LateStarts, SlowStarts, HangStops, Stop, Start, Protect, Unprotect, ConfirmDead, Heal,
 }
 
 // Conditions are facts that the simulator sees, and what Storebeat says about them.
@@ -114,12 +117,14 @@ var (
 	EventCount    = form("event KIND COUNT [by HOSTS] [about ABOUT]", "How often it was.")
 	LastSucceeded = form("last command succeeded", "The newest command of a user was carried out.")
 	LastRefused   = form("last command refused [saying TEXT]", "It was refused, with such words in the answer.")
+	WriteRefused  = form("late guest write refused", "After a takeover, a write of a former instance came to the datastore, and its barrier refused it.")
+	WriteLanded   = form("late guest write landed", "It reached the machine's disk. Behind a write barrier that breaks an invariant.")
 	AtRest        = form("cluster at rest", "One master, every wanted machine runs once, nothing is under way.")
 )
 
 // Conditions are the forms of what can be waited for and expected.
 var Conditions = []*Form{
-	Runs, DoesNotRun, Frozen, Off, Started, Away, Shown, IsState, IsMaster, OneMaster, StoreIs, EventSeen, EventCount, LastSucceeded, LastRefused, AtRest,
+	Runs, DoesNotRun, Frozen, Off, Started, Away, Shown, IsState, IsMaster, OneMaster, StoreIs, EventSeen, EventCount, LastSucceeded, LastRefused, WriteRefused, WriteLanded, AtRest,
 }
 
 // Moments at which something happens.

@@ -31,6 +31,7 @@ func (p *parser) complete() {
 	case len(p.Machines) > maxNames:
 		p.failAt(at, "the scenario has more than "+itoa(maxNames)+" machines")
 	}
+	p.checkRules()
 	for _, m := range p.Machines {
 		if err := m.Policy.Validate(); err != nil {
 			p.failAt(at, m.Name+": "+err.Error())

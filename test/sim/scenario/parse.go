@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"storebeat/agent/config"
+	"storebeat/datastorehb"
 	"storebeat/poweron"
 )
 
@@ -26,6 +27,7 @@ type parser struct {
 	errors []*Error
 	seen   map[*Form]Pos // settings that stand once
 	given  bool          // the end
+	named  []mention
 	lines  [][]token
 }
 
@@ -143,6 +145,9 @@ func (p *parser) set(s *Phrase) {
 		if p.Master = p.one(s, "HOSTS"); p.Master == Master || p.Master == Others {
 			p.failAt(s.Pos, "name the host that shall be master at the start")
 		}
+	case LockLease:
+		l, _ := s.Span("LENGTH")
+		p.LockLease = l.Most
 	case End:
 		t, _ := s.Span("TIME")
 		p.End, p.given = t.Most, true
@@ -208,12 +213,44 @@ func (p *parser) addMachines(s *Phrase) {
 		if s.Has("SIZE") {
 			m.Memory = uint64(s.Number("SIZE"))
 		}
+		m.Rules.Must = p.rulesOf(s, name)
 		if len(hosts) > 0 {
 			m.Host = hosts[i%len(hosts)]
 			p.checkPlace(s, m)
 		}
 		p.Machines = append(p.Machines, m)
 		p.names.machines = append(p.names.machines, name)
+	}
+}
+
+// rulesOf returns the hard rules of one of the machines of a line.
+func (p *parser) rulesOf(s *Phrase, name string) (must poweron.Affinity) {
+	others := func(slot string) []string {
+		return slices.DeleteFunc(slices.Clone(s.Names(slot)), func(n string) bool { return n == name })
+	}
+	must.Apart, must.Together = others("APART"), others("TOGETHER")
+	p.named = append(p.named, mention{s.Pos, slices.Concat(must.Apart, must.Together)})
+	for _, h := range s.Names("PLACES") {
+		must.Hosts = append(must.Hosts, datastorehb.HostID(slices.Index(p.names.hosts, h)+1))
+	}
+	return must
+}
+
+// mention is machines that a rule names.
+type mention struct {
+	at    Pos
+	names []string
+}
+
+// checkRules asks that rules name machines that there are.
+func (p *parser) checkRules() {
+	for _, m := range p.named {
+		for _, name := range m.names {
+			if !slices.Contains(p.names.machines, name) {
+				p.failAt(m.at, "a rule names "+name+", which is no machine of this scenario")
+				return
+			}
+		}
 	}
 }
 

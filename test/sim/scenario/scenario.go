@@ -17,6 +17,7 @@ type Scenario struct {
 	Hosts      []HostSpec
 	Machines   []MachineSpec
 	Master     string        // at the start; "" leaves it to the election
+	LockLease  time.Duration // of image locks
 	End        time.Duration // at the latest time that a range allows
 	Settle     time.Duration // for convergence after the end, 0 when none is expected
 	Events     []Event

@@ -82,6 +82,9 @@ var slots = map[string]*slot{
 	"NODES":      {"hosts or isolation addresses, in a list", listOf("a host or an isolation address", []string{Master, Others}, "hosts", "addresses")},
 	"DATASTORES": {"datastores, in a list", listOf("a datastore", nil, "datastores")},
 	"MACHINES":   {"machines, in a list", listOf("a machine", nil, "machines")},
+	"APART":      {"names of machines, in a list", readLoose},
+	"TOGETHER":   {"names of machines, in a list", readLoose},
+	"PLACES":     {"hosts, in a list", listOf("a host", nil, "hosts")},
 	"ABOUT":      {"hosts, datastores or machines, in a list", listOf("a host, a datastore or a machine", []string{Master}, "hosts", "datastores", "machines")},
 
 	"TIME":     {"a time after the start", readSpan},
@@ -275,6 +278,27 @@ func newNames(digits bool) func(*reader, int) (Value, int, bool) {
 			}
 			i++
 		}
+	}
+}
+
+// readLoose reads names of machines, which may be declared later.
+func readLoose(r *reader, i int) (v Value, next int, ok bool) {
+	for {
+		t := r.at(i)
+		if t.kind != word {
+			r.want(i, "a machine")
+			return v, i, false
+		}
+		found, _, err := expand(t.text)
+		if err != nil {
+			r.refuse(i, "%v", err)
+			return v, i, false
+		}
+		v.Names = append(v.Names, found...)
+		if i++; !r.goesOn(i) {
+			return v, i, true
+		}
+		i++
 	}
 }
 
