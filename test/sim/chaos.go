@@ -130,6 +130,20 @@ var mischiefs = []mischief{
 	{"start hangs", func(x *Chaos, h *host, _ *store) func() { h.startHangs = true; return func() { h.startHangs = false } }},
 	{"stop hangs", func(x *Chaos, h *host, _ *store) func() { h.stopHangs = true; return func() { h.stopHangs = false } }},
 	{"torn slot", func(x *Chaos, h *host, s *store) func() { s.tear(h.id); return nil }},
+	{"moved behind", func(x *Chaos, h *host, _ *store) func() {
+		to := x.w.hosts[x.w.rng.IntN(len(x.w.hosts))]
+		if len(h.processes) == 0 || to == h {
+			return nil
+		}
+		h.moveBehind(h.processes[x.w.rng.IntN(len(h.processes))].vm, to)
+		return to.endBehind
+	}},
+	{"started behind", func(x *Chaos, h *host, s *store) func() {
+		if vms := s.machinesOn(); len(vms) > 0 {
+			h.startBehind(vms[x.w.rng.IntN(len(vms))], s)
+		}
+		return h.endBehind
+	}},
 	{"crash", func(x *Chaos, h *host, _ *store) func() {
 		if len(h.processes) > 0 && !h.still {
 			h.processes[x.w.rng.IntN(len(h.processes))].end(core.EndedByCrash, "crashed")

@@ -38,13 +38,14 @@ const (
 	writeLate       meeting = "without a barrier, the late write of a former instance reached the disk"
 	writeCrashed    meeting = "the write of a machine that crashed while its path hung reached the disk late"
 	voidWin         meeting = "a late claim won a name that had been removed, and was void"
+	besideStranger  meeting = "a machine was let go beside one that somebody had started behind the agents' backs"
 	startRefused    meeting = "a start was refused since another instance held the image lock"
 )
 
 // Coverage returns the names of all coverage counters.
 func Coverage() []string {
 	all := []meeting{thawLost, takeoverLost, twoClosers, twoTakers, twoUsers, aliveClosed, frozenTaken, wonUnknown, lateWon, deadWon,
-		diedWorking, vouchedOnly, foundFrozen, foundRunning, backUnnoticed, backTooLate, twoMasters, masterLost, lostStarting, stoppedStarting, writeRefused, writeLate, writeCrashed, startRefused, voidWin}
+		diedWorking, vouchedOnly, foundFrozen, foundRunning, backUnnoticed, backTooLate, twoMasters, masterLost, lostStarting, stoppedStarting, writeRefused, writeLate, writeCrashed, startRefused, voidWin, besideStranger}
 	names := make([]string, len(all))
 	for i, m := range all {
 		names[i] = string(m)

@@ -40,6 +40,7 @@ type host struct {
 	lateStart  time.Duration      // so much after their failed starts machines are there after all
 	trouble    trouble            // of the past, with the host itself
 	alone      trouble            // and with its network
+	strangers  []*process         // machines that somebody has started behind the agent's back
 	lostAt     time.Duration      // when it lost power or stood still last
 	startHangs bool               // starts of machines wait for its end
 	stopHangs  bool               // and so do their ends: guests do not listen
@@ -86,6 +87,7 @@ func (h *host) powerOff() {
 	if h.agent != nil {
 		h.agent.alive = false
 	}
+	h.endBehind()
 	h.processes, h.guard, h.agent, h.stopping = nil, nil, nil, false
 	h.w.seeExecution()
 }

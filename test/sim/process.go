@@ -92,6 +92,7 @@ func (p *process) thaw() {
 		w.note(p.h.name, "%s executes, generation %d", w.nameOf(p.vm), p.generation)
 	}
 	p.state = running
+	w.seeStrangers(p)
 	if !p.ran {
 		p.ran = true
 		w.seeStart(p)
