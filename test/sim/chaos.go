@@ -100,6 +100,10 @@ var mischiefs = []mischief{
 		}
 		return func() { x.w.mend(s, h) }
 	}},
+	{"missed names", func(x *Chaos, h *host, s *store) func() {
+		h.paths[s.index].stale = x.w.between(0, time.Minute)
+		return func() { x.w.mend(s, h) }
+	}},
 	{"one kind", func(x *Chaos, h *host, s *store) func() { return x.fated(h, s) }},
 	{"hesitant", func(x *Chaos, h *host, _ *store) func() {
 		h.hesitant = 0.05 * x.w.rng.Float64()

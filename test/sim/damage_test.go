@@ -143,3 +143,19 @@ func TestVouchesSurviveReordering(t *testing.T) {
 	c.Run(5 * time.Minute)
 	c.quiet(m)
 }
+
+// TestMachineThatEndedWhileTheAgentWasAway: the next agent finds a generation in its host's name
+// and no process. It gives the machine up as soon as it may, so that it is started again.
+func TestMachineThatEndedWhileTheAgentWasAway(t *testing.T) {
+	for seed := range uint64(10) {
+		b := newBench(t, func(s *Setup) { s.Seed = seed + 1 })
+		m := b.mark()
+		b.beaten(b.h)
+		b.h.killAgent()
+		b.Run(500 * time.Millisecond)
+		b.h.process(b.vms[b.on(b.h)[0]-1]).end(core.EndedByCrash, "crashed")
+		b.h.startAgent()
+		b.settles(5 * time.Second)
+		b.started(m, 1)
+	}
+}

@@ -222,7 +222,7 @@ func (a *agent) readTerms(e core.ReadTerms) {
 	s := a.h.w.storeOf(e.Datastore)
 	o, why := core.TermsRead{Host: e.Host, State: datastorehb.Absent}, ""
 	a.issue(e.Datastore, "terms", operation{what: "terms", effect: func() {
-		if r, ok := s.newestTerm(e.Host); ok {
+		if r, ok := a.newestTerm(s, e.Host); ok {
 			o.State, o.Term, o.Writer = datastorehb.Valid, r.term, r.by
 			why = a.tooNew(s, written{kind: "term", host: e.Host, number: int(r.term.Number)})
 		}
@@ -246,7 +246,7 @@ func (a *agent) claimTerm(e core.ClaimTerm) {
 	a.issue(e.Datastore, "terms", operation{what: fmt.Sprintf("claim of term %d of host %d", e.Term.Number, e.Term.Host), claims: true, outcome: &o.Outcome,
 		refuse: func() string { return a.spend(s, len(s.terms[e.Term.Host]) == 0) },
 		effect: func() {
-			o.Outcome = a.claimed(s.claimTerm(e.Term, a.self))
+			o.Outcome = a.claimed(s, register{kind: "term", host: e.Term.Host}, s.claimTerm(e.Term, a.self))
 			a.noteClaim(s, o.Outcome, written{kind: "term", host: e.Term.Host, number: int(e.Term.Number)})
 		}}, func(span core.Span) {
 		o := o // what lands late has no say in the reply
@@ -258,7 +258,12 @@ func (a *agent) claimTerm(e core.ClaimTerm) {
 }
 
 // claimed counts claims that are won for nobody.
-func (a *agent) claimed(outcome datastorehb.Outcome) datastorehb.Outcome {
+func (a *agent) claimed(s *store, reg register, outcome datastorehb.Outcome) datastorehb.Outcome {
+	p := a.h.paths[s.index]
+	p.relists(reg)
+	if outcome == datastorehb.ClaimLost && p.stale > 0 && a.h.w.chance(0.5) {
+		return datastorehb.ClaimFailed // who has won can't be found
+	}
 	if outcome == datastorehb.ClaimWon && !a.alive {
 		a.h.w.met(deadWon)
 	}
@@ -276,7 +281,7 @@ func (a *agent) claimGeneration(e core.ClaimGeneration) {
 	a.issue(e.Datastore, machinePurpose(e.Generation.VM), operation{what: fmt.Sprintf("claim of generation %d of %s", e.Generation.Number, a.h.w.nameOf(e.Generation.VM)), claims: true, outcome: &o.Outcome,
 		refuse: func() string { return a.spend(s, len(s.gens[e.Generation.VM]) == 0) },
 		effect: func() {
-			o.Outcome = a.claimed(s.claimGeneration(e.Generation, a.self))
+			o.Outcome = a.claimed(s, register{kind: "generation", vm: e.Generation.VM}, s.claimGeneration(e.Generation, a.self))
 			a.noteClaim(s, o.Outcome, written{kind: "generation", vm: e.Generation.VM, number: int(e.Generation.Number)})
 		}}, func(span core.Span) {
 		o := o
@@ -295,7 +300,7 @@ func (a *agent) claimEntry(e core.ClaimEntry) {
 		refuse: func() string { return a.spend(s, len(s.entries[e.Entry.VM]) == 0) },
 		effect: func() {
 			if bad == nil {
-				o.Outcome = a.claimed(s.claimEntry(e.Entry, e.Revision))
+				o.Outcome = a.claimed(s, register{kind: "entry", vm: e.Entry.VM}, s.claimEntry(e.Entry, e.Revision))
 				a.noteClaim(s, o.Outcome, written{kind: "entry", vm: e.Entry.VM, number: int(e.Revision)})
 			}
 		}}, func(span core.Span) {
@@ -321,7 +326,7 @@ func (a *agent) readMachine(e core.ReadMachine) {
 		switch e.Purpose {
 		case core.ForRecheck:
 		case core.ForClaim:
-			if o.Machine = s.generation(e.VM, e.Number); a.tooNew(s, written{kind: "generation", vm: e.VM, number: int(e.Number)}) != "" {
+			if o.Machine = a.generation(s, e.VM, e.Number); a.tooNew(s, written{kind: "generation", vm: e.VM, number: int(e.Number)}) != "" {
 				o.Machine = core.MachineState{GenerationState: datastorehb.Corrupt}
 			}
 		default:
@@ -374,7 +379,7 @@ func (a *agent) readList(e core.ReadList) {
 	s := a.h.w.storeOf(e.Datastore)
 	o := core.ListRead{Host: e.Host, State: datastorehb.Absent}
 	a.issue(e.Datastore, "lists", operation{what: "list", effect: func() {
-		if s.listed[e.Host] {
+		if s.listed[e.Host] && !a.h.paths[s.index].hides(s.listedAt[e.Host], a.h.w.now, e.Host != a.h.id) {
 			o.State, o.List = datastorehb.Valid, s.lists[e.Host]
 			if a.tooNew(s, written{kind: "list", host: e.Host}) != "" {
 				o.State, o.List = datastorehb.Corrupt, poweron.List{}
@@ -399,6 +404,9 @@ func (a *agent) publishList(e core.PublishList) {
 	}
 	a.issue(e.Datastore, "lists", operation{what: "power-on list", writes: true, refuse: func() string { return s.needsSpace(list.Writer.Host) }, effect: func() {
 		s.note(written{kind: "list", host: list.Writer.Host}, a.level)
+		if !s.listed[list.Writer.Host] {
+			s.listedAt[list.Writer.Host] = a.h.w.now
+		}
 		s.lists[list.Writer.Host], s.listed[list.Writer.Host] = list, true
 	}}, func(span core.Span) {
 		a.observe(core.ListWritten{Span: span, Revision: list.Revision})

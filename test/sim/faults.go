@@ -45,7 +45,7 @@ func (w *World) mend(s *store, hosts ...*host) {
 		if p.ill() {
 			p.trouble.note(w.now)
 		}
-		p.hung, p.broken, p.slow, p.errors, p.lost, p.late, p.torn, p.forgets, p.fate = false, false, 0, 0, 0, 0, 0, false, nil
+		p.hung, p.broken, p.slow, p.errors, p.lost, p.late, p.torn, p.forgets, p.stale, p.old, p.listings, p.fate = false, false, 0, 0, 0, 0, 0, false, 0, 0, nil, nil
 		p.ordained++
 		for _, r := range p.rules {
 			r.ended = true

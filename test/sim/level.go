@@ -58,7 +58,7 @@ func (a *agent) readSlot(s *store, h datastorehb.HostID) datastorehb.SlotReading
 
 // readState returns what a datastore says of a machine as the agent's program reads it.
 func (a *agent) readState(s *store, vm uuid.UUID, generation bool) core.MachineState {
-	m := s.machineState(vm, generation)
+	m := a.machineState(s, vm, generation)
 	if a.tooNew(s, written{kind: "entry", vm: vm, number: int(m.Revision)}) != "" {
 		m = core.MachineState{EntryState: datastorehb.Corrupt, GenerationState: m.GenerationState, Generation: m.Generation, GenerationBy: m.GenerationBy}
 	}

@@ -25,9 +25,12 @@ type path struct {
 	ordained int                     // counts the changes of fate
 	rules    []*rule                 // what becomes of kinds of operations, the newest first
 	parked   []func()                // what goes on when it heals
-	trouble  trouble                 // of the past
-	busy     int                     // operations of a dead agent that have not returned (R1)
-	freed    []func()                // what waits for their end
+	stale    time.Duration           // names that others have made less than this ago may be missed
+	old      time.Duration           // listings are this old, up to
+	listings map[register]listing
+	trouble  trouble  // of the past
+	busy     int      // operations of a dead agent that have not returned (R1)
+	freed    []func() // what waits for their end
 }
 
 // fate is what becomes of one operation, beyond what its path does to all.
@@ -82,7 +85,7 @@ func (p *path) lose(now time.Duration) {
 
 // ill reports whether anything is wrong with the path.
 func (p *path) ill() bool {
-	return p.hung || p.broken || p.slow > 0 || p.errors > 0 || p.lost > 0 || p.late > 0 || p.torn > 0 || p.forgets || p.fate != nil ||
+	return p.hung || p.broken || p.slow > 0 || p.errors > 0 || p.lost > 0 || p.late > 0 || p.torn > 0 || p.forgets || p.old > 0 || p.fate != nil ||
 		slices.ContainsFunc(p.rules, func(r *rule) bool { return !r.ended })
 }
 

@@ -79,13 +79,13 @@ func (w *World) seePrune(s *store, e core.Prune, by datastorehb.HostID) {
 
 // generation returns one value of a machine's generations by its number, without
 // a listing.
-func (s *store) generation(vm uuid.UUID, number uint64) (m core.MachineState) {
+func (a *agent) generation(s *store, vm uuid.UUID, number uint64) (m core.MachineState) {
 	m.GenerationState = datastorehb.Absent
 	g, there := s.removed.void[voidName{vm, number}]
 	if gs := s.gens[vm]; number >= s.removed.gens[vm] && number > 0 && number <= uint64(len(gs)) {
 		g, there = gs[number-1], true
 	}
-	if there {
+	if there && !a.h.paths[s.index].hides(g.at, a.h.w.now, g.by.Host != a.h.id) {
 		m.GenerationState, m.Generation, m.GenerationBy = datastorehb.Valid, g.gen, g.by
 	}
 	return m

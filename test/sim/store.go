@@ -33,14 +33,15 @@ type store struct {
 
 // contents is what a snapshot holds.
 type contents struct {
-	slots   []datastorehb.SlotReading // by host, as they read
-	halves  []twoHalves               // and as they lie on the disk
-	terms   [][]termRecord            // by host and number, the first is 1
-	gens    map[uuid.UUID][]genRecord
-	entries map[uuid.UUID][]entryRecord
-	lists   []poweron.List // by host
-	listed  []bool
-	removed removed
+	slots    []datastorehb.SlotReading // by host, as they read
+	halves   []twoHalves               // and as they lie on the disk
+	terms    [][]termRecord            // by host and number, the first is 1
+	gens     map[uuid.UUID][]genRecord
+	entries  map[uuid.UUID][]entryRecord
+	lists    []poweron.List // by host
+	listed   []bool
+	listedAt []time.Duration // when a list was first written
+	removed  removed
 
 	revisions []revision // of the cluster record
 }
@@ -74,7 +75,7 @@ func (w *World) capacity() int { return max(8, len(w.setup.HostSpecs)) }
 
 func (w *World) emptyContents() (c contents) {
 	n := w.capacity() + 1
-	c.halves = make([]twoHalves, n)
+	c.halves, c.listedAt = make([]twoHalves, n), make([]time.Duration, n)
 	c.removed = removed{make([]uint64, n), map[uuid.UUID]uint64{}, map[voidName]genRecord{}}
 	c.slots, c.terms, c.lists, c.listed = make([]datastorehb.SlotReading, n), make([][]termRecord, n), make([]poweron.List, n), make([]bool, n)
 	for i := range c.slots {
@@ -88,7 +89,7 @@ func (w *World) emptyContents() (c contents) {
 func (s *store) snapshot() contents {
 	c := s.contents
 	c.gens, c.entries = map[uuid.UUID][]genRecord{}, map[uuid.UUID][]entryRecord{}
-	c.halves = slices.Clone(s.halves)
+	c.halves, c.listedAt = slices.Clone(s.halves), slices.Clone(s.listedAt)
 	c.removed = removed{slices.Clone(s.removed.terms), maps.Clone(s.removed.gens), maps.Clone(s.removed.void)}
 	c.slots, c.terms, c.lists, c.listed = slices.Clone(c.slots), slices.Clone(c.terms), slices.Clone(c.lists), slices.Clone(c.listed)
 	c.revisions = slices.Clone(s.revisions)
@@ -111,16 +112,18 @@ func (s *store) device() core.Device {
 	return core.Device{FSType: cmp.Or(s.spec.Type, "nfs4"), Identity: datastorehb.NewDeviceIdentity("server-" + cmp.Or(s.spec.Device, s.name()))}
 }
 
-func (s *store) machineState(vm uuid.UUID, generation bool) (m core.MachineState) {
+// machineState returns what the agent's client sees of a machine.
+func (a *agent) machineState(s *store, vm uuid.UUID, generation bool) (m core.MachineState) {
+	p, now := a.h.paths[s.index], a.h.w.now
 	m.EntryState = datastorehb.Absent
-	if es := s.entries[vm]; len(es) > 0 {
+	if es := s.entries[vm][:p.lists(register{kind: "entry", vm: vm}, len(s.entries[vm]), now)]; len(es) > 0 {
 		m.EntryState, m.Entry, m.Revision = datastorehb.Valid, es[len(es)-1].entry, uint64(len(es))
 	}
 	if !generation {
 		return m
 	}
 	m.GenerationState = datastorehb.Absent
-	if gs := s.gens[vm]; len(gs) > 0 {
+	if gs := s.gens[vm][:p.lists(register{kind: "generation", vm: vm}, len(s.gens[vm]), now)]; len(gs) > 0 {
 		g := gs[len(gs)-1]
 		m.GenerationState, m.Generation, m.GenerationBy = datastorehb.Valid, g.gen, g.by
 	}
