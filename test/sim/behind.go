@@ -1,8 +1,6 @@
 package sim
 
 import (
-	"slices"
-
 	"github.com/google/uuid"
 
 	"storebeat/agent/core"
@@ -56,10 +54,13 @@ func (h *host) endBehind() {
 // who is not told of it can prevent that without an image lock.
 func (w *World) seeStrangers(p *process) {
 	for _, h := range w.hosts {
-		if slices.ContainsFunc(h.strangers, func(q *process) bool { return q.vm == p.vm && q.executes() }) {
+		for _, q := range h.strangers {
+			if q.vm != p.vm || !q.executes() {
+				continue
+			}
 			w.met(besideStranger)
-			if !p.ran && p.home.spec.Barrier == datastorehb.BarrierLock {
-				w.fail("I1", "%s starts on %s though it executes on %s, where it holds the image lock", w.nameOf(p.vm), p.h.name, h.name)
+			if q.born < p.born && q.locks() && p.home.spec.Barrier == datastorehb.BarrierLock {
+				w.fail("I1", "%s is let go on %s though it was born after a process on %s had the image lock", w.nameOf(p.vm), p.h.name, h.name)
 			}
 		}
 	}

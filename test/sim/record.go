@@ -132,7 +132,9 @@ func (a *agent) claimRecord(e core.ClaimRecord) {
 	o := core.RecordClaimed{Record: e.Record, Payload: e.Payload}
 	a.issue(e.Datastore, "catalogue", operation{what: fmt.Sprintf("claim of revision %d", e.Record.Revision), claims: true, outcome: &o.Outcome,
 		refuse: func() string { return a.spend(s, false) },
-		effect: func() { o.Outcome = a.claimed(s, register{kind: "record"}, s.claimRevision(e.Record, e.Payload, a.self)) }}, func(span core.Span) {
+		effect: func() {
+			o.Outcome = a.claimed(s, register{kind: "record"}, s.claimRevision(e.Record, e.Payload, a.self))
+		}}, func(span core.Span) {
 		o := o
 		if o.Span = span; span.Err != "" {
 			o.Outcome = datastorehb.ClaimFailed
