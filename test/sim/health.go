@@ -72,17 +72,6 @@ func (h *host) lonely(from time.Duration) bool {
 	return !company
 }
 
-// left reports whether no other host could be heard, or lately so. A host without isolation addresses then
-// holds itself for isolated, however well its network is.
-func (h *host) left(from time.Duration) bool {
-	for _, o := range h.w.hosts {
-		if o != h && o.ails(from) == "" {
-			return false
-		}
-	}
-	return true
-}
-
 // excuse says why a machine that executes may be frozen or ended, "" if nothing is
 // the matter. A network that fails is none, unless the machine is to be given
 // up by its isolation response.
@@ -98,7 +87,7 @@ func (w *World) excuse(p *process) string {
 	if len(es) == 0 || unwanted(es, from-w.setup.Policy.StopTime) {
 		return "its user wants it stopped, or did lately"
 	}
-	if es[len(es)-1].entry.Policy.Isolation != poweron.Leave && (p.h.lonely(w.now-time.Minute) || p.h.left(w.now-time.Minute)) {
+	if es[len(es)-1].entry.Policy.Isolation != poweron.Leave && p.h.lonely(w.now-time.Minute) {
 		return "its host may be isolated"
 	}
 	if len(w.twins) > 0 {

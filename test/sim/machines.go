@@ -38,6 +38,7 @@ func (a *agent) startMachine(e core.StartMachine) {
 		return
 	}
 	p := h.bear(e)
+	w.seeNamed(p)
 	begun := w.now
 	w.after(w.setup.StartTime+w.between(0, w.setup.StartTime/4)+h.slowStart, a.at(func() { a.started(p, e, begun) }))
 }

@@ -102,6 +102,7 @@ func TestObserverObjects(t *testing.T) {
 // against I4, and so does one that does not run and is listed without a reason.
 func TestObserverReadsTheList(t *testing.T) {
 	b := newBench(t, nil)
+	b.Run(80 * time.Second) // until every master has to know
 	b.seeListed()
 	b.sound()
 	b.h.process(b.vms[b.on(b.h)[0]-1]).state = frozen

@@ -136,7 +136,6 @@ func (h *host) bear(e core.StartMachine) *process {
 	h.processes = append(h.processes, p)
 	slices.SortFunc(h.processes, func(a, b *process) int { return compareUUID(a.vm, b.vm) })
 	h.w.note(h.name, "%s is born frozen, generation %d", h.w.nameOf(e.VM), e.Generation)
-	h.w.seeNamed(p)
 	return p
 }
 
