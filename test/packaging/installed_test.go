@@ -30,6 +30,7 @@ func TestInstalled(t *testing.T) {
 		{"it runs once it is configured", configured},
 		{"a machine is in a cgroup of its own", protected},
 		{"a restart of the agent freezes nothing", agentRestarts},
+		{"an agent that is stopped for long freezes nothing", agentIsStopped},
 		{"a killed guard is back at once", guardIsKilled},
 		{"a guard comes back while the file is edited", guardIsKilledWhileEdited},
 		{"a guard that is stopped freezes", guardIsStopped},
@@ -168,6 +169,17 @@ func agentRestarts(s *system) {
 	if s.pid("storebeat") == agent {
 		s.Error("the agent was not restarted")
 	}
+}
+
+// agentIsStopped lets the machine tick for longer than a lease, which is 10 s.
+func agentIsStopped(s *system) {
+	s.undisturbed(func() {
+		s.run("systemctl stop storebeat")
+		lines := s.run("wc -l </srv/first/w1.console")
+		s.until("test $(wc -l </srv/first/w1.console) -gt $((" + lines + " + 120))")
+		s.wants("cat "+machineCgroup+"/cgroup.freeze", "0")
+		s.run("systemctl start storebeat")
+	})
 }
 
 func guardIsKilled(s *system) {
