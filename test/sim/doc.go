@@ -34,12 +34,16 @@
 //     itself, stays in the kernel and lands when the path heals, unless the
 //     datastore's write barrier refuses it. Where there is none nobody promises
 //     I9, nor where a machine has crashed with a write under way: both are counted.
-//   - R1: no slot goes back to an older write.
+//   - R1: no slot goes back to an older write, and no computer claims a term under the id of
+//     another one that executes machines there.
+//   - R2: old values of a register are removed only by the holder of the newest one, ten
+//     minutes after it was won, and three stay.
 //   - R3: whatever is let go has the newest generation of its machine, won in this
 //     boot, under a chain that is unbroken; R8: and won by this run of the agent if
 //     that found it frozen.
 //   - R5, R7: nothing of a host executes at the instant at which its next term
 //     begins, by its own claim or by another's.
+//   - R10: a process comes into being only after the power-on list names its generation.
 //   - R12: no machine is killed while it executes or its writes are under way.
 //   - R14: nobody distrusts a datastore that is what it was.
 //   - Nobody asks for turns without end at one instant; the world halts then.
@@ -49,32 +53,50 @@
 // it writes heartbeats. At rest the master lists every protected machine as running where it runs,
 // or says why it does not (I4), and nothing stirs (I6).
 //
-// Fault budget: hosts lose power, stand still as a whole and go on, and are exchanged for
-// other computers with their host id; agents
-// are killed, paused, and hesitate between two effects; guards are killed; operations on a datastore hang,
-// are slow on either way, fail before or after they took effect, or take effect long after they
-// were reported as failed (claims, up to an hour, when old values of the registers have
-// been removed; heartbeats, until the next one is issued) or after their
-// host has lost power (until it boots again), all
-// of a host's or those of one kind; heartbeats land in part, and slots are damaged, in the half that
-// nobody needs or in both; datastores
-// are full, and unavailable to one host or to all; packets are lost, late, doubled and cut in one
-// direction or both; something else answers pings to a dead host's address; machines crash;
-// their starts fail, and hang until they are given up; ends by force hang; users start, stop, protect and unprotect; wall clocks
-// jump, which nothing can depend on: the shell stamps the journal with them, and the core is told
-// of no time but its host's boot-time clock (R13). All of these
-// may come together and in any order, since the rules of docs/safety.md assume nothing
-// of the kind not to happen. Clocks differ by up to 2 %, which is R9's margin, and half of the random
-// clusters have the shortest takeover time that R9 allows. Random schedules mix
-// single faults with plots, which follow the runs that break weaker rules.
+// The fault budget of random schedules. All of it may come together and in any order, since
+// the rules of docs/safety.md assume nothing of the kind not to happen:
 //
-// Outside the budget of random schedules, as docs/safety.md says, but there for directed tests and
-// scenarios: a datastore that forgets a write which it acknowledged (a heartbeat, the newer half
-// of a slot), or that is replaced or restored: R14 asks that it is noticed. Two computers with one host id at the same time (R1).
-// A start that succeeds after it was reported as failed, which the contract of drivers excludes:
-// what it leaves is frozen, is no danger, and is ended by the next agent. Outside altogether: a
-// heartbeat that lands after a later one of the same run of the agent (R1: one write in flight), and
-// the time between the end of a host's standstill and its guard's first turn, which is zero here.
+//   - Hosts lose power, stand still as a whole and go on, and are exchanged for other
+//     computers with their host id. Agents are killed, stopped in good order, paused, and hesitate between
+//     two effects; guards are killed. Boot-time clocks differ by up to 2 %, which is R9's
+//     margin, and half of the clusters have the shortest takeover time that R9 allows.
+//     Wall clocks jump, which nothing can depend on: the shell stamps the journal with
+//     them, and the core is told of no time but its host's boot-time clock (R13).
+//   - Operations on a datastore, all of a host's or those of one kind, hang, are slow on either way, fail
+//     before or after they took effect, or take effect long after they were reported as
+//     failed: claims up to an hour later, when old values of the registers have been
+//     removed; heartbeats until the next one is issued; both after their host has lost power, heartbeats until it
+//     boots again. Heartbeats land in part. Slots are damaged, in the half that
+//     nobody needs or in both. Names that others have made are missed for up to a minute,
+//     as by a client that caches what it did not find. Datastores are full, and
+//     unavailable to one host or to all.
+//   - Packets are lost, late, doubled, overtaken, and cut in one direction or both. Something else
+//     answers pings to a dead host's address.
+//   - Machines crash; their starts fail, and hang until they are given up; their ends
+//     hang. Somebody starts or moves them with other tools: no observation tells the core, and
+//     only an image lock keeps the two apart, so without one that is counted and not judged.
+//   - Users start, stop, protect and unprotect.
+//
+// Random schedules mix such faults with plots, which follow the runs that break weaker rules. Some
+// end with the loss of a host, whose machines must start elsewhere once and in time (I2).
+//
+// Outside that budget, but there for directed tests and scenarios:
+//
+//   - A datastore that forgets a write which it acknowledged (a heartbeat, the newer half
+//     of a slot), or that is replaced or restored. R14 asks that it is noticed, and no more: what is
+//     damaged that way can't be told from what was rolled back.
+//   - Listings of registers that are older than the read. Package store asks the server
+//     before it lists, so no file system may show them. Nothing runs twice all the same (R2),
+//     but the datastore may be distrusted.
+//   - Two computers with one host id at the same time. Each may find the other and keep
+//     its hands off until one is gone (R1).
+//   - A start that succeeds after it was reported as failed, which the contract of
+//     drivers excludes. What it leaves is frozen, is no danger, and is ended by the next
+//     agent.
+//
+// Outside altogether: a heartbeat that lands after a later one of the same run of the
+// agent (R1: one write in flight), and the time between the end of a host's standstill and its
+// guard's first turn, which is zero here.
 //
 // Non-guarantees: a run that finds nothing proves nothing.
 package sim

@@ -232,6 +232,8 @@ func (w *World) seeFrozen(s *store, t datastorehb.Term, by datastorehb.Writer) {
 			}
 			if h.machine == by.Machine {
 				w.fail("R5", "%s claims term %d on %s while %s executes", h.name, t.Number, s.name(), w.nameOf(p.vm))
+			} else if by.Host == t.Host {
+				w.fail("R1", "another computer with the id of %s claims term %d on %s while %s executes", h.name, t.Number, s.name(), w.nameOf(p.vm))
 			} else if t.Closed && !s.tampered {
 				w.fail("R7", "host %d closes term %d of %s on %s while %s executes", by.Host, t.Number, h.name, s.name(), w.nameOf(p.vm))
 			}
