@@ -346,7 +346,9 @@ func (x *Chaos) user(h *host) {
 // PowerOn gives every host power and puts every machine on the protected list.
 func (w *World) PowerOn() {
 	for _, h := range w.hosts {
-		h.ppm = int64(w.between(0, 19_900)) - 9_950
+		if h.ppm = int64(w.between(0, 19_900)) - 9_950; w.chance(0.3) {
+			h.ppm = 9_950 * int64(1-2*w.rng.IntN(2))
+		}
 		w.after(w.between(0, 2*time.Second), h.powerOn)
 	}
 	w.Run(8 * time.Second)
