@@ -37,7 +37,9 @@ func CustodyLease(term uint64, length time.Duration) Lease {
 // BeginCustody makes a running lease last until EndCustody (R11). It reports
 // whether the lease was running still.
 func (l *Lease) BeginCustody(now Instant) bool {
-	l.custody = l.Valid(now)
+	if l.custody = l.Valid(now); l.custody {
+		l.deadline = 0
+	}
 	return l.custody
 }
 
@@ -55,8 +57,7 @@ func (l *Lease) InCustody() bool { return l.custody }
 // Term returns the term that the lease belongs to, 0 for the zero lease.
 func (l *Lease) Term() uint64 { return l.term }
 
-// Deadline returns the instant at which the lease runs out, or ran out. It says
-// nothing in custody.
+// Deadline returns the instant at which the lease runs out, or ran out; 0 in custody.
 func (l *Lease) Deadline() Instant { return l.deadline }
 
 // Length returns L, as it stands in the term's record.

@@ -1,8 +1,13 @@
 package guard
 
 import (
-	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
 	"net"
+	"os"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,7 +21,19 @@ const (
 type connection struct {
 	conn   *net.UnixConn
 	outbox chan []byte
-	left   bool // the loop has let go of it
+	left   bool        // the loop has let go of it
+	keep   atomic.Bool // it stays open when the outbox is closed: a new program takes it over
+
+	written chan struct{} // closed when the outbox is empty, or can't be emptied
+	failed  bool          // it can't; to be read after written is closed
+	reading *reading
+}
+
+// reading is what is read from a connection until it ends, or is paused by a
+// deadline in the past.
+type reading struct {
+	rest []byte        // read, and no complete line; to be looked at after done is closed
+	done chan struct{} // closed when nothing is read any more
 }
 
 // call is what a connection has brought: a request, a line that is none, or
@@ -26,6 +43,14 @@ type call struct {
 	request request
 	err     error // of the request
 	closed  bool
+}
+
+// start reads and writes until the loop leaves the connection, or pauses it.
+func (c *connection) start(rest []byte, calls chan<- call, stopped <-chan struct{}) {
+	c.written = make(chan struct{})
+	c.reading = &reading{rest: rest, done: make(chan struct{})}
+	go c.write()
+	go c.read(c.reading, calls, stopped)
 }
 
 // send puts an answer into the outbox, or gives the client up if it doesn't
@@ -50,21 +75,30 @@ func (c *connection) leave() {
 	}
 }
 
-// write empties the outbox until the loop leaves the connection.
+// write empties the outbox until the loop closes it.
 func (c *connection) write() {
-	defer c.conn.Close()
+	defer close(c.written)
 	for line := range c.outbox {
-		if c.conn.SetWriteDeadline(time.Now().Add(writeTimeout)) != nil {
-			return
+		if !c.failed && !c.keep.Load() {
+			c.failed = c.conn.SetWriteDeadline(time.Now().Add(writeTimeout)) != nil
 		}
-		if _, err := c.conn.Write(line); err != nil {
-			return
+		if !c.failed {
+			_, err := c.conn.Write(line)
+			c.failed = err != nil
 		}
+		if c.failed && !c.keep.Load() {
+			c.conn.Close()
+		}
+	}
+	if !c.keep.Load() {
+		c.conn.Close()
 	}
 }
 
-// read brings every line to the loop until the connection ends or the loop does.
-func (c *connection) read(calls chan<- call, stopped <-chan struct{}) {
+// read brings every line to the loop until the connection ends, the loop does, or
+// a deadline pauses it.
+func (c *connection) read(r *reading, calls chan<- call, stopped <-chan struct{}) {
+	defer close(r.done)
 	deliver := func(one call) bool {
 		one.from = c
 		select {
@@ -74,13 +108,31 @@ func (c *connection) read(calls chan<- call, stopped <-chan struct{}) {
 			return false
 		}
 	}
-	scanner := bufio.NewScanner(c.conn)
-	scanner.Buffer(make([]byte, 0, 4096), maxRequest)
-	for scanner.Scan() {
-		r, err := decodeRequest(scanner.Bytes())
-		if !deliver(call{request: r, err: err}) {
+	buffer := make([]byte, 4096)
+	for {
+		for line, rest, found := bytes.Cut(r.rest, []byte{'\n'}); found; line, rest, found = bytes.Cut(r.rest, []byte{'\n'}) {
+			request, err := decodeRequest(line)
+			r.rest = rest
+			if !deliver(call{request: request, err: err}) {
+				return
+			}
+		}
+		if len(r.rest) > maxRequest {
+			deliver(call{closed: true, err: fmt.Errorf("request is longer than %d bytes", maxRequest)})
+			return
+		}
+		n, err := c.conn.Read(buffer)
+		r.rest = append(r.rest, buffer[:n]...)
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded) && bytes.IndexByte(r.rest, '\n') < 0:
+			return
+		case err == nil || errors.Is(err, os.ErrDeadlineExceeded):
+		case errors.Is(err, io.EOF):
+			deliver(call{closed: true})
+			return
+		default:
+			deliver(call{closed: true, err: err})
 			return
 		}
 	}
-	deliver(call{closed: true, err: scanner.Err()})
 }

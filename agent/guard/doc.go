@@ -13,6 +13,9 @@
 // its socket, /proc, /sys/fs/cgroup and the watchdog device, and waits for
 // nobody: not for a machine, not for the agent, not for its log.
 //
+// On SIGHUP the guard executes the program that is installed now, in the same
+// process. What it knows goes along, and the agent does not notice.
+//
 // Non-guarantees: the guard does not know generations or other hosts, and does
 // not judge whether the agent is entitled to what it asks for. A guard that has
 // just started knows nothing, and so guards nothing but what it is told.

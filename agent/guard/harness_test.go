@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -41,6 +42,21 @@ func guardCommand(args []string) error {
 			options.Watchdog = args[i+1]
 		case "--harden":
 			options.Ordinary = false
+		case "--found":
+			pid, err := strconv.Atoi(args[i+1])
+			if err != nil {
+				return err
+			}
+			options.Machines = func(context.Context) ([]freeze.Handle, error) {
+				h, err := freeze.Of(pid, "")
+				return []freeze.Handle{h}, err
+			}
+		case "--takes-over":
+			version, err := strconv.Atoi(args[i+1])
+			if err != nil {
+				return err
+			}
+			return CanTakeOver(version)
 		default:
 			return fmt.Errorf("unknown flag %s", args[i])
 		}

@@ -1,9 +1,11 @@
 package guard
 
 import (
+	"encoding/json"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 	"pgregory.net/rapid"
 
@@ -183,8 +185,9 @@ func TestKeeperNeverLetsGoWithoutALease(t *testing.T) {
 			"custody": func(t *rapid.T) {
 				w.custody(t, datastores.Draw(t, "datastore"), terms.Draw(t, "term"), coin.Draw(t, "begin"))
 			},
-			"freeze": func(t *rapid.T) { _ = w.k.Freeze(w.now, vms.Draw(t, "vm")) },
-			"forget": func(t *rapid.T) { _ = w.k.Forget(vms.Draw(t, "vm")) },
+			"upgrade": func(t *rapid.T) { w.upgrade(t) },
+			"freeze":  func(t *rapid.T) { _ = w.k.Freeze(w.now, vms.Draw(t, "vm")) },
+			"forget":  func(t *rapid.T) { _ = w.k.Forget(vms.Draw(t, "vm")) },
 			"end": func(t *rapid.T) {
 				vm := vms.Draw(t, "vm")
 				w.gone[vm], w.executes[vm] = true, false
@@ -193,6 +196,24 @@ func TestKeeperNeverLetsGoWithoutALease(t *testing.T) {
 		})
 		w.settle(t)
 	})
+}
+
+// upgrade hands all that the Keeper knows to another one, as a new program gets it.
+func (w *world) upgrade(t *rapid.T) {
+	raw, err := json.Marshal(state{Version: stateVersion, Keeper: w.k.state()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, err := decodeState(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := w.k.Inventory(w.now)
+	w.k = NewKeeper(testFreeze)
+	w.k.restore(st.Keeper)
+	if diff := cmp.Diff(before, w.k.Inventory(w.now)); diff != "" {
+		t.Fatalf("the new program knows something else:\n%s", diff)
+	}
 }
 
 // register adds a machine to the world if the Keeper takes it as a new one. It

@@ -26,7 +26,7 @@ type LeaseState struct {
 	Datastore uuid.UUID           `json:"datastore"`
 	Term      uint64              `json:"term"`
 	Length    time.Duration       `json:"length"`
-	Deadline  datastorehb.Instant `json:"deadline"` // says nothing in custody
+	Deadline  datastorehb.Instant `json:"deadline"` // 0 in custody
 	Valid     bool                `json:"valid"`
 	Custody   bool                `json:"custody,omitempty"` // it lasts until the agent is back (R11)
 }

@@ -24,10 +24,15 @@ func (s *server) admit(conn *net.UnixConn) {
 		conn.Close()
 		return
 	}
+	s.connect(conn, nil)
+}
+
+// connect makes a connection one of the guard's. rest is what was read from it before.
+func (s *server) connect(conn *net.UnixConn, rest []byte) *connection {
 	c := &connection{conn: conn, outbox: make(chan []byte, outboxLines)}
 	s.clients[c] = true
-	go c.write()
-	go c.read(s.calls, s.stopped)
+	c.start(rest, s.calls, s.stopped)
+	return c
 }
 
 // receive handles one call. A client that sends what is no request is answered

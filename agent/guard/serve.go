@@ -55,6 +55,15 @@ type server struct {
 	accepted chan *net.UnixConn
 	stopped  chan struct{}
 	troubled map[string]datastorehb.Instant // complaint → when it was last made
+
+	// For the upgrade to another program.
+	binary       string // that was executed, and will be
+	listener     *net.UnixListener
+	lock         *os.File
+	asking       bool
+	asked        chan error    // whether the new program could take over
+	acceptPaused chan struct{} // the listener stands still, by a deadline in the past
+	acceptGoOn   chan struct{}
 }
 
 // Serve runs a guard until the context ends or the process gets SIGTERM or
@@ -71,30 +80,54 @@ func Serve(ctx context.Context, options Options) error {
 func (s *server) serve(ctx context.Context) error {
 	ctx, release := signal.NotifyContext(ctx, unix.SIGTERM, unix.SIGINT)
 	defer release()
-	// Neither a closed terminal nor a log nobody reads may end the guard.
-	signal.Ignore(unix.SIGHUP, unix.SIGPIPE)
+	// A log that nobody reads must not end the guard.
+	signal.Ignore(unix.SIGPIPE)
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, unix.SIGHUP)
+	defer signal.Stop(hangup)
 	s.log = newQuietLog(s.options.Log)
 	defer s.log.close()
-	listener, lock, err := listen(s.options.Socket)
-	if err != nil {
+	if err := s.begin(ctx); err != nil {
 		return err
 	}
-	defer lock.Close()
-	defer listener.Close()
-	if s.watchdog, err = openWatchdog(s.options.Watchdog); err != nil {
-		return err
-	}
-	if !s.options.Ordinary {
-		harden(s.log)
-	}
-	s.freezeStrays(ctx)
-	go s.accept(listener)
+	defer s.lock.Close()
+	defer s.listener.Close()
+	go s.accept()
 	s.log.say(hclog.Info, "guard is ready", "socket", s.options.Socket, "watchdog", s.options.Watchdog, "freeze", s.options.Freeze)
 	if s.options.Ready != nil {
 		s.options.Ready()
 	}
-	s.loop(ctx)
+	s.loop(ctx, hangup)
 	return s.stop()
+}
+
+// begin takes over from the program before, or begins with nothing.
+func (s *server) begin(ctx context.Context) error {
+	st, err := inherited()
+	if err == nil && st != nil {
+		err = s.inherit(st)
+	}
+	if err != nil {
+		// What ran under the guard before may run on without a right to: everything is
+		// frozen that can be found, and whoever starts guards starts another.
+		s.freezeStrays(ctx)
+		return fmt.Errorf("the guard before left what can't be taken over, and every machine that was found is frozen: %w", err)
+	}
+	if st == nil {
+		if s.listener, s.lock, err = listen(s.options.Socket); err != nil {
+			return err
+		}
+		if s.watchdog, err = openWatchdog(s.options.Watchdog); err != nil {
+			return errors.Join(err, s.listener.Close(), s.lock.Close())
+		}
+	}
+	if !s.options.Ordinary {
+		harden(s.log)
+	}
+	if st == nil {
+		s.freezeStrays(ctx)
+	}
+	return nil
 }
 
 // straysTime is how long a starting guard tries to see everything frozen before
@@ -129,19 +162,29 @@ func newServer(options Options) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
+	binary, err := os.Executable() // as it was at the start: its file may be replaced
+	if err != nil {
+		return nil, fmt.Errorf("find the guard's own program: %w", err)
+	}
 	return &server{
 		options: options, self: self, now: clock.Now, keeper: NewKeeper(options.Freeze),
 		clients: map[*connection]bool{}, calls: make(chan call), accepted: make(chan *net.UnixConn),
 		stopped: make(chan struct{}), troubled: map[string]datastorehb.Instant{},
+		binary: binary, asked: make(chan error), acceptPaused: make(chan struct{}), acceptGoOn: make(chan struct{}),
 	}, nil
 }
 
 // accept hands new connections to the loop.
-func (s *server) accept(listener *net.UnixListener) {
+func (s *server) accept() {
 	for {
-		conn, err := listener.AcceptUnix()
+		conn, err := s.listener.AcceptUnix()
 		if errors.Is(err, net.ErrClosed) {
 			return
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			s.acceptPaused <- struct{}{}
+			<-s.acceptGoOn
+			continue
 		}
 		if err != nil {
 			// Out of descriptors, most likely; try again when some may be free.
@@ -158,7 +201,7 @@ func (s *server) accept(listener *net.UnixListener) {
 }
 
 // loop does what is due before anything else, each time round.
-func (s *server) loop(ctx context.Context) {
+func (s *server) loop(ctx context.Context, hangup <-chan os.Signal) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -172,6 +215,15 @@ func (s *server) loop(ctx context.Context) {
 			s.receive(one)
 		case conn := <-s.accepted:
 			s.admit(conn)
+		case <-hangup:
+			s.upgrade(ctx)
+		case err := <-s.asked:
+			s.asking = false
+			if err != nil {
+				s.log.say(hclog.Error, "the guard is not upgraded and goes on", "error", err)
+				continue
+			}
+			s.handOver()
 		}
 	}
 }
@@ -191,9 +243,16 @@ func (s *server) idle() time.Duration {
 	return max(0, min(next.Sub(s.now()), period))
 }
 
-// turn carries out what the Keeper orders: it issues all freezes, and only then
-// looks what has come of them.
+// turn carries out what the Keeper orders, and tells what has happened.
 func (s *server) turn() {
+	s.enforce()
+	s.publish()
+	s.feed()
+}
+
+// enforce carries out what the Keeper orders: it issues all freezes, and only then
+// looks what has come of them.
+func (s *server) enforce() {
 	orders := s.keeper.Tick(s.now())
 	handles := make([]freeze.Handle, len(orders))
 	for i, order := range orders {
@@ -212,8 +271,6 @@ func (s *server) turn() {
 		}
 		s.keeper.Confirm(s.now(), orders[i].VM, sight.State)
 	}
-	s.publish()
-	s.feed()
 }
 
 // publish sends the agent what has happened, and logs it.

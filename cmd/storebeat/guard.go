@@ -19,6 +19,7 @@ import (
 func newGuard(a *app) *cobra.Command {
 	var o guard.Options
 	var of hostMachines
+	var takesOver int
 	cmd := &cobra.Command{
 		Use:   "guard",
 		Short: "Run this host's guard, which freezes machines without proof of life",
@@ -33,15 +34,19 @@ Under systemd (Type=notify) it says when it is ready. It then keeps a copy of th
 configuration in the unit's runtime directory, and goes by that if it is started again
 while the file makes no sense: to be without a guard would freeze every machine.
 
-SIGTERM and SIGINT make it freeze every machine and end.`,
+SIGHUP makes it execute the program that is installed now, in the same process: leases,
+machines and connections go along, and no machine notices. A program that could not take
+over is left alone. SIGTERM and SIGINT make it freeze every machine and end.`,
 		Args: arguments(0, 0),
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.runGuard(cmd.Context(), o, of) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.runGuard(cmd.Context(), o, of, takesOver) },
 	}
 	cmd.Flags().StringVar(&o.Socket, "socket", "", "guard `socket` to serve, in place of the configuration's")
 	cmd.Flags().DurationVar(&o.Freeze, "freeze", 0, "`time` within which everything is to be frozen")
 	cmd.Flags().StringVar(&o.Watchdog, "watchdog", "", "watchdog `device` to feed")
 	cmd.Flags().StringVar(&of.cluster, "cluster", "", "`UUID` of the cluster, to find the machines that are there already")
 	cmd.Flags().Uint16Var(&of.host, "host-id", 0, "`id` of this host, to find them")
+	cmd.Flags().IntVar(&takesOver, "takes-over", 0, "")
+	_ = cmd.Flags().MarkHidden("takes-over") // a running guard asks it of its successor
 	cmd.Flags().StringVar(&of.runDirectory, "run-directory", "", "the agent's run `directory`, to find them")
 	return cmd
 }
@@ -71,7 +76,7 @@ func (m hostMachines) find() (func(context.Context) ([]freeze.Handle, error), er
 	}, nil
 }
 
-func (a *app) runGuard(ctx context.Context, o guard.Options, of hostMachines) error {
+func (a *app) runGuard(ctx context.Context, o guard.Options, of hostMachines, takesOver int) error {
 	log := config.Log{Level: "info", Format: "text"}
 	if o.Socket == "" {
 		cfg, self, err := a.guardConfig()
@@ -85,6 +90,9 @@ func (a *app) runGuard(ctx context.Context, o guard.Options, of hostMachines) er
 	var err error
 	if o.Machines, err = of.find(); err != nil {
 		return err
+	}
+	if takesOver != 0 {
+		return guard.CanTakeOver(takesOver)
 	}
 	o.Log = newLog(a.errOut, log).Named("guard")
 	o.Ready = func() { tell(daemon.SdNotifyReady + "\nSTATUS=guards " + o.Socket) }
