@@ -100,7 +100,7 @@ func sections(c *Config) []section {
 		{"machine_defaults", machineSettings(&c.Machines)},
 		{"log", []setting{
 			live("level", choice(&c.Log.Level, "trace", "debug", "info", "warn", "error")),
-			live("format", choice(&c.Log.Format, "text", "json")),
+			fixed("format", choice(&c.Log.Format, "text", "json")),
 		}},
 		{"metrics", []setting{
 			live("address", listening(&c.Metrics.Address, MetricsPort)),

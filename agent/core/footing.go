@@ -462,7 +462,7 @@ func (c *Core) noticeSlow(f *footing) {
 	}
 	f.slow = true
 	c.journal(Event{Kind: "datastore-slow", Datastore: f.ID, Text: fmt.Sprintf("a heartbeat on %s is slow", f.Name),
-		Evidence: []string{fmt.Sprintf("it was issued at %v on the host's boot-time clock and has not returned after %v", f.issued, c.patience())}})
+		Evidence: []string{fmt.Sprintf("it has not returned after %v", rounded(c.now.Sub(f.issued)))}})
 }
 
 // healthy notes that a heartbeat succeeded. Only a quick one ends a bad time.

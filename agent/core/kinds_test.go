@@ -132,7 +132,7 @@ A kind keeps its name from version to version. Each has one severity:
 | severity | means | in the log |
 | --- | --- | --- |
 | ` + "`info`" + ` | the ordinary course of things | info |
-| ` + "`notice`" + ` | a change that is as it should be | info (notice in the systemd journal) |
+| ` + "`notice`" + ` | a change that is as it should be | info |
 | ` + "`warning`" + ` | out of order, and being dealt with or not hurting yet | warn |
 | ` + "`error`" + ` | something was lost, or stays lost until somebody acts | error |
 

@@ -204,7 +204,7 @@ func (c *Core) onClosed(f *footing, o TermClaimed) {
 	c.mastery.stale = true
 	c.journal(Event{Kind: "term-closed", Host: w.host, Datastore: f.ID, Term: o.Term.Number, Rule: w.rule, LastSign: w.alive,
 		Text:     fmt.Sprintf("%s has lost its machines on %s: its term %d was not carried on", c.HostName(w.host), f.Name, o.Term.Number-1),
-		Evidence: []string{o.Term.Reason, fmt.Sprintf("no sign of life since %v, not heard on the network for %v", w.alive, c.net.peers.Silence(w.host, c.now).Round(time.Millisecond))}})
+		Evidence: []string{o.Term.Reason, fmt.Sprintf("no sign of life for %v, not heard on the network for %v", rounded(c.now.Sub(w.alive)), rounded(c.net.peers.Silence(w.host, c.now)))}})
 }
 
 // expireOrders gives up orders that were not answered in time, and those of

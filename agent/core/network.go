@@ -122,7 +122,11 @@ func (c *Core) beat(to datastorehb.HostID, echo partition.Echo) {
 		Revision: c.record.revision(), Sum: c.record.sum, Levels: c.cfg.Levels, Lease: c.cfg.Timing.Lease, Takeover: c.cfg.Timing.Takeover,
 		Version: datastorehb.Shorten(c.cfg.Version, partition.MaxVersion)}
 	for _, f := range c.footings {
-		p.Datastores = append(p.Datastores, partition.DatastoreReport{Datastore: f.ID, Flags: c.reportFlags(f, to)})
+		flags := c.reportFlags(f, to)
+		if flags == 0 && !f.opened && f.why == "" {
+			continue // A starting agent has not tried yet: to say "not accessible" would be a false alarm.
+		}
+		p.Datastores = append(p.Datastores, partition.DatastoreReport{Datastore: f.ID, Flags: flags})
 	}
 	c.do(SendHeartbeat{Packet: p})
 }

@@ -61,7 +61,9 @@ func (a *app) runAgent(ctx context.Context, host string, spawnGuard bool) error 
 	ended, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	go tellSystemd(ctx, ended, cfg.ControlSocket)
-	return agent.Run(ctx, cfg, self, programVersion(), newLog(a.errOut, cfg.Log))
+	log, flush := newQueuedLog(a.errOut, cfg.Log)
+	defer flush()
+	return agent.Run(ctx, cfg, self, programVersion(), log)
 }
 
 // loadConfig reads the configuration with its key. Warnings go to standard error.

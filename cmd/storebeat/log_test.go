@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -56,5 +57,31 @@ func TestLogElsewhereHasTimes(t *testing.T) {
 		if !strings.HasPrefix(got, l.first) || !strings.Contains(strings.ToUpper(got), "WARN") {
 			t.Errorf("%+v: got %s", l, got)
 		}
+	}
+}
+
+// A log that nobody reads holds up nobody, and says how much of it is missing once it is read.
+func TestAHungLogHoldsUpNobody(t *testing.T) {
+	reader, writer := io.Pipe() // takes nothing until it is read
+	log, flush := newQueuedLog(writer, config.Log{Level: "info", Format: "text"})
+	const lines = 3 * mostLines
+	for i := range lines {
+		log.Info("a line", "number", i)
+	}
+	text := make(chan string)
+	go func() {
+		content, _ := io.ReadAll(reader)
+		text <- string(content)
+	}()
+	flush()
+	writer.Close()
+	got := <-text
+	var dropped int
+	at := strings.Index(got, "held up: count=")
+	if _, err := fmt.Sscanf(got[max(0, at):], "held up: count=%d", &dropped); err != nil {
+		t.Fatalf("nothing is said of what is missing: %v", err)
+	}
+	if written := strings.Count(got, "a line"); written+dropped != lines || dropped == 0 {
+		t.Errorf("%d lines were written and %d dropped, of %d", written, dropped, lines)
 	}
 }
