@@ -250,24 +250,47 @@ func (c *Core) describePeer(id datastorehb.HostID, h *poweron.Host) {
 	}
 }
 
+// StateOf returns the state of a host as this one sees it, which View shows with its reasons.
+func (c *Core) StateOf(h datastorehb.HostID) partition.State {
+	switch s := c.watched(h); {
+	case h == c.cfg.Self.Host && c.net.isolated:
+		return partition.Isolated
+	case h == c.cfg.Self.Host:
+		return partition.Live
+	case s == nil:
+		return partition.Undetermined
+	default:
+		return s.State
+	}
+}
+
+// watched returns the verdict on another host, nil while this one does not watch it.
+func (c *Core) watched(h datastorehb.HostID) *hostStatus {
+	if !c.net.leading && h != c.net.master {
+		return nil
+	}
+	return c.status[h]
+}
+
 // fillVerdict fills in the state of a host for a view.
 func (c *Core) fillVerdict(v *HostView, now datastorehb.Instant) {
+	v.State = c.StateOf(v.ID).String()
 	if v.ID == c.cfg.Self.Host {
-		v.State, v.Rule, v.MemoryTotal, v.MemoryUsed = partition.Live.String(), "it is the host that answers", c.memory, c.memoryUsed()
+		v.Rule, v.MemoryTotal, v.MemoryUsed = "it is the host that answers", c.memory, c.memoryUsed()
 		if c.net.isolated {
-			v.State, v.Rule = partition.Isolated.String(), "no other host and no isolation address answers"
+			v.Rule = "no other host and no isolation address answers"
 			v.Evidence = append(v.Evidence, c.net.isolation.Why())
 		}
 		return
 	}
-	s := c.status[v.ID]
-	if s == nil || !c.net.leading && v.ID != c.net.master {
-		v.State, v.Rule = partition.Undetermined.String(), "only the master watches "+v.Name
+	s := c.watched(v.ID)
+	if s == nil {
+		v.Rule = "only the master watches " + v.Name
 		return
 	}
 	e := c.evidence(v.ID)
 	v.Silence = c.net.peers.Silence(v.ID, now)
-	v.State, v.Rule, v.For = s.State.String(), s.Rule, now.Sub(s.Since)
+	v.Rule, v.For = s.Rule, now.Sub(s.Since)
 	v.Evidence = append(v.Evidence, c.allNamed(partition.Explain(now, &e, &c.net.timing))...)
 	for _, l := range s.Lost {
 		if f := c.footing(l); f != nil {

@@ -161,7 +161,7 @@ func (p *player) wereAway(c *scenario.Phrase) (bool, string) {
 		}
 		away := max(l.longest, l.present(p.time()))
 		all = all && away <= most.Most
-		why = append(why, fmt.Sprintf("%s was away for %s", p.nameOf(l.vm), short(away)))
+		why = append(why, p.nameOf(l.vm)+" was away for "+short(away))
 	}
 	return all, list(why)
 }
@@ -228,12 +228,7 @@ func (p *player) inState(c *scenario.Phrase) (bool, string) {
 		names = append(names, h.name)
 	}
 	return p.agreed(c, "OTHERS", names, c.Word("STATE"), func(h *host, name string) string {
-		for _, v := range h.view().Hosts {
-			if v.Name == name {
-				return v.State
-			}
-		}
-		return "unknown"
+		return h.agent.core.StateOf(p.hostNamed(name).id).String()
 	})
 }
 

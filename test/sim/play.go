@@ -294,7 +294,7 @@ func (p *player) converge() {
 	if p.scene.Settle > 0 && !p.halted {
 		begin := p.time()
 		p.heal()
-		if _, ok := p.RunUntil(p.scene.Settle, func() bool { return len(p.Unsettled()) == 0 }); !ok {
+		if p.wait("rest", p.scene.Settle, p.Unsettled) != nil && len(p.Unsettled()) > 0 {
 			p.wrong = append(p.wrong, Wrong{Text: fmt.Sprintf("convergence within %v", p.scene.Settle), At: p.time(),
 				Why: fmt.Sprintf("everything was healed at %v, and %s", short(begin), list(p.Unsettled())), Trace: p.trace.last(evidenceLines)})
 		}

@@ -62,7 +62,7 @@ func TestScenarios(t *testing.T) {
 }
 
 // longScenario is how long a scenario may be to be played with every seed.
-const longScenario = 3 * time.Minute
+const longScenario = 90 * time.Second
 
 // seriesLength gives long scenarios fewer seeds, so that none takes most of the time.
 func seriesLength(s *scenario.Scenario, seeds uint64) int {

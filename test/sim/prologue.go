@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,7 +33,7 @@ func (p *player) prologue() error {
 	if err := p.wait("the cluster is at rest", 60*i, func() []string { return p.Unsettled() }); err != nil {
 		return err
 	}
-	p.Run(2*p.setup.Timing.Takeover + 3*i + p.between(0, i))
+	p.Run(p.setup.Timing.Takeover + 3*i + p.between(0, i))
 	if m := p.leader(); p.scene.Master != "" && m != nil && m.name != p.scene.Master {
 		return fmt.Errorf("%s is master: it accesses more datastores than %s", m.name, p.scene.Master)
 	}
@@ -41,8 +42,10 @@ func (p *player) prologue() error {
 
 // wait lets time pass until nothing is missing any more.
 func (p *player) wait(what string, limit time.Duration, missing func() []string) error {
-	if _, ok := p.RunUntil(limit, func() bool { return len(missing()) == 0 }); !ok {
-		return fmt.Errorf("%s: not within %v: %s", what, limit, list(missing()))
+	for until := p.now + limit; len(missing()) > 0; p.Run(50 * time.Millisecond) {
+		if p.now >= until {
+			return fmt.Errorf("%s: not within %v: %s", what, limit, list(missing()))
+		}
 	}
 	if v := p.Violations(); len(v) > 0 {
 		return fmt.Errorf("an invariant of docs/safety.md is broken: %s", v[0])
@@ -53,10 +56,13 @@ func (p *player) wait(what string, limit time.Duration, missing func() []string)
 // united says what is missing until every agent follows one master and has
 // opened the datastores that its host accesses.
 func (p *player) united() (missing []string) {
-	missing = p.Unsettled()
+	m := p.leader()
 	for _, h := range p.hosts {
-		if h.agent == nil || h.agent.core == nil {
+		switch {
+		case !h.works():
 			return append(missing, h.name+" has no agent yet")
+		case m == nil || h.agent.core.Master() != m.id:
+			return append(missing, h.name+" does not follow the master yet")
 		}
 		for i, s := range p.stores {
 			if !h.agent.opened[i] && !h.paths[i].absent {
@@ -87,7 +93,7 @@ func (p *player) place() error {
 			p.protectNew(i)
 		}
 		if err := p.wait("the machines of "+h.name+" start", 30*p.setup.Timing.Interval, func() []string { return p.elsewhere(h, here) }); err != nil {
-			return err
+			return fmt.Errorf("%w: %s", err, p.whyWaiting(here))
 		}
 	}
 	p.offer(nil)
@@ -139,24 +145,32 @@ func (p *player) protectNew(i int) {
 	p.protect(m, i, p.storeNamed(p.scene.Machines[i-1].Home))
 }
 
-// elsewhere says which of some machines do not run on a host yet, and why.
+// elsewhere says which of some machines do not run on a host yet.
 func (p *player) elsewhere(h *host, machines []int) (missing []string) {
 	for _, i := range machines {
 		vm := p.vms[i-1]
 		if on := p.executing(vm); len(on) == 1 && on[0] == h {
 			continue
 		}
-		why := ""
-		if m := p.leader(); m != nil {
-			for _, v := range m.view().Machines {
-				if v.VM == vm {
-					why = ": " + v.Why + " " + list(v.Refusals)
-				}
-			}
-		}
-		missing = append(missing, p.nameOf(vm)+" does not run on "+h.name+why)
+		missing = append(missing, p.nameOf(vm)+" does not run on "+h.name)
 	}
 	return missing
+}
+
+// whyWaiting says what the master says of machines that wait.
+func (p *player) whyWaiting(machines []int) string {
+	m := p.leader()
+	if m == nil {
+		return "no host is master"
+	}
+	var why []string
+	for _, v := range m.view().Machines {
+		if v.State != "running" && slices.ContainsFunc(machines, func(i int) bool { return p.vms[i-1] == v.VM }) {
+			why = append(why, v.Name+": "+v.Why)
+			why = append(why, v.Refusals...)
+		}
+	}
+	return list(why)
 }
 
 // leader returns the first host that is master by its own word, or nil.

@@ -10,7 +10,7 @@ var (
 	Host        = form("host NAMES [memory SIZE] [datastores DATASTORES] [clock DRIFT]", "Hosts, with 64GiB of memory and access to every datastore unless stated otherwise. A clock that is fast or slow stays so; if left out, each seed draws up to 1 % either way.")
 	Machine     = form("machine NAMES home DATASTORES [on HOSTS] [memory SIZE] [priority PRIORITY] [isolation RESPONSE] [restart YESNO] [attempts ATTEMPTS] [limit LIMIT] [window WINDOW] [stop-time STOPTIME] [guest-shut-down GUEST] [apart-from APART] [together-with TOGETHER] [must-run-on PLACES] [stopped]", "Protected machines, 1GiB each unless stated otherwise. `on` says where they run at the start; several names take several homes and hosts in turn. The rest is their policy and hard rules, as in a machine file. `stopped`: protected, and not running.")
 	MasterAt    = form("master HOSTS", "The host that is master at the start.")
-	End         = form("end at TIME", "When the scenario ends: 30 s after the last time that it mentions, if left out.")
+	End         = form("end at TIME", "When the scenario ends: 20 s after the last time that it mentions, if left out.")
 	LockLease   = form("image-locks end after LENGTH", "How long a server keeps the image locks of a host that it does not hear, with barrier `lock`; a start waits for them. At once if left out.")
 	Convergence = form("convergence within LENGTH", "After the end every fault is healed; then the cluster has so long to come to rest. 60 s if left out.")
 	NoConverge  = form("convergence not expected", "The cluster need not come to rest after the end, and nothing is healed.")

@@ -150,7 +150,7 @@ func (p *parser) judge() {
 		}
 	}
 	if !p.given {
-		p.End = last + 30*time.Second
+		p.End = last + 20*time.Second
 	}
 	if len(p.Expected) == 0 && len(p.errors) == 0 {
 		p.failAt(Pos{1, 1}, `the scenario expects nothing: write a line such as "expect at end: cluster at rest"`)

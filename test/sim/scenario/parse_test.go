@@ -86,7 +86,7 @@ expect never from 3s to 4s: vm1..vm3 run on h1 or h3
 	if x := s.Expected[1]; x.When.Form != ExpectNever || len(x.What.Names("MACHINES")) != 3 || !cmp.Equal(x.What.Names("HOSTS"), []string{"h1", "h3"}) {
 		t.Errorf("%+v", x)
 	}
-	if s.End != 38*time.Second {
+	if s.End != 28*time.Second {
 		t.Errorf("it ends at %v", s.End)
 	}
 }
