@@ -232,12 +232,18 @@ func repacked(s *system, deb, version string) string {
 }
 
 func upgraded(s *system, deb string) {
-	agent := s.pid("storebeat")
-	s.undisturbed(func() { s.install(deb) })
+	agent, guard := s.pid("storebeat"), s.pid("storebeat-guard")
+	s.undisturbed(func() {
+		s.install(deb)
+		// The program's file before is deleted, which the link would say.
+		s.until("test $(readlink /proc/" + guard + "/exe) = /usr/bin/storebeat")
+	})
 	if s.pid("storebeat") == agent {
 		s.Error("the agent was not restarted")
 	}
 	s.wants("readlink /proc/"+s.pid("storebeat")+"/exe", "/usr/bin/storebeat")
+	s.wants("systemctl show -P MainPID storebeat-guard", guard)
+	s.wants("systemctl show -P NRestarts,ActiveState storebeat-guard", "0\nactive")
 	s.wants("dpkg-query -W -f '${Version}' storebeat", "1.2.4")
 }
 
