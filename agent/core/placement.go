@@ -74,7 +74,13 @@ func (c *Core) forbidden(vm uuid.UUID, e *poweron.Entry) string {
 		return fmt.Sprintf("the rules of %s do not allow %s", e.Name, c.HostName(c.cfg.Self.Host))
 	}
 	for _, m := range c.machines {
-		if m.vm == vm || m.entry.Name == "" || m.phase == phaseRelease || m.phase == phasePutDown {
+		if m.vm == vm || m.phase == phaseRelease || m.phase == phasePutDown {
+			continue
+		}
+		if m.entry.Name == "" {
+			if m.phase == phaseAdopt && !m.frozen && len(e.Rules.Groups)+len(e.Rules.Must.Apart) > 0 {
+				return fmt.Sprintf("machine %s was found running on %s, and its rules have not been read yet", m.vm, c.HostName(c.cfg.Self.Host))
+			}
 			continue
 		}
 		if rule, must := poweron.MustPart(ruled(e), ruled(&m.entry)); must {

@@ -84,6 +84,26 @@ func TestForbidden(t *testing.T) {
 	}
 }
 
+// What runs here when the agent starts has rules that are not known before its entry has been
+// read, which takes a lease at most: then it is frozen.
+func TestForbiddenByWhatWasFoundRunning(t *testing.T) {
+	d := newDesk(t, nil)
+	f := d.stand()
+	found := d.addMachine(&machine{vm: uuid.UUID{1}, home: f, phase: phaseAdopt})
+	e := wanted
+	if why := d.forbidden(guest, &e); why != "" {
+		t.Errorf("a machine without rules: %s", why)
+	}
+	e.Rules.Groups = []string{"db"}
+	if why := d.forbidden(guest, &e); !strings.Contains(why, "rules have not been read yet") {
+		t.Errorf("a machine of a group: %q", why)
+	}
+	found.frozen = true
+	if why := d.forbidden(guest, &e); why != "" {
+		t.Errorf("beside a frozen one: %s", why)
+	}
+}
+
 // known puts a machine into the catalogue, protected and stopped unless changed.
 func (d *desk) known(n byte, name string, change func(*MachineState)) {
 	vm := uuid.UUID{n}

@@ -154,6 +154,16 @@ var mischiefs = []mischief{
 		}
 		return nil
 	}},
+	{"crashes in a hang", func(x *Chaos, h *host, s *store) func() {
+		x.w.part([]*host{h}, x.but(h))
+		x.w.hang(s, h)
+		x.w.after(x.w.between(0, x.w.setup.Timing.Lease), h.at(func() {
+			for _, p := range slices.Clone(h.processes) {
+				p.end(core.EndedByCrash, "crashed")
+			}
+		}))
+		return x.cure(s)
+	}},
 	{"bad start", func(x *Chaos, h *host, _ *store) func() {
 		h.badStart = x.w.chance(0.5)
 		h.slowStart = x.w.between(0, 8*time.Second)

@@ -20,6 +20,33 @@ func (w *World) lastLanding() (wrong []string) {
 	return append(wrong, w.violations[seen:]...)
 }
 
+// repeatOrders has the order of the second value of every register carried out again, when that
+// value has been removed: a network may repeat what it was told long ago (R2).
+func (w *World) repeatOrders() {
+	const wait = pruneAfter + 2*time.Minute
+	long := func(s *store) bool {
+		return slices.ContainsFunc(s.terms, func(terms []termRecord) bool { return len(terms) > leastKept+2 })
+	}
+	if !slices.ContainsFunc(w.stores, long) {
+		return // nothing will be removed
+	}
+	w.lateUntil = max(w.lateUntil, w.now+wait)
+	w.after(wait, func() {
+		for _, s := range w.stores {
+			for h, terms := range s.terms {
+				if s.removed.terms[h] > 2 {
+					s.claimTerm(terms[1].term, terms[1].by)
+				}
+			}
+			for _, vm := range s.machinesOn() {
+				if gs := s.gens[vm]; s.removed.gens[vm] > 2 {
+					s.claimGeneration(gs[1].gen, gs[1].by)
+				}
+			}
+		}
+	})
+}
+
 // loseOne takes one host from a cluster at rest, by its power or by all its ways to the others and
 // to the datastores, and asks that each of its machines is started elsewhere, once and in time, and no
 // other one (I2). Nothing more happens to them when the host is back.

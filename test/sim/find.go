@@ -46,6 +46,9 @@ func Find(s Setup) Finding {
 	w.Run(x.most)
 	w.heal()
 	wrong := w.rest()
+	if len(wrong) == 0 && w.chance(0.1) {
+		w.repeatOrders()
+	}
 	if len(wrong) == 0 && w.lateUntil > w.now {
 		wrong = w.lastLanding()
 	}
