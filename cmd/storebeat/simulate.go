@@ -40,10 +40,10 @@ as the phase of heartbeats, follows from the seed: the same seed gives the same 
 --seeds it runs as many, and shows what was worst.
 
 It ends with status 1 if an expectation fails or a machine ever runs twice, and with 2 if
-a file makes no sense. With -o json it prints an object with "passed" and "scenarios"; each
-of these has "file", "title", "passed", "seeds", "failed" (seeds), "expected" and "machines" over
-all seeds, and "runs" with what each seed came to: "wrong", "expected", "machines", and, for
-a single seed, "timeline" and, with --trace, "trace".`,
+a file makes no sense. With -o json it prints an object with "passed" and "scenarios";
+each of these has "file", "title", "passed", "seeds", "failed" (seeds), "expected" and
+"machines" over all seeds, and "runs" with what each seed came to: "wrong", "expected",
+"machines", and, for a single seed, "timeline" and, with --trace, "trace".`,
 		Example: `  storebeat simulate host-dies.scenario
   storebeat simulate --seeds 1000 *.scenario
   storebeat simulate --seed 37 --trace host-dies.scenario`,
