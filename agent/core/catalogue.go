@@ -168,6 +168,8 @@ func (c *Core) onMessage(from datastorehb.HostID, msg Message) {
 		c.onStartOrder(f, from, msg)
 	case OrderEnded:
 		c.onOrderEnded(from, msg)
+	case MoveOrder:
+		c.onMoveOrder(msg)
 	case MachineChanged:
 		c.onMachineChanged(f, from, msg)
 	}

@@ -52,7 +52,7 @@ func (c *Core) onClusterCommand(o ClusterCommand) {
 	case !c.net.leading:
 		c.do(Reply{Command: o.ID, Err: fmt.Sprintf("%s is not the master: ask %s", c.HostName(c.cfg.Self.Host), c.HostName(c.net.master))})
 	case c.record.change != nil:
-		c.do(Reply{Command: o.ID, Err: "another change of the cluster record is under way: try again in a few seconds"})
+		c.record.queue = append(c.record.queue, o)
 	default:
 		c.beginChange(o)
 	}
@@ -126,6 +126,11 @@ func (c *Core) tendRecord() {
 	r.repair = c.now.Add(c.interval())
 	if r.standing.Best != nil {
 		c.fillRecord()
+		if s := &r.standing; len(s.Rivals) > 0 && (s.Counts || s.Void) {
+			c.beginChange(ClusterCommand{Verb: clusterSettle})
+			return
+		}
+		c.tidyReturns()
 		return
 	}
 	if why := c.unfounded(); why == "" {
@@ -246,7 +251,7 @@ func (c *Core) settle() {
 	s := cluster.Judge(c.recordCopies(), ch.without)
 	switch {
 	case s.Best == nil || s.Counts || s.Void:
-		c.proposeNext(s.Best)
+		c.proposeNext(&s)
 	case len(s.Lacks) > 0 && ch.tries < changeTries:
 		ch.tries++
 		ch.step, ch.ends = changeFill, c.now.Add(c.cfg.Timing.Lease)
@@ -270,11 +275,10 @@ func (c *Core) giveUpChange(silent []uuid.UUID) {
 	c.endChange(Reply{Err: fmt.Sprintf("it can't be told which revision of the cluster record counts%s: mend it, or go on without it by --without", why)})
 }
 
-// proposeNext claims what follows base, nil when there is none yet, on every
-// datastore in reach.
-func (c *Core) proposeNext(base *cluster.Record) {
-	ch := c.record.change
-	next, err := c.nextRecord(base)
+// proposeNext claims what follows the newest revision on every datastore in reach.
+func (c *Core) proposeNext(s *cluster.Standing) {
+	ch, base := c.record.change, s.Best
+	next, err := c.nextRecord(base, len(s.Rivals) > 0)
 	if err != nil {
 		c.endChange(Reply{Err: err.Error()})
 		return
@@ -329,8 +333,9 @@ func (c *Core) datastoreNames(ids []uuid.UUID) string {
 }
 
 // nextRecord makes the revision that the command asks for, nil when there is
-// nothing to change.
-func (c *Core) nextRecord(base *cluster.Record) (*cluster.Record, error) {
+// nothing to change. What follows a number with rivals is made in any case, since a
+// datastore keeps the revision that it has of a number, and hosts act on it.
+func (c *Core) nextRecord(base *cluster.Record, rivals bool) (*cluster.Record, error) {
 	ch := c.record.change
 	at := ch.command.At
 	if at.IsZero() {
@@ -341,6 +346,9 @@ func (c *Core) nextRecord(base *cluster.Record) (*cluster.Record, error) {
 	}
 	next := base.Next(base.Revision+1, c.cfg.Self.Host, at, "", ch.without)
 	what, err := c.applyChange(&next)
+	if rivals && what == "" && err == nil {
+		what = fmt.Sprintf("settled revision %d: %s", base.Revision, base.Change)
+	}
 	if err != nil || what == "" {
 		return nil, err
 	}
@@ -365,12 +373,16 @@ func (c *Core) firstRecord(at time.Time) (*cluster.Record, error) {
 func (c *Core) applyChange(next *cluster.Record) (what string, err error) {
 	ch := c.record.change
 	switch ch.command.Verb {
-	case ClusterInit:
+	case ClusterInit, clusterSettle:
 		return "", nil
 	case ClusterSet:
 		return assign(next, ch.command.Set)
 	case ClusterUpgrade:
 		return c.upgrade(next)
+	case ClusterMaintenance:
+		return c.setMaintenance(next)
+	case clusterReturned:
+		return c.noteReturned(next)
 	}
 	return "", fmt.Errorf("%q is nothing that can be done to the cluster record: upgrade this host", ch.command.Verb)
 }
@@ -392,5 +404,10 @@ func (c *Core) endChange(r Reply) {
 	c.record.change = nil
 	if r.Command = id; id != 0 {
 		c.do(r)
+	}
+	if len(c.record.queue) > 0 {
+		next := c.record.queue[0]
+		c.record.queue = c.record.queue[1:]
+		c.onClusterCommand(next)
 	}
 }

@@ -146,7 +146,14 @@ func (c *Core) onOwnerRead(m *machine, o TermsRead) {
 		c.failStart(m, fmt.Sprintf("the newest term of %s is %s: %s", c.HostName(o.Host), o.State, o.Err))
 		return
 	}
-	if over, why := poweron.Over(m.target, o.Term, true); !over {
+	over, why := poweron.Over(m.target, o.Term, true)
+	if !over && !m.anew { // There may be a newer one, by which it was released.
+		m.anew = true
+		m.enter(phaseRead)
+		c.advance(m)
+		return
+	}
+	if !over {
 		c.failStart(m, fmt.Sprintf("generation %d of %s is not over: %s", m.target.Number, c.HostName(o.Host), why))
 		return
 	}

@@ -246,6 +246,7 @@ func (c *Core) act() {
 		c.advance(m)
 	}
 	c.lead()
+	c.tendMoves()
 	c.tendRecord()
 	c.depart()
 }

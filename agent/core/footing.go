@@ -184,6 +184,9 @@ func (c *Core) wantsSlot(f *footing) bool {
 }
 
 func (c *Core) slotFlags() (flags datastorehb.SlotFlags) {
+	if c.inMaintenance() {
+		flags |= datastorehb.SlotMaintenance
+	}
 	if c.net.leading {
 		flags |= datastorehb.SlotMaster
 	}

@@ -22,6 +22,7 @@ type mastery struct {
 	stale     bool // something changed that a plan depends on
 	nextPlan  datastorehb.Instant
 	waiting   []poweron.Wait
+	moves     moves
 }
 
 // order is a start that was ordered and has not been answered.
@@ -297,7 +298,9 @@ func (c *Core) plan() {
 		for _, i := range f.infos {
 			if c.wants(f, i) {
 				homes[i.vm] = f
-				in.Machines = append(in.Machines, c.candidate(f, i))
+				m := c.candidate(f, i)
+				c.mastery.moves.aim(&m)
+				in.Machines = append(in.Machines, m)
 			}
 		}
 	}
@@ -364,6 +367,7 @@ func (c *Core) learnTermsOf(f *footing, h datastorehb.HostID) {
 func (c *Core) planHosts() (hosts []poweron.Host) {
 	for _, m := range c.cfg.Hosts {
 		h := poweron.Host{ID: m.ID, Name: m.Name}
+		in := c.recordMember(m.ID)
 		if m.ID == c.cfg.Self.Host {
 			h.Live, h.Memory, h.Used = true, c.memory, c.memoryUsed()
 			for _, f := range c.footings {
@@ -374,6 +378,9 @@ func (c *Core) planHosts() (hosts []poweron.Host) {
 		} else {
 			c.describePeer(m.ID, &h)
 			h.Used = max(h.Used, c.memoryHeld(m.ID))
+		}
+		if in != nil { // goes before the host's own word, which is a moment older
+			h.Maintenance = in.Maintenance != nil
 		}
 		for vm, o := range c.mastery.orders {
 			if o.host == m.ID {

@@ -16,6 +16,9 @@ const (
 	StartOrder MessageKind = "start order"
 	// OrderEnded answers a StartOrder.
 	OrderEnded MessageKind = "order ended"
+	// MoveOrder asks the receiver to stop a machine and hand it over, for the
+	// maintenance that the cluster record speaks of.
+	MoveOrder MessageKind = "move order"
 	// MachineChanged says that an entry or a generation of a machine has changed.
 	MachineChanged MessageKind = "machine changed"
 )

@@ -144,6 +144,9 @@ func (c *Core) packetFlags() (flags partition.PacketFlags) {
 	if c.net.isolated {
 		flags |= partition.PacketIsolated
 	}
+	if c.inMaintenance() {
+		flags |= partition.PacketMaintenance
+	}
 	if len(c.record.differences) > 0 {
 		flags |= partition.PacketDiffers
 	}

@@ -263,9 +263,13 @@ const (
 type ClusterCommand struct {
 	ID      uint64               `json:"id"`
 	Verb    ClusterVerb          `json:"verb"`
-	At      time.Time            `json:"at"`      // by the wall clock of the host that was asked
-	Set     []cluster.Assignment `json:"set"`     // for ClusterSet
-	Without []string             `json:"without"` // datastores, by name or UUID, that are given up for this change; for ClusterUpgrade also hosts
+	At      time.Time            `json:"at"`               // by the wall clock of the host that was asked
+	Set     []cluster.Assignment `json:"set"`              // for ClusterSet
+	Host    string               `json:"host,omitempty"`   // by name or id, for ClusterMaintenance
+	On      bool                 `json:"on,omitempty"`     // maintenance begins, else it ends
+	Move    bool                 `json:"move,omitempty"`   // the host's machines are moved elsewhere, when it begins
+	Return  bool                 `json:"return,omitempty"` // and brought back, when it ends
+	Without []string             `json:"without"`          // datastores, by name or UUID, that are given up for this change; for ClusterUpgrade also hosts
 }
 
 // ClusterVerb is what a user wants changed in the cluster record.
@@ -278,6 +282,13 @@ const (
 	ClusterSet ClusterVerb = "set"
 	// ClusterUpgrade raises the feature level by one.
 	ClusterUpgrade ClusterVerb = "upgrade"
+	// ClusterMaintenance begins or ends the maintenance of a host.
+	ClusterMaintenance ClusterVerb = "maintenance"
+
+	// clusterReturned notes that machines were brought back after maintenance.
+	clusterReturned ClusterVerb = "returned"
+	// clusterSettle makes a revision after a number with rivals, for all datastores to hold the same.
+	clusterSettle ClusterVerb = "settle"
 )
 
 func (Tick) observation()              {}

@@ -30,7 +30,8 @@ type record struct {
 	wall   time.Time // as it was at wallAt; zero while it is not known
 	wallAt datastorehb.Instant
 
-	change *change // that this host makes as master
+	change *change          // that this host makes as master
+	queue  []ClusterCommand // that wait for its end
 	repair datastorehb.Instant
 	told   string // why there is no first revision yet, as it was journalled last
 }
@@ -67,6 +68,10 @@ func (r *record) act(next *cluster.Record) {
 		r.differences = cluster.Differences(r.founding, next)
 	}
 }
+
+// Acting returns the revision of the cluster record that the host acts on, nil
+// while it knows none. It is never changed.
+func (c *Core) Acting() *cluster.Record { return c.record.acting }
 
 // level returns the feature level at which this host writes: the cluster's, and
 // the lowest that its program knows while there is no record.

@@ -233,7 +233,7 @@ func (c *Core) describePeer(id datastorehb.HostID, h *poweron.Host) {
 		return
 	}
 	h.State = s.State.String()
-	h.Live = s.State == partition.Live || s.State == partition.StorageLost
+	h.Live = s.State == partition.Live || s.State == partition.StorageLost || s.State == partition.Maintenance
 	h.Maintenance = s.State == partition.Maintenance
 	p, ok := c.net.peers.LastPacket(id)
 	if !ok {
@@ -255,6 +255,8 @@ func (c *Core) StateOf(h datastorehb.HostID) partition.State {
 	switch s := c.watched(h); {
 	case h == c.cfg.Self.Host && c.net.isolated:
 		return partition.Isolated
+	case h == c.cfg.Self.Host && c.inMaintenance():
+		return partition.Maintenance
 	case h == c.cfg.Self.Host:
 		return partition.Live
 	case s == nil:
@@ -277,6 +279,9 @@ func (c *Core) fillVerdict(v *HostView, now datastorehb.Instant) {
 	v.State = c.StateOf(v.ID).String()
 	if v.ID == c.cfg.Self.Host {
 		v.Rule, v.MemoryTotal, v.MemoryUsed = "it is the host that answers", c.memory, c.memoryUsed()
+		if c.inMaintenance() {
+			v.Rule = "it is in maintenance by the cluster record"
+		}
 		if c.net.isolated {
 			v.Rule = "no other host and no isolation address answers"
 			v.Evidence = append(v.Evidence, c.net.isolation.Why())

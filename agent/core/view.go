@@ -54,6 +54,10 @@ type HostView struct {
 	Lease    time.Duration      `json:"lease"`
 	Takeover time.Duration      `json:"takeover"`
 	Differs  bool               `json:"differs"` // its configuration file differs from the record
+
+	Maintenance *cluster.Maintenance `json:"maintenance,omitempty"`
+	Returning   []uuid.UUID          `json:"returning,omitempty"` // machines that are to be brought back there
+	Stuck       []string             `json:"stuck,omitempty"`     // machines that can't be moved for now, and why
 }
 
 // ClusterView is what this host knows of the cluster record.
@@ -302,6 +306,7 @@ func (c *Core) viewHost(m Member, now datastorehb.Instant, machines []MachineVie
 	v := HostView{ID: m.ID, Name: m.Name, Master: m.ID == c.net.master, Evidence: []string{}}
 	c.fillVerdict(&v, now)
 	c.fillProgram(&v)
+	c.viewMaintenance(&v)
 	for i := range machines {
 		if machines[i].Host == m.ID && (machines[i].State == "running" || machines[i].State == "frozen" || machines[i].State == InCustody) {
 			v.Machines++

@@ -198,10 +198,13 @@ func (v cluster) recordStanding() string {
 
 // memberRows lists the members with what their agents act on.
 func (v cluster) memberRows() [][]string {
-	rows := [][]string{{"MEMBER", "ID", "HEARTBEAT", "MANAGEMENT", "SINCE", "ACTS ON", "LEVELS", "VERSION"}}
+	rows := [][]string{{"MEMBER", "ID", "HEARTBEAT", "MANAGEMENT", "SINCE", "ACTS ON", "LEVELS", "VERSION", "MAINTENANCE"}}
 	for i := range v.Cluster.Record.Members {
 		m := &v.Cluster.Record.Members[i]
-		row := []string{m.Name, fmt.Sprint(m.ID), m.Heartbeat.String(), m.Management.String(), fmt.Sprintf("revision %d", m.Since), "", "", ""}
+		row := []string{m.Name, fmt.Sprint(m.ID), m.Heartbeat.String(), m.Management.String(), fmt.Sprintf("revision %d", m.Since), "", "", "", ""}
+		if m.Maintenance != nil {
+			row[8] = "since " + m.Maintenance.Since.Local().Format(time.DateTime)
+		}
 		if h, err := v.host(fmt.Sprint(m.ID)); err == nil && h.Levels.Highest > 0 {
 			row[5], row[6], row[7] = fmt.Sprintf("revision %d", h.Revision), h.Levels.String(), h.Version
 		}

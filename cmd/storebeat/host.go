@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
@@ -10,7 +11,8 @@ import (
 )
 
 func newHost(a *app) *cobra.Command {
-	return newGroup("host", "List and show hosts, and confirm one dead", newHostList(a), newHostShow(a), newConfirmDead(a))
+	return newGroup("host", "List and show hosts, take them out of service, confirm one dead",
+		newHostList(a), newHostShow(a), newMaintenance(a), newConfirmDead(a))
 }
 
 func newHostList(a *app) *cobra.Command {
@@ -90,6 +92,10 @@ func (a *app) showHost(v cluster, h core.HostView) error {
 	}
 	p.add("Agent", "%s", leftLine(&h))
 	p.add("Memory", "%s", memoryOf(&h))
+	if m := h.Maintenance; m != nil {
+		p.add("Maintenance", "since %s; %s", m.Since.Local().Format(time.DateTime), map[bool]string{true: "its machines move elsewhere", false: "its machines stay"}[m.Move])
+	}
+	p.list("Not moved", h.Stuck)
 	p.list("Evidence", h.Evidence)
 	p.list("Machines", v.machinesOn(&h))
 	return p.flush()

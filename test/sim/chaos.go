@@ -1,10 +1,12 @@
 package sim
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
 	"storebeat/agent/core"
+	clusterrecord "storebeat/agent/core/cluster"
 	"storebeat/datastorehb"
 	"storebeat/poweron"
 )
@@ -181,6 +183,7 @@ var mischiefs = []mischief{
 		return nil
 	}},
 	{"user", func(x *Chaos, h *host, s *store) func() { x.user(h); return nil }},
+	{"operator", func(x *Chaos, h *host, s *store) func() { return x.operator(h) }},
 }
 
 // Chaos is a random schedule of faults: each seed picks its own kinds, how often
@@ -336,6 +339,23 @@ func (x *Chaos) one() {
 		x.ends = append(x.ends, e)
 		w.after(w.between(x.least, x.most), e.now)
 	}
+}
+
+// operator changes the cluster record: by way of every host, of which the masters do it.
+func (x *Chaos) operator(h *host) (end func()) {
+	w := x.w
+	ask := func(c core.ClusterCommand) {
+		for _, by := range w.hosts {
+			w.order(by, c)
+		}
+	}
+	if w.chance(0.4) {
+		ask(core.ClusterCommand{Verb: core.ClusterSet, Set: []clusterrecord.Assignment{{Setting: "machine_defaults.limit", Value: fmt.Sprint(1 + w.rng.IntN(1000))}}})
+		return nil
+	}
+	ask(core.ClusterCommand{Verb: core.ClusterMaintenance, Host: h.name, On: true, Move: w.chance(0.7)})
+	back := w.chance(0.5)
+	return func() { ask(core.ClusterCommand{Verb: core.ClusterMaintenance, Host: h.name, Return: back}) }
 }
 
 func (x *Chaos) user(h *host) {

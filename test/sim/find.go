@@ -45,6 +45,7 @@ func Find(s Setup) Finding {
 	x.Rage(min(longest, shortest+time.Duration(w.rng.ExpFloat64()*float64(usual))))
 	w.Run(x.most)
 	w.heal()
+	w.endMaintenance()
 	wrong := w.rest()
 	if len(wrong) == 0 && w.chance(0.1) {
 		w.repeatOrders()
@@ -61,11 +62,11 @@ func Find(s Setup) Finding {
 // rest asks that the cluster comes to rest, now that everything has healed, and stays there.
 // What was reported as failed may land for a while yet.
 func (w *World) rest() (wrong []string) {
-	_, ok := w.RunUntil(calm, func() bool { return len(w.Unsettled()) == 0 })
+	_, ok := w.RunUntil(calm, func() bool { return len(w.Unsettled()) == 0 && w.disagreement() == "" })
 	seen := len(w.Violations())
 	wrong = append(wrong, w.Violations()...)
 	if !ok {
-		return append(wrong, fmt.Sprintf("rest: not at rest %v after everything healed: %q", calm, w.Unsettled()))
+		return append(wrong, fmt.Sprintf("rest: not at rest %v after everything healed: %q %s", calm, w.Unsettled(), w.disagreement()))
 	}
 	w.Run(dust)
 	starts, before := fmt.Sprint(w.starts), maps.Clone(w.counts)

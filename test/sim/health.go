@@ -93,6 +93,9 @@ func (w *World) excuse(p *process) string {
 	if len(w.twins) > 0 {
 		return "two computers have one host id"
 	}
+	if w.leaves(p) {
+		return "the cluster record moves it"
+	}
 	return ""
 }
 

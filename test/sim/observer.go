@@ -22,11 +22,12 @@ type observer struct {
 	covered    map[string]int    // meetings, see Coverage
 	startedAt  map[uuid.UUID]time.Duration
 	counted    map[uint64]*clusterrecord.Record // revisions of the cluster record that came to count
+	countedAt  map[uint64]time.Duration         // when they did, for the first time
 	forced     bool                             // a user gave a datastore up for a change of the record
 }
 
 func (o *observer) init() {
-	o.counted = map[uint64]*clusterrecord.Record{}
+	o.counted, o.countedAt = map[uint64]*clusterrecord.Record{}, map[uint64]time.Duration{}
 	o.starts, o.counts, o.covered, o.startedAt = map[uuid.UUID]int{}, map[string]int{}, map[string]int{}, map[uuid.UUID]time.Duration{}
 }
 
@@ -113,6 +114,7 @@ func (w *World) seeStart(p *process) {
 		w.fail("I5", "%s starts on %s though its user wants it stopped since %s", w.nameOf(p.vm), p.h.name, w.stamp(since))
 	}
 	w.seeRules(p)
+	w.seeMaintenance(p)
 }
 
 // seeRight checks, whenever a machine is let go, that what the datastore says allows

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"storebeat/agent/core"
@@ -92,7 +93,55 @@ func (w *World) seeRevision(r *clusterrecord.Record) {
 	if old := w.counted[r.Revision]; old != nil && old.Sum() != r.Sum() && !w.forced {
 		w.fail("record", "of revision %d of the cluster record both %q and %q count", r.Revision, old.Change, r.Change)
 	}
+	if w.counted[r.Revision] == nil {
+		w.countedAt[r.Revision] = w.now
+	}
 	w.counted[r.Revision] = r
+}
+
+// maintenanceGrace is how long a host may not have read that it is in maintenance:
+// it reads the record once a minute, and whenever it hears of a newer one.
+const maintenanceGrace = 70 * time.Second
+
+// stopsLong is how long a stop may go on after what asked for it is over.
+const stopsLong = time.Minute
+
+// leaves reports whether a revision that is in force, or was until lately, has a
+// machine move away from its host.
+func (w *World) leaves(p *process) bool {
+	oldest := uint64(0)
+	for n, at := range w.countedAt {
+		if w.now-at > stopsLong {
+			oldest = max(oldest, n)
+		}
+	}
+	for _, s := range w.stores {
+		for _, r := range s.revisions {
+			if r.record.Revision < oldest {
+				continue
+			}
+			for _, m := range r.record.Members {
+				if m.ID == p.h.id && m.Maintenance != nil && m.Maintenance.Move || m.ID != p.h.id && slices.Contains(m.Returning, p.vm) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// seeMaintenance checks I3: nothing starts on a host in maintenance.
+func (w *World) seeMaintenance(p *process) {
+	number, since := uint64(0), time.Duration(0)
+	for n := range w.counted {
+		number = max(number, n)
+	}
+	for n := number; n > 0 && w.counted[n] != nil && w.counted[n].InMaintenance(p.h.id); n-- {
+		since = w.countedAt[n]
+	}
+	if since > 0 && w.now-since > maintenanceGrace {
+		w.fail("I3", "%s starts on %s, which is in maintenance since %s", w.nameOf(p.vm), p.h.name, w.stamp(since))
+	}
 }
 
 func voter(r *clusterrecord.Record, s *store) bool {
@@ -153,4 +202,57 @@ func (w *World) order(h *host, c core.ClusterCommand) uint64 {
 		w.after(w.latency(), a.at(func() { a.observe(c) }))
 	}
 	return c.ID
+}
+
+// endMaintenance is an operator who ends every maintenance that a master knows of,
+// again and again.
+func (w *World) endMaintenance() {
+	for _, h := range w.hosts {
+		if h.agent == nil || h.agent.core == nil {
+			continue
+		}
+		v := h.agent.core.View(h.now())
+		if !v.Leading || v.Cluster.Record == nil {
+			continue
+		}
+		for _, m := range v.Cluster.Record.Members {
+			if m.Maintenance != nil {
+				w.order(h, core.ClusterCommand{Verb: core.ClusterMaintenance, Host: m.Name})
+			}
+		}
+	}
+	w.after(3*time.Second, w.endMaintenance)
+}
+
+// disagreement says why the cluster record is not at rest: every agent acts on one
+// revision, every datastore holds it, and nothing is left to be done for it.
+func (w *World) disagreement() string {
+	var r *clusterrecord.Record
+	for _, h := range w.hosts {
+		if h.agent == nil || h.agent.core == nil || w.twins[h.id] {
+			continue
+		}
+		acting := h.agent.core.Acting()
+		if acting == nil && r == nil {
+			continue
+		}
+		if r != nil && (acting == nil || acting.Sum() != r.Sum()) {
+			return h.name + " acts on another revision of the cluster record"
+		}
+		r = acting
+	}
+	if r == nil {
+		return ""
+	}
+	for i := range r.Members {
+		if m := &r.Members[i]; m.Maintenance != nil || len(m.Returning) > 0 {
+			return m.Name + " is in maintenance, or machines are to return there"
+		}
+	}
+	for _, s := range w.stores {
+		if newest, ok := s.newestRevision(); !s.tampered && (!ok || newest.record.Sum() != r.Sum()) {
+			return s.name() + " does not hold the newest revision of the cluster record"
+		}
+	}
+	return ""
 }

@@ -37,7 +37,8 @@ func sample() Record {
 		address := netip.AddrFrom4([4]byte{192, 0, 2, byte(i + 1)})
 		r.Members = append(r.Members, Member{ID: datastorehb.HostID(i + 1), Name: name, Since: 1, Heartbeat: netip.AddrPortFrom(address, 7480), Management: netip.AddrPortFrom(address, 7481)})
 	}
-	r.Members[1].Maintenance = &Maintenance{Since: at, Move: true}
+	r.Members[1].Maintenance = &Maintenance{Since: at, Move: true, Machines: []uuid.UUID{{15: 1}, {15: 2}}}
+	r.Members[0].Returning = []uuid.UUID{{15: 3}}
 	for i, name := range []string{"nfs1", "nfs2", "nfs3"} {
 		r.Datastores = append(r.Datastores, Datastore{ID: datastoreID(byte(i + 1)), Name: name})
 		r.Voters = append(r.Voters, datastoreID(byte(i+1)))
@@ -128,6 +129,7 @@ func TestEncodeRefuses(t *testing.T) {
 		"is a member again":       func(r *Record) { r.Removed[0].ID = 1 },
 		"priority":                func(r *Record) { r.Machines.Priority = 9 },
 		"UTF-8 of at most":        func(r *Record) { r.Change = strings.Repeat("x", MaxText+1) },
+		"to be brought back":      func(r *Record) { r.Members[0].Returning = []uuid.UUID{} },
 		"in the order of their U": func(r *Record) { r.Voters[0], r.Voters[1] = r.Voters[1], r.Voters[0] },
 	}
 	for want, change := range tests {

@@ -52,12 +52,16 @@ type Member struct {
 	Management  netip.AddrPort     `json:"management"`
 	Since       uint64             `json:"since"`       // the revision with which it joined
 	Maintenance *Maintenance       `json:"maintenance"` // nil while the host is not in maintenance
+	Returning   []uuid.UUID        `json:"returning"`   // machines to be brought back after maintenance, ascending; nil for none
 }
 
 // Maintenance says that no machine is to be started on a host.
 type Maintenance struct {
 	Since time.Time `json:"since"` // as Record.At
 	Move  bool      `json:"move"`  // the host's machines are moved elsewhere
+
+	// Machines are those that were there when the move began, ascending; nil for none.
+	Machines []uuid.UUID `json:"machines"`
 }
 
 // Removed is a host that left the cluster. Its id is not given to another one
@@ -157,6 +161,8 @@ func (r *Record) validateMembers() error {
 			return fmt.Errorf("member %s joined with revision %d, and this is %d", m.Name, m.Since, r.Revision)
 		case !m.Heartbeat.IsValid() || !m.Management.IsValid():
 			return fmt.Errorf("member %s lacks an address", m.Name)
+		case !ascending(m.Returning) || m.Maintenance != nil && !ascending(m.Maintenance.Machines):
+			return fmt.Errorf("machines to be brought back to %s are not in the order of their UUIDs, each once", m.Name)
 		case m.Maintenance != nil && !wellFormed(m.Maintenance.Since):
 			return fmt.Errorf("maintenance of %s since %v, which is not in UTC and whole seconds", m.Name, m.Maintenance.Since)
 		}
@@ -205,12 +211,21 @@ func (r *Record) validateDatastores() error {
 	if n := len(r.Voters); n == 0 || n > MaxDatastores+1 {
 		return fmt.Errorf("%d voters: there are 1 to %d", n, MaxDatastores+1)
 	}
-	for i, v := range r.Voters {
-		if v == uuid.Nil || i > 0 && compareUUID(r.Voters[i-1], v) >= 0 {
-			return fmt.Errorf("voters are not in the order of their UUIDs, each once, at %s", v)
-		}
+	if !ascending(r.Voters) {
+		return errors.New("voters are not in the order of their UUIDs, each once")
 	}
 	return nil
+}
+
+// ascending reports whether UUIDs stand in their order, each once. A list that is
+// not nil is not empty, so that there is one form of none.
+func ascending(ids []uuid.UUID) bool {
+	for i, id := range ids {
+		if id == uuid.Nil || i > 0 && compareUUID(ids[i-1], id) >= 0 {
+			return false
+		}
+	}
+	return ids == nil || len(ids) > 0
 }
 
 func (p *Pause) validate() error {
