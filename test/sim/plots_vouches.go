@@ -1,5 +1,7 @@
 package sim
 
+import "time"
+
 // Plots about proofs of life that others write.
 
 // vouched takes a datastore from h and everybody but one from its sight; that one has
@@ -79,10 +81,16 @@ func (x *Chaos) stranger(h *host, s *store) func() {
 			v.alone.note(w.now)
 			for _, o := range x.apart(h, v) {
 				o.unaware = 0
-				w.restartAgent(o, w.between(0, t.Interval/4))
+				x.configured(o)
 			}
 		})
 	}
+}
+
+// configured restarts a host's agent, as soon as that can be done, with another configuration.
+func (x *Chaos) configured(h *host) {
+	w := x.w
+	x.once(time.Minute, func() bool { return !h.still }, func() { w.restartAgent(h, w.between(0, w.setup.Timing.Interval/4)) })
 }
 
 // hungHeartbeat ends an agent while a heartbeat of its own is on its way, and lets its
@@ -118,7 +126,7 @@ func (x *Chaos) otherTiming(h *host, s *store) func() {
 		x.cure(s)()
 		for _, o := range w.hosts {
 			o.timing = t
-			w.restartAgent(o, w.between(0, t.Interval/4))
+			x.configured(o)
 		}
 	}
 }
