@@ -22,7 +22,7 @@ OUTPUT     ?= bin/storebeat
 # Where "make deb" puts the package.
 DIST       ?= dist
 
-.PHONY: help build deb demo test check race sim sim-long fuzz bench clean install-dependencies
+.PHONY: help build deb demo test check race sim sim-long mutants fuzz bench clean install-dependencies
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ sim: ## run the simulator: every scenario with 50 seeds, 2,000 random schedules
 
 sim-long: ## run SEEDS random schedules from seed FROM on, with progress and sums
 	$(GO) run ./scripts/simlong -from $(FROM) -seeds $(SEEDS)
+
+mutants: ## break one rule after the other and show which schedule of the simulator finds it
+	$(GO) run ./scripts/mutants
 
 fuzz: ## run each fuzz target for FUZZTIME
 	scripts/fuzz $(FUZZTIME)
