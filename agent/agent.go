@@ -46,7 +46,7 @@ type Agent struct {
 	core         *core.Core // owned by the loop
 	observations chan core.Observation
 	effects      chan []core.Effect
-	views        chan chan core.View
+	looks        chan func(*core.Core) // for a look at the core between two steps
 
 	datastores map[uuid.UUID]*datastore
 	guard      *guardLink
@@ -87,7 +87,7 @@ func Run(ctx context.Context, cfg *config.Config, self config.Host, version stri
 func prepare(cfg *config.Config, self config.Host, log hclog.Logger) (*Agent, error) {
 	own := *cfg
 	a := &Agent{cfg: &own, file: cfg, log: log, observations: make(chan core.Observation, 4096), effects: make(chan []core.Effect, 256),
-		views: make(chan chan core.View), reconfigure: make(chan *config.Config), datastores: map[uuid.UUID]*datastore{}, badPackets: clock.Pace{Every: 10 * time.Second}}
+		looks: make(chan func(*core.Core)), reconfigure: make(chan *config.Config), datastores: map[uuid.UUID]*datastore{}, badPackets: clock.Pace{Every: 10 * time.Second}}
 	a.live.Store(cfg)
 	a.level.Store(uint32(datastorehb.KnownLevels().Lowest))
 	var err error
@@ -298,8 +298,8 @@ func (a *Agent) loop(asked <-chan struct{}, failed <-chan error) error {
 				a.ending.Store(true)
 				return err
 			}
-		case answer := <-a.views:
-			answer <- a.core.View(clock.Now())
+		case look := <-a.looks:
+			look(a.core)
 			continue
 		case effects = <-a.effects:
 		case next := <-a.reconfigure:

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"storebeat/agent/clock"
 	"storebeat/agent/config"
 	"storebeat/agent/control"
 	"storebeat/agent/core"
@@ -16,6 +17,7 @@ import (
 	"storebeat/agent/metrics"
 	"storebeat/datastorehb"
 	"storebeat/datastorehb/device"
+	"storebeat/poweron"
 )
 
 // The methods of the control socket, with their argument and result types.
@@ -30,6 +32,10 @@ const (
 	MethodCommand = "command"
 	// MethodCluster carries out a user's wish about the cluster record: core.ClusterCommand → CommandResult.
 	MethodCluster = "cluster"
+	// MethodForecast tells what the loss of hosts would mean: ForecastRequest → poweron.Forecast.
+	MethodForecast = "forecast"
+	// MethodShortfalls tells which single hosts' machines the rest could not take: nothing → []poweron.Shortfall.
+	MethodShortfalls = "shortfalls"
 	// MethodHealth tells how the agent itself is doing: nothing → Health.
 	MethodHealth = "health"
 	// MethodStop ends the agent in good order: StopRequest → CommandResult.
@@ -94,18 +100,28 @@ func (a *Agent) api() http.Handler {
 	control.Handle(m, MethodCluster, a.clusterCommand)
 	control.Handle(m, MethodStop, a.stop)
 	control.Handle(m, MethodConfirmDead, a.confirmDead)
+	control.Handle(m, MethodForecast, a.clusterForecast)
+	control.Handle(m, MethodShortfalls, func(ctx context.Context, _ struct{}) ([]poweron.Shortfall, error) { return a.clusterShortfalls(ctx) })
 	control.Handle(m, MethodHealth, func(context.Context, struct{}) (Health, error) { return a.health(), nil })
 	return m
 }
 
 // view asks the loop for this host's view.
-func (a *Agent) view(ctx context.Context) (core.View, error) {
-	answer := make(chan core.View, 1)
+func (a *Agent) view(ctx context.Context) (v core.View, err error) {
+	err = a.look(ctx, func(c *core.Core) { v = c.View(clock.Now()) })
+	return v, err
+}
+
+// look has the loop look at the core, which nobody else may touch. The look must
+// be short: no heartbeat is sent meanwhile.
+func (a *Agent) look(ctx context.Context, look func(*core.Core)) error {
+	done := make(chan struct{})
 	select {
-	case a.views <- answer:
-		return <-answer, nil
+	case a.looks <- func(c *core.Core) { look(c); close(done) }:
+		<-done
+		return nil
 	case <-ctx.Done():
-		return core.View{}, control.Errorf(control.Unavailable, "the agent's loop did not answer in time")
+		return control.Errorf(control.Unavailable, "the agent's loop did not answer in time")
 	}
 }
 

@@ -26,6 +26,9 @@ type envelope struct {
 	News    *question            `json:"news,omitempty"` // for a follower
 	Cluster *core.ClusterCommand `json:"cluster,omitempty"`
 	Confirm *core.ConfirmDead    `json:"confirm,omitempty"`
+
+	Forecast   *ForecastRequest `json:"forecast,omitempty"`
+	Shortfalls bool             `json:"shortfalls,omitempty"`
 }
 
 // askTime is how long to wait for another host's answer to a question that can
@@ -100,25 +103,25 @@ func (a *Agent) handle(ctx context.Context, from datastorehb.HostID, body []byte
 		}
 		return json.Marshal(a.journal.News(ctx, e.News.Filter, e.News.After, mostEvents))
 	case e.Cluster != nil:
-		r, err := a.changeRecord(ctx, *e.Cluster)
-		if err != nil {
-			return nil, err
-		}
-		return json.Marshal(r)
+		return answer(a.changeRecord(ctx, *e.Cluster))
 	case e.Confirm != nil:
-		r, err := a.confirmHere(ctx, *e.Confirm)
-		if err != nil {
-			return nil, err
-		}
-		return json.Marshal(r)
+		return answer(a.confirmHere(ctx, *e.Confirm))
+	case e.Forecast != nil:
+		return answer(a.forecast(ctx, *e.Forecast))
+	case e.Shortfalls:
+		return answer(a.shortfalls(ctx))
 	case e.View:
-		v, err := a.view(ctx)
-		if err != nil {
-			return nil, err
-		}
-		return json.Marshal(v)
+		return answer(a.view(ctx))
 	}
 	return nil, errors.New("the message holds nothing that this version knows: upgrade this host")
+}
+
+// answer encodes what was found out for another host.
+func answer(found any, err error) ([]byte, error) {
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(found)
 }
 
 // clusterView is the master's view if it can be had, else this host's own.

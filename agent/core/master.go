@@ -245,7 +245,10 @@ func (c *Core) failed(vm uuid.UUID, h datastorehb.HostID, why string) {
 // failedOn says where a machine failed lately: by the answers to orders, and by
 // the word of a holder that gave it up so that it starts elsewhere.
 func (c *Core) failedOn(i *info) []poweron.Failed {
-	failed := c.history(i.vm).failed
+	var failed []poweron.Failed
+	if h := c.mastery.histories[i.vm]; h != nil {
+		failed = h.failed
+	}
 	g := i.newest()
 	if g == nil || g.Kind != poweron.Released || g.Reason != poweron.Crashed && g.Reason != poweron.StartFailed && g.Reason != poweron.Isolation {
 		return failed

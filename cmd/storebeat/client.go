@@ -117,9 +117,12 @@ func (c cluster) machineName(id uuid.UUID) string {
 	return id.String()
 }
 
-// notFound names what there is, if it fits into a line.
+// notFound names what there is, if it fits into a line, or else what is spelled alike.
 func notFound(what, name string, names []string, list string) error {
 	remedy := fmt.Sprintf("see `%s`", list)
+	if near := nearest(name, names); near != "" {
+		remedy = fmt.Sprintf("do you mean %s? All are shown by `%s`", near, list)
+	}
 	if len(names) > 0 && len(names) <= 6 {
 		remedy = "known are " + strings.Join(names, ", ")
 	}
@@ -127,4 +130,37 @@ func notFound(what, name string, names []string, list string) error {
 		remedy = "the only one is " + names[0]
 	}
 	return control.Errorf(control.NotFound, "there is no %s %q", what, name).WithRemedy("%s", remedy)
+}
+
+// nearest returns the name that is spelled most like the one given, or nothing if
+// none differs in less than three letters.
+func nearest(name string, names []string) (best string) {
+	least := 3
+	for _, other := range names {
+		if d := distance(strings.ToLower(name), strings.ToLower(other)); d < least {
+			best, least = other, d
+		}
+	}
+	return best
+}
+
+// distance counts the letters to insert, delete or change that make a of b.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			changed := diagonal
+			if a[i] != b[j] {
+				changed++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(changed, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
 }

@@ -81,7 +81,7 @@ func (a *app) addCommands(root *cobra.Command) {
 			root.AddCommand(c)
 		}
 	}
-	add("look", newStatus(a), newHost(a), newVM(a), newDatastore(a), newEvents(a), newExplain(a), newCluster(a), newMetrics(a), newVersion(a))
+	add("look", newStatus(a), newHost(a), newVM(a), newDatastore(a), newEvents(a), newExplain(a), newPlan(a), newCluster(a), newMetrics(a), newVersion(a))
 	add("setup", newInit(a), newConfig(a))
 	add("run", newAgent(a), newGuard(a))
 	add("setup", newDemo(a), newSimulate(a))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,6 +13,7 @@ import (
 
 	"storebeat/agent/core"
 	"storebeat/partition"
+	"storebeat/poweron"
 )
 
 const localHelp = "this host's own view, even when there is a master to ask"
@@ -30,19 +32,37 @@ reached, this host's own view is shown, and it says so.`,
 			if err != nil {
 				return err
 			}
-			return a.print(v.View, func() error { return a.showStatus(v) })
+			short, err := a.shortfallsOf(cmd.Context(), v)
+			if err != nil {
+				fmt.Fprintf(a.errOut, "note: it is not known whether the rest could take any host's machines: %v\n", err)
+			}
+			return a.print(statusResult{v.View, short}, func() error { return a.showStatus(v, short...) })
 		},
 	}
 	cmd.Flags().BoolVar(&local, "local", false, localHelp)
 	return cmd
 }
 
-func (a *app) showStatus(v cluster) error {
+// statusResult is what status prints with -o json.
+type statusResult struct {
+	core.View
+	Shortfalls []poweron.Shortfall `json:"shortfalls"` // null when it is not known
+}
+
+// shortfallsOf asks only where the view is the master's: nobody else could answer.
+func (a *app) shortfallsOf(ctx context.Context, v cluster) ([]poweron.Shortfall, error) {
+	if !v.Leading {
+		return nil, nil
+	}
+	return a.shortfalls(ctx)
+}
+
+func (a *app) showStatus(v cluster, short ...poweron.Shortfall) error {
 	t := v.Timing
 	fmt.Fprintf(a.out, "Master    %s\n", v.masterLine())
 	fmt.Fprintf(a.out, "Timing    heartbeat every %v, lease %v, takeover after %v\n", t.Interval, t.Lease, t.Takeover)
 	fmt.Fprintf(a.out, "Machines  %s\n", v.machinesLine())
-	problems := v.problems()
+	problems := append(v.problems(), shortRows(short)...)
 	if len(problems) > 0 {
 		fmt.Fprintf(a.out, "\nProblems\n")
 		if err := a.table(problems); err != nil {

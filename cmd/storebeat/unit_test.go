@@ -186,6 +186,59 @@ func TestStatusNamesBrokenRules(t *testing.T) {
 	}
 }
 
+func TestStatusWarnsOfHostsWhoseMachinesTheRestCouldNotTake(t *testing.T) {
+	fates := []poweron.Fate{{Machine: "db", Why: "no usable host has enough memory left"}, {Machine: "web", Why: "rules"}, {Machine: "c", Why: "x"}, {Machine: "d", Why: "y"}}
+	short := []poweron.Shortfall{{Host: "alpha", Machines: 9, Waits: fates}, {Host: "beta", Machines: 1, Waits: fates[:1]}, {Host: "gamma"}}
+	for _, c := range []struct {
+		short []poweron.Shortfall
+		want  [][]string
+	}{
+		{nil, nil},
+		{short, [][]string{{"  capacity", "alpha", "short", "if it were lost, 4 of its 9 machines would wait: db (no usable host has enough memory left); web (rules); c (x); 1 more. So it is with 2 hosts more (see storebeat plan)"}}},
+		{short[1:2], [][]string{{"  capacity", "beta", "short", "if it were lost, 1 of its 1 machine would wait: db (no usable host has enough memory left) (see storebeat plan)"}}},
+	} {
+		if diff := cmp.Diff(c.want, shortRows(c.short)); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
+func TestShowForecast(t *testing.T) {
+	var out bytes.Buffer
+	err := (&app{out: &out}).showForecast(&poweron.Forecast{Lost: []string{"alpha", "beta"},
+		Starts: []poweron.Fate{{Machine: "web", From: "alpha", To: "gamma", Memory: 1 << 30, Why: "least loaded: 2.0 GiB of 8.0 GiB with it"}},
+		Waits:  []poweron.Fate{{Machine: "db", Memory: 8 << 30, Why: "no usable host has enough memory left", Refusals: []string{"alpha is lost", "gamma has 6.0 GiB of memory left, and it needs 8.0 GiB"}}},
+		Stays:  []poweron.Fate{{Machine: "cold", From: "beta", Memory: 1 << 30, Why: "its policy says restart = false"}},
+	})
+	want := `Without alpha and beta, 1 machine would start elsewhere, 1 would wait, and 1 would stay off.
+
+MACHINE  FROM           TO         MEMORY   WHY
+web      alpha          gamma      1.0 GiB  least loaded: 2.0 GiB of 8.0 GiB with it
+db       waits already  waits      8.0 GiB  no usable host has enough memory left
+cold     beta           stays off  1.0 GiB  its policy says restart = false
+
+db would wait:
+  alpha is lost
+  gamma has 6.0 GiB of memory left, and it needs 8.0 GiB
+`
+	if diff := cmp.Diff(want, out.String()); diff != "" || err != nil {
+		t.Error(err, diff)
+	}
+}
+
+func TestNearest(t *testing.T) {
+	names := []string{"alpha", "beta", "gamma", "host-1", "host-2"}
+	for name, want := range map[string]string{"alhpa": "alpha", "Beta": "beta", "gama": "gamma", "host-3": "host-1", "delta": "beta", "epsilon": "", "": ""} {
+		if got := nearest(name, names); got != want {
+			t.Errorf("%q: %q, want %q", name, got, want)
+		}
+	}
+	many := append(names, "a", "b")
+	if err := notFound("host", "gama", many, "storebeat host list"); !strings.Contains(fmt.Sprint(err), "do you mean gamma?") {
+		t.Error(err)
+	}
+}
+
 func TestRulesInWords(t *testing.T) {
 	v := trouble()
 	a := poweron.Affinity{Apart: []string{"web", "db"}, Together: []string{"cache"}, Hosts: []datastorehb.HostID{2, 9}}

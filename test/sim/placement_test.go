@@ -145,3 +145,28 @@ func TestFailedStartsAreSpaced(t *testing.T) {
 	c.settles(time.Second)
 	c.hostOf(1)
 }
+
+// What a forecast says of the loss of a host is what happens.
+func TestForecastComesTrue(t *testing.T) {
+	for seed := range uint64(5) {
+		c := ruled(t, seed+1, map[string]poweron.Rules{
+			"vm1": must(poweron.Affinity{Apart: []string{"vm2"}}), "vm3": {Prefer: poweron.Affinity{Hosts: []datastorehb.HostID{3, 2}}},
+			"vm4": must(poweron.Affinity{Hosts: []datastorehb.HostID{1, 2}}), "vm5": must(poweron.Affinity{Together: []string{"vm6"}}),
+		})
+		lost := c.hosts[int(seed)%3]
+		f := c.master().agent.core.Situation().Lose(lost.id)
+		lost.powerOff()
+		c.Run(30 * time.Second)
+		for _, fate := range f.Starts {
+			if on := c.executing(fate.VM); len(on) != 1 || on[0] == lost {
+				c.fatalf("%s was to start on %s, and runs on %d hosts", fate.Machine, fate.To, len(on))
+			}
+		}
+		for _, fate := range f.Waits {
+			if on := c.executing(fate.VM); len(on) > 0 {
+				c.fatalf("%s was to wait (%s), and runs on %s", fate.Machine, fate.Why, on[0].name)
+			}
+		}
+		c.sound()
+	}
+}
