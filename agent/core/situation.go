@@ -16,7 +16,7 @@ func (c *Core) Situation() poweron.Situation {
 	for _, l := range c.locate() {
 		m := c.candidate(l.home, l.info)
 		m.Failed = nil // what has failed lately says little of what is to come
-		s.Machines = append(s.Machines, poweron.Situated{Machine: m, Host: l.host, Stays: stays(l)})
+		s.Machines = append(s.Machines, poweron.Situated{Machine: m, Host: l.host, Stays: c.named(stays(l))})
 	}
 	return s
 }

@@ -147,7 +147,7 @@ func shortRows(short []poweron.Shortfall) (rows [][]string) {
 	}
 	why := fmt.Sprintf("if it were lost, %d of its %s would wait: %s", len(s.Waits), count(s.Machines, "machine"), strings.Join(waits, "; "))
 	if more := len(short) - 1; more > 0 {
-		why += fmt.Sprintf(". So it is with %s more", count(more, "host"))
+		why += fmt.Sprintf(". The same goes for %s", count(more, "other host"))
 	}
 	return [][]string{{"  capacity", s.Host, "short", why + " (see storebeat plan)"}}
 }

@@ -194,7 +194,7 @@ func TestStatusWarnsOfHostsWhoseMachinesTheRestCouldNotTake(t *testing.T) {
 		want  [][]string
 	}{
 		{nil, nil},
-		{short, [][]string{{"  capacity", "alpha", "short", "if it were lost, 4 of its 9 machines would wait: db (no usable host has enough memory left); web (rules); c (x); 1 more. So it is with 2 hosts more (see storebeat plan)"}}},
+		{short, [][]string{{"  capacity", "alpha", "short", "if it were lost, 4 of its 9 machines would wait: db (no usable host has enough memory left); web (rules); c (x); 1 more. The same goes for 2 other hosts (see storebeat plan)"}}},
 		{short[1:2], [][]string{{"  capacity", "beta", "short", "if it were lost, 1 of its 1 machine would wait: db (no usable host has enough memory left) (see storebeat plan)"}}},
 	} {
 		if diff := cmp.Diff(c.want, shortRows(c.short)); diff != "" {
