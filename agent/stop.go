@@ -14,7 +14,8 @@ import (
 
 // StopRequest asks the agent to stop in good order.
 type StopRequest struct {
-	Now bool `json:"now"` // without waiting until the machines are in custody
+	Now      bool `json:"now"`      // without waiting until the machines are in custody
+	Shutdown bool `json:"shutdown"` // the host shuts down: the machines are stopped and given up
 }
 
 // stop has the agent stop for a user. It answers when the agent is about to end,
@@ -22,7 +23,11 @@ type StopRequest struct {
 func (a *Agent) stop(ctx context.Context, in StopRequest) (CommandResult, error) {
 	user, _ := control.User(ctx)
 	r, err := a.wish(ctx, func(id uint64) core.Observation {
-		return core.Leave{Command: id, Why: leaveNow(datastorehb.LeftByUser, user), AtOnce: in.Now, OrStay: !in.Now}
+		o := core.Leave{Command: id, Why: leaveNow(datastorehb.LeftByUser, user), AtOnce: in.Now, OrStay: !in.Now}
+		if in.Shutdown {
+			o.Why, o.OrStay = leaveNow(datastorehb.LeftByShutdown, 0), false
+		}
+		return o
 	})
 	return result(r, err, "it is still stopping", "look with `storebeat status`; `storebeat agent stop --now` does not wait")
 }

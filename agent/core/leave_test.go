@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"storebeat/datastorehb"
+	"storebeat/poweron"
 )
 
 // bySystemd is an orderly stop as the shell asks for it.
@@ -174,6 +175,31 @@ func TestSecondStopEndsAtOnce(t *testing.T) {
 	d.see(bySystemd)
 	never[Left](d, "nothing is in custody yet")
 	d.see(bySystemd)
+	take[Left](d)
+}
+
+// A host that shuts down leaves nothing in custody: machines are stopped in their own
+// time and released, and only then the agent ends.
+func TestHostShutdownGivesUp(t *testing.T) {
+	d, _ := runs(t)
+	o := bySystemd
+	o.Why.By = datastorehb.LeftByShutdown
+	d.see(o)
+	stop := take[StopMachine](d)
+	if stop.VM != guest || stop.Graceful != wanted.Policy.StopTime {
+		t.Fatalf("stopped as %+v", stop)
+	}
+	if s := d.heartbeat(); s.Custody != 0 || s.Leave.By != datastorehb.LeftByShutdown {
+		t.Fatalf("the slot says: custody of term %d, %s", s.Custody, s.Leave)
+	}
+	never[Left](d, "the guest has not stopped")
+	d.see(MachineGone{VM: guest, Generation: 3, Ending: EndedByUs})
+	claim := take[ClaimGeneration](d)
+	if g := claim.Generation; g.Kind != poweron.Released || g.Reason != poweron.HostShutdown || g.Number != 4 {
+		t.Fatalf("claims %+v", g)
+	}
+	never[Left](d, "the machine is not released")
+	d.see(GenerationClaimed{Span: d.span(), Generation: claim.Generation, Outcome: datastorehb.ClaimWon})
 	take[Left](d)
 }
 

@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -46,6 +47,22 @@ func (k *Keeper) state() (s keeperState) {
 	return s
 }
 
+// Export returns all that the Keeper knows, for Import.
+func (k *Keeper) Export() ([]byte, error) { return json.Marshal(k.state()) }
+
+// Import makes a new Keeper know what another one has exported.
+func (k *Keeper) Import(raw []byte) error {
+	var s keeperState
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return fmt.Errorf("read the state of the guard before: %w", err)
+	}
+	if err := s.check(); err != nil {
+		return err
+	}
+	k.restore(s)
+	return nil
+}
+
 // check refuses what no Keeper could have left.
 func (s keeperState) check() error {
 	for _, l := range s.Leases {
@@ -54,7 +71,7 @@ func (s keeperState) check() error {
 		}
 	}
 	for _, m := range s.Machines {
-		if m.VM == uuid.Nil || m.Datastore == uuid.Nil || m.Handle.PID <= 1 || m.State < freeze.Running || m.State > freeze.Gone {
+		if m.VM == uuid.Nil || m.Datastore == uuid.Nil || m.Handle.PID <= 0 || m.State < freeze.Running || m.State > freeze.Gone {
 			return fmt.Errorf("state of the guard before: machine %+v can't be", m)
 		}
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 func newAgentStop(a *app) *cobra.Command {
-	var now bool
+	var ask agent.StopRequest
 	cmd := &cobra.Command{
 		Use:   "stop",
 		Short: "Stop this host's agent and leave its machines in custody",
@@ -25,19 +25,23 @@ agent goes on and the command names the machines.
 
 Under systemd use "systemctl stop storebeat", which does the same and keeps the unit's
 Restart= from starting the agent again; only that it does not go on when a datastore
-can't be written to.`,
+can't be written to. It also knows when the whole host shuts down; where no systemd says
+so, as in a container, have the shutdown run "storebeat agent stop --host-shuts-down"
+before machines and mounts end, with a --timeout as long as the machines may take.`,
 		Example: `  storebeat agent stop
-  storebeat agent stop --now`,
+  storebeat agent stop --now
+  storebeat agent stop --host-shuts-down --timeout 5m`,
 		Args: arguments(0, 0),
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.stopAgent(cmd.Context(), now) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.stopAgent(cmd.Context(), ask) },
 	}
-	cmd.Flags().BoolVar(&now, "now", false, "don't wait for custody: the guard freezes the machines when their leases end")
+	cmd.Flags().BoolVar(&ask.Shutdown, "host-shuts-down", false, "stop the machines and give them up, each in its own time: others start them")
+	cmd.Flags().BoolVar(&ask.Now, "now", false, "don't wait for custody: the guard freezes the machines when their leases end")
 	return cmd
 }
 
-func (a *app) stopAgent(ctx context.Context, now bool) error {
+func (a *app) stopAgent(ctx context.Context, ask agent.StopRequest) error {
 	var r agent.CommandResult
-	if err := a.call(ctx, agent.MethodStop, agent.StopRequest{Now: now}, &r); err != nil {
+	if err := a.call(ctx, agent.MethodStop, ask, &r); err != nil {
 		return err
 	}
 	if err := a.untilGone(ctx); err != nil {

@@ -52,7 +52,7 @@ func (h *host) startAgent() {
 	a := &agent{h: h, alive: true, queues: map[queueKey]*queue{}, opened: make([]bool, len(w.stores)), busy: make([]int, len(w.stores)),
 		slots: make([]slotWriter, len(w.stores)), ready: make([]int, len(w.stores)),
 		self: datastorehb.Writer{Host: h.id, Machine: h.machine, Boot: h.boot, Incarnation: w.rng.Uint64() | 1}}
-	h.agent, h.stopping = a, false
+	h.agent, h.stopping, h.shutting = a, false, false
 	w.note(h.name, "agent starts, incarnation %x", a.self.Incarnation)
 	h.trouble.note(w.now)
 	if h.guard != nil {
@@ -154,9 +154,31 @@ func (h *host) stopAgent(away time.Duration) {
 	a.at(func() { a.observe(core.Leave{Why: datastorehb.Leave{By: datastorehb.LeftBySystemd}}) })()
 }
 
+// shutDown shuts the host down, as its operator does: the agent is asked to stop, and
+// once it has, or after a while all the same, the power goes.
+func (h *host) shutDown(atMost time.Duration) {
+	a := h.agent
+	if a == nil || a.core == nil {
+		h.powerOff()
+		return
+	}
+	h.w.note(h.name, "shuts down")
+	h.stopping, h.shutting = false, true
+	a.at(func() { a.observe(core.Leave{Why: datastorehb.Leave{By: datastorehb.LeftByShutdown}}) })()
+	h.w.after(atMost, h.at(func() {
+		if h.shutting {
+			h.powerOff()
+		}
+	}))
+}
+
 // agentLeft is the end of an orderly stop.
 func (h *host) agentLeft() {
 	h.agentEnded("has stopped in good order")
+	if h.shutting {
+		h.powerOff()
+		return
+	}
 	if h.stopping {
 		h.w.after(h.away, h.at(h.startAgent))
 	}

@@ -176,6 +176,14 @@ var mischiefs = []mischief{
 		x.w.after(x.w.between(0, 10*time.Second), h.powerOff)
 		return h.powerOn
 	}},
+	{"shutdown", func(x *Chaos, h *host, _ *store) func() {
+		h.shutDown(x.w.between(time.Second, 30*time.Second))
+		return h.powerOn
+	}},
+	{"guard upgraded", func(x *Chaos, h *host, _ *store) func() {
+		h.upgradeGuard(x.w.between(0, 200*time.Millisecond))
+		return nil
+	}},
 	{"operator", func(x *Chaos, h *host, _ *store) func() {
 		if k := x.master(); k != nil && k != h {
 			x.w.confirmDead(k, h, x.w.between(0, 2*time.Second), x.w.between(0, 2*time.Second))

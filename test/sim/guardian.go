@@ -123,6 +123,41 @@ func (g *guardian) letGo(a *agent, e core.GuardLetGo) {
 	a.soon(func() { a.observe(o) })
 }
 
+// upgradeGuard has another program take the guard over. For a while nobody turns;
+// messages wait, and what was known goes along.
+func (h *host) upgradeGuard(pause time.Duration) {
+	if h.guard == nil || !h.powered || h.still || h.upgrading {
+		return
+	}
+	h.w.note(h.name, "the guard is upgraded")
+	g := h.guard
+	g.turn()
+	state, err := g.keeper.Export()
+	if err != nil {
+		h.w.fail("upgrade", "%s: %v", h.name, err)
+		return
+	}
+	h.upgrading = true
+	g.wakes++ // its turns are over
+	h.w.after(pause, h.at(func() {
+		h.upgrading = false
+		mails := h.mails
+		h.mails = nil
+		if h.guard != g { // killed meanwhile
+			return
+		}
+		next := h.newGuard()
+		if err := next.keeper.Import(state); err != nil {
+			h.w.fail("upgrade", "%s: %v", h.name, err)
+		}
+		h.guard = next
+		next.turn()
+		for _, do := range mails {
+			do()
+		}
+	}))
+}
+
 // killGuard ends the guard; its unit freezes what it guarded, and its agent
 // notices.
 func (h *host) killGuard() {

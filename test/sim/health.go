@@ -34,6 +34,8 @@ func (h *host) ails(from time.Duration) string {
 	switch a := h.agent; {
 	case !h.powered || h.still:
 		return "the host does not run"
+	case h.shutting:
+		return "the host shuts down"
 	case a == nil || a.core == nil || a.paused || h.hesitant > 0:
 		return "its agent does not run"
 	case h.guard == nil:

@@ -46,6 +46,8 @@ type host struct {
 	stopHangs  bool               // and so do their ends: guests do not listen
 	stopping   bool               // its agent is being stopped in good order, or is stopped and will be started again
 	away       time.Duration      // for how long it stays stopped
+	shutting   bool               // it shuts down
+	upgrading  bool               // its guard is between two programs
 	levels     datastorehb.Levels // that its program knows
 
 	timing datastorehb.Timing // as its configuration has it
@@ -88,7 +90,7 @@ func (h *host) powerOff() {
 		h.agent.alive = false
 	}
 	h.endBehind()
-	h.processes, h.guard, h.agent, h.stopping = nil, nil, nil, false
+	h.processes, h.guard, h.agent, h.stopping, h.shutting, h.upgrading = nil, nil, nil, false, false, false
 	h.w.seeExecution()
 }
 
@@ -125,7 +127,7 @@ func (h *host) mail(do func()) func() {
 	return func() {
 		switch {
 		case h.boots != boot || !h.powered:
-		case h.still:
+		case h.still || h.upgrading:
 			h.mails = append(h.mails, do)
 		default:
 			do()
