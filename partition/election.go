@@ -2,6 +2,7 @@ package partition
 
 import (
 	"fmt"
+	"slices"
 
 	"storebeat/datastorehb"
 )
@@ -83,7 +84,8 @@ func (c Candidate) outranks(d Candidate) bool {
 // A host without a master stands. It is master when it has been the best of
 // those who stand, as far as it hears, for Timing.Patience; that time lets the
 // others notice the loss too. A sitting master is not replaced by a better
-// host. Of two masters that hear each other the one that is outranked yields at
+// host, unless that one has accessed more datastores than it for Timing.Outdone: the machines
+// on what a master does not access, nobody would restart. Of two masters that hear each other the one that is outranked yields at
 // once. A master that has lost every datastore stands down when it hears
 // somebody who has one, since it could restart nothing.
 //
@@ -94,6 +96,8 @@ type Election struct {
 	role   Role
 	master datastorehb.HostID
 	ready  datastorehb.Instant // when the patience of a standing host ends
+
+	outdone datastorehb.Instant // since when a host is heard that accesses more than this master, 0 while none is
 }
 
 // NewElection returns the election of a host whose agent has just started. It
@@ -117,7 +121,7 @@ func (e *Election) Step(now datastorehb.Instant, self Candidate, heard []Candida
 	sitting, found := e.sitting(self, heard)
 	switch {
 	case found && sitting.Host == e.self:
-		if e.unfit(self, heard) {
+		if e.unfit(self, heard) || e.isOutdone(now, self, heard, t) {
 			e.stand(now, t)
 		}
 	case found:
@@ -172,8 +176,22 @@ func (e *Election) unfit(self Candidate, heard []Candidate) bool {
 	return self.Leaving
 }
 
+// isOutdone reports whether this host, a master, has accessed fewer datastores than
+// another for so long that it should stand down.
+func (e *Election) isOutdone(now datastorehb.Instant, self Candidate, heard []Candidate, t *Timing) bool {
+	more := func(c Candidate) bool { return !c.Leaving && c.Datastores > self.Datastores }
+	if !slices.ContainsFunc(heard, more) {
+		e.outdone = 0
+		return false
+	}
+	if e.outdone == 0 {
+		e.outdone = now
+	}
+	return now.Sub(e.outdone) >= t.Outdone
+}
+
 func (e *Election) stand(now datastorehb.Instant, t *Timing) {
-	e.role, e.master = Standing, 0
+	e.role, e.master, e.outdone = Standing, 0, 0
 	e.ready = now.Add(t.Patience)
 }
 

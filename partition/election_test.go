@@ -208,8 +208,9 @@ func (c *electorate) upset(t *rapid.T) {
 
 // settleBeats is what an election takes at most when nothing else happens: a new agent
 // listens for five beats, a loss takes three to notice; then two beats of
-// patience, one to be heard, and as much again for a master that yields or stands down.
-const settleBeats = 16
+// patience, one to be heard, and as much again for a master that yields or stands down; and
+// then twenty until a master that is outdone stands down, and the next election.
+const settleBeats = 16 + 20 + 8
 
 func TestElectionsConvergeAndStay(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -262,6 +263,30 @@ func TestReturningHostDoesNotTakeOver(t *testing.T) {
 			t.Fatalf("round %d: a host alone should be master of itself: %v, %v", round, m, err)
 		}
 		c.hosts[0].part = 0
+	}
+}
+
+// A master that accesses fewer datastores than another host gives way, though not for a moment's sake.
+func TestOutdoneMasterGivesWay(t *testing.T) {
+	c := &electorate{timing: TimingOf(defaultTiming)}
+	for i := range 3 {
+		v := &voter{phase: 3 * i}
+		v.Host, v.Datastores = datastorehb.HostID(i+1), 2
+		c.hosts = append(c.hosts, v)
+		c.start(v)
+	}
+	c.run(settleBeats)
+	for _, test := range []struct {
+		beats int // for which host 1 accesses less
+		want  datastorehb.HostID
+	}{{16, 1}, {40, 2}} {
+		c.hosts[0].Datastores = 1
+		c.run(test.beats)
+		c.hosts[0].Datastores = 2
+		c.run(10)
+		if m, err := c.masters(); err != nil || m[0] != test.want {
+			t.Errorf("after %d beats: masters %v, %v; want %d", test.beats, m, err, test.want)
+		}
 	}
 }
 

@@ -16,6 +16,7 @@ type Timing struct {
 	Echo       time.Duration // an echo of an own packet sent longer ago proves nothing
 	Reply      time.Duration // least time between two replies to one unproven sender
 	Late       time.Duration // an own step later than this makes measured silence void
+	Outdone    time.Duration // a master that accesses fewer datastores than another host for this long stands down
 	Patience   time.Duration // how long the best candidate stands before it is master
 	Isolated   time.Duration // without any traffic, before a host may hold itself for isolated
 	Settle     time.Duration // in isolation, before the response to it may begin
@@ -44,6 +45,7 @@ func TimingOf(d datastorehb.Timing) Timing {
 		Echo:       5 * beat,
 		Reply:      beat,
 		Late:       2 * d.Interval,
+		Outdone:    2 * d.Takeover,
 		Patience:   2 * beat,
 		Isolated:   3 * d.Interval,
 		Settle:     3 * d.Interval,

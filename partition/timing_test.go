@@ -16,7 +16,7 @@ func TestTimingOf(t *testing.T) {
 	ms := func(n int) time.Duration { return time.Duration(n) * time.Millisecond }
 	want := Timing{
 		Beat: ms(500), Suspect: ms(750), MasterLost: ms(1500), Heard: ms(2500), Echo: ms(2500), Reply: ms(500),
-		Late: ms(2000), Patience: ms(1000), Isolated: ms(3000), Settle: ms(3000),
+		Late: ms(2000), Outdone: ms(10000), Patience: ms(1000), Isolated: ms(3000), Settle: ms(3000),
 		DiskAlive: ms(2500), DiskLost: ms(4000), DiskSilent: ms(5000), Answered: ms(2500),
 	}
 	if diff := cmp.Diff(want, TimingOf(defaultTiming)); diff != "" {

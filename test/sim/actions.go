@@ -59,6 +59,7 @@ func init() {
 		scenario.FailShare:  (*player).failShare,
 		scenario.TearWrites: eachPath(func(_ *host, p *path) { p.torn = 1 }, func(_ *host, p *path) { p.torn = 0 }, nil),
 		scenario.Forget:     (*player).forgetHeartbeats,
+		scenario.Stale:      (*player).staleReads,
 		scenario.Fill:       eachPath(nil, nil, (*store).fill),
 		scenario.Replace:    eachStore(func(p *player, s *store) error { s.replace(); return nil }),
 		scenario.Snapshot:   eachStore(func(p *player, s *store) error { p.snapshots[s] = s.snapshot(); return nil }),
@@ -70,6 +71,9 @@ func init() {
 		scenario.SlowStarts:  delayed(func(h *host, d time.Duration) { h.slowStart = d }, func(h *host) { h.slowStart = 0 }),
 		scenario.HangStarts:  eachHost(func(h *host) { h.startHangs = true }, func(h *host) { h.startHangs = false }),
 		scenario.LateStarts:  delayed(func(h *host, d time.Duration) { h.badStart, h.lateStart = true, d }, func(h *host) { h.badStart, h.lateStart = false, 0 }),
+		scenario.StartBehind: (*player).startBehind,
+		scenario.MoveBehind:  (*player).moveBehind,
+		scenario.EndBehind:   eachHost((*host).endBehind, nil),
 		scenario.HangStops:   eachHost(func(h *host) { h.stopHangs = true }, func(h *host) { h.stopHangs = false }),
 		scenario.Stop:        userAsks(core.Stop),
 		scenario.Start:       userAsks(core.Start),
@@ -202,6 +206,28 @@ func endMachines(ending core.Ending, detail string) action {
 		}
 		return nil, nil
 	}
+}
+
+func (p *player) startBehind(a *scenario.Phrase) (func(), error) {
+	hosts, err := p.hostsIn(a, "HOSTS", nil)
+	for _, vm := range p.machinesIn(a) {
+		for _, h := range hosts {
+			h.startBehind(vm, p.storeNamed(p.specOf(vm).Home))
+		}
+	}
+	return nil, err
+}
+
+func (p *player) moveBehind(a *scenario.Phrase) (func(), error) {
+	hosts, err := p.hostsIn(a, "HOSTS", nil)
+	for _, vm := range p.machinesIn(a) {
+		for _, from := range p.executing(vm) {
+			for _, to := range hosts {
+				from.moveBehind(vm, to)
+			}
+		}
+	}
+	return nil, err
 }
 
 // delayed is eachHost with a time.

@@ -275,3 +275,9 @@ func (p *player) forgetHeartbeats(a *scenario.Phrase) (func(), error) {
 		}
 	}, err
 }
+
+func (p *player) staleReads(a *scenario.Phrase) (func(), error) {
+	d, _ := a.Span("DELAY")
+	delay := p.draw(d)
+	return eachPath(func(_ *host, p *path) { p.stale, p.old = delay, delay }, func(_ *host, p *path) { p.stale, p.old, p.listings = 0, 0, nil }, nil)(p, a)
+}

@@ -291,7 +291,11 @@ func (w *World) wanted(vm uuid.UUID) bool {
 		if len(gs) > 0 {
 			g = &gs[len(gs)-1].gen
 		}
-		wants, _ := poweron.Wants(e, uint64(len(es)), g, true)
+		over := true
+		if g != nil {
+			over, _ = s.ended(*g) // else its holder runs it, whatever its policy says of restarts
+		}
+		wants, _ := poweron.Wants(e, uint64(len(es)), g, over)
 		return wants
 	}
 	return false

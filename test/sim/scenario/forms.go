@@ -69,6 +69,7 @@ var (
 	Tear       = form("tear slot of HOSTS on DATASTORES", "The host's slot in the heartbeat region is corrupt until it writes the next heartbeat.")
 	TearWrites = form("tear heartbeats of HOSTS on DATASTORES [for LENGTH]", "Each is reported as failed and leaves the half of the slot that it went to corrupt.")
 	Forget     = form("forget heartbeats of HOSTS on DATASTORES [for LENGTH]", "Each is reported as written, and lost.")
+	Stale      = form("stale reads of DATASTORES [on HOSTS] by DELAY [for LENGTH]", "Reads may miss names that other hosts made less than this ago, and show listings that are as old, as a client does that caches.")
 	Fill       = form("fill DATASTORES [for LENGTH]", "No space is left: nothing new can be made; what is there can be written.")
 	Replace    = form("replace DATASTORES", "Another, empty datastore stands in its place.")
 	Snapshot   = form("snapshot DATASTORES", "Remembers what is on them.")
@@ -82,6 +83,9 @@ var (
 	FailStarts  = form("fail starts on HOSTS [for LENGTH]", "Machines can't be started there.")
 	HangStarts  = form("hang starts on HOSTS [for LENGTH]", "Starts wait until it is over, or are given up after a minute.")
 	LateStarts  = form("land starts on HOSTS late by DELAY [for LENGTH]", "Starts are reported as failed, and the process is there, frozen, so much later.")
+	StartBehind = form("start MACHINES on HOSTS behind the agent", "Somebody starts them there with other tools. With barrier `lock`, the image lock may forbid it.")
+	MoveBehind  = form("move MACHINES to HOSTS behind the agent", "Somebody moves them there with other tools: their process ends where it was.")
+	EndBehind   = form("end strangers on HOSTS", "Ends what was started or moved there so.")
 	HangStops   = form("hang stops on HOSTS [for LENGTH]", "Machines can't be ended by force until it is over.")
 	SlowStarts  = form("slow starts on HOSTS by DELAY [for LENGTH]", "A start takes so much longer.")
 	Stop        = form("stop MACHINES [through HOSTS]", "A user wants them stopped, and says so to the agent of that host, or of any.")
@@ -96,8 +100,8 @@ var (
 var Actions = []*Form{
 	PowerOff, PowerOn, PowerCycle, Suspend, Resume, KillAgent, StopAgent, StartAgent, PauseAgent, ResumeAgent, KillGuard, ReplaceHost, TwinHost, SetForward, SetBack,
 	Cut, CutOneWay, CutNetwork, Isolate, Reconnect, ReconnectAll, Degrade, DegradeLink, FakePings,
-	Hang, Break, Slow, HangOps, FailOps, FailShare, DelayOps, DelayReply, LoseReply, LandLate, Mend, Tear, TearWrites, Forget, Fill, Replace, Snapshot, Restore,
-	Crash, GuestOff, FailStarts, HangStarts, LateStarts, SlowStarts, HangStops, Stop, Start, Protect, Unprotect, ConfirmDead, Heal,
+	Hang, Break, Slow, HangOps, FailOps, FailShare, DelayOps, DelayReply, LoseReply, LandLate, Mend, Tear, TearWrites, Forget, Stale, Fill, Replace, Snapshot, Restore,
+	Crash, GuestOff, FailStarts, HangStarts, LateStarts, SlowStarts, StartBehind, MoveBehind, EndBehind, HangStops, Stop, Start, Protect, Unprotect, ConfirmDead, Heal,
 }
 
 // Conditions are facts that the simulator sees, and what Storebeat says about them.

@@ -83,13 +83,21 @@ func (p *parser) split(content string) {
 	}
 }
 
-// declaring are settings in the order in which others may refer to what they declare.
-var declaring = [][]*Form{{Address, Datastore}, {Host}, {Machine, MasterAt, Title, Profile, Timing, End, Convergence, NoConverge}}
+// passOf returns when a setting is read: after those whose names it may refer to.
+func passOf(f *Form) int {
+	switch f {
+	case Address, Datastore:
+		return 0
+	case Host:
+		return 1
+	}
+	return 2
+}
 
 func (p *parser) settings() {
-	for _, forms := range declaring {
+	for pass := range 3 {
 		for _, tokens := range p.lines {
-			if f := settingOf(tokens); f != nil && slices.Contains(forms, f) {
+			if f := settingOf(tokens); f != nil && passOf(f) == pass {
 				p.setting(tokens)
 			}
 		}
