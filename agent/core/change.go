@@ -130,6 +130,10 @@ func (c *Core) tendRecord() {
 			c.beginChange(ClusterCommand{Verb: clusterSettle})
 			return
 		}
+		c.remindOfPause()
+		if c.endPause() {
+			return
+		}
 		c.tidyReturns()
 		return
 	}
@@ -379,6 +383,10 @@ func (c *Core) applyChange(next *cluster.Record) (what string, err error) {
 		return assign(next, ch.command.Set)
 	case ClusterUpgrade:
 		return c.upgrade(next)
+	case ClusterPause:
+		return pause(next, ch.command)
+	case ClusterResume:
+		return resume(next)
 	case ClusterMaintenance:
 		return c.setMaintenance(next)
 	case clusterReturned:

@@ -124,6 +124,7 @@ var chapters = []Chapter{
 		{"cluster-record-changed", Notice, false, "A new revision of the cluster record counts: most datastores hold it.", ""},
 		{"cluster-record-missing", Warning, false, "There is no cluster record yet. The master makes it from its configuration once all hosts are there and their files say the same.", "Do what the text says."},
 		{"cluster-record-rivals", Warning, true, "Two masters changed the cluster record at the same time, in two parts of the cluster. One of the changes goes first; the other may be lost.", "Look at the record (`storebeat cluster show`) and repeat what is missing."},
+		{"cluster-paused", Warning, true, "The cluster is paused: machines are in custody with their agents running, so nothing is frozen, and what is lost is not restarted. It is told again every quarter of an hour.", "`storebeat cluster resume` ends the pause once the work is done."},
 		{"move-ordered", Notice, false, "The master moves a machine away from a host in maintenance, or back after it: it is stopped in good order and started elsewhere.", ""},
 		{"machine-not-moved", Warning, false, "A machine can't be moved for now. It stays where it is and is tried again.", "Do what the evidence says: make room, or change a rule."},
 		{"program-outdated", Error, false, "The cluster writes a feature level that this host's program does not know. What runs here goes on; the host takes on nothing new.", "Install the version that the other hosts run."},

@@ -82,7 +82,7 @@ func (c *Core) markOf(f *footing) uint64 {
 	if f.custody.term != 0 {
 		return f.custody.term
 	}
-	if c.leaving != nil && !c.leaving.AtOnce && !c.shuttingDown() && f.custody.refused == "" && f.held(c.now) && c.hasProcess(f) {
+	if c.keepsCustody() && f.custody.refused == "" && f.held(c.now) && c.hasProcess(f) {
 		return f.own.Number
 	}
 	return 0
@@ -98,7 +98,7 @@ func (c *Core) leaveMark() datastorehb.Leave {
 // custodyWritten takes in a completed write of the own slot. It counts only under
 // the unbroken lease of the term that it names.
 func (c *Core) custodyWritten(f *footing) {
-	if c.leaving == nil {
+	if c.leaving == nil && !c.paused() {
 		return
 	}
 	f.leaveWritten = f.leaveWritten || f.leaveMarked
@@ -144,7 +144,7 @@ func (c *Core) onGuardCustody(o GuardCustodyDone) {
 // limited before anybody can read that it is.
 func (c *Core) endCustody(f *footing) {
 	k := &f.custody
-	if c.leaving != nil || k.ending || !k.sure || !f.held(c.now) || !f.usable() {
+	if c.leaving != nil || c.paused() || k.ending || !k.sure || !f.held(c.now) || !f.usable() {
 		return
 	}
 	k.ending = true

@@ -269,6 +269,8 @@ type ClusterCommand struct {
 	On      bool                 `json:"on,omitempty"`     // maintenance begins, else it ends
 	Move    bool                 `json:"move,omitempty"`   // the host's machines are moved elsewhere, when it begins
 	Return  bool                 `json:"return,omitempty"` // and brought back, when it ends
+	For     time.Duration        `json:"for,omitempty"`    // how long a pause lasts at most
+	Why     string               `json:"why,omitempty"`    // for people
 	Without []string             `json:"without"`          // datastores, by name or UUID, that are given up for this change; for ClusterUpgrade also hosts
 }
 
@@ -282,6 +284,11 @@ const (
 	ClusterSet ClusterVerb = "set"
 	// ClusterUpgrade raises the feature level by one.
 	ClusterUpgrade ClusterVerb = "upgrade"
+	// ClusterPause has every host take its machines into custody, with its agent
+	// running on: nothing is frozen, taken over or restarted until ClusterResume.
+	ClusterPause ClusterVerb = "pause"
+	// ClusterResume ends a pause.
+	ClusterResume ClusterVerb = "resume"
 	// ClusterMaintenance begins or ends the maintenance of a host.
 	ClusterMaintenance ClusterVerb = "maintenance"
 

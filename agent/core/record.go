@@ -30,10 +30,11 @@ type record struct {
 	wall   time.Time // as it was at wallAt; zero while it is not known
 	wallAt datastorehb.Instant
 
-	change *change          // that this host makes as master
-	queue  []ClusterCommand // that wait for its end
-	repair datastorehb.Instant
-	told   string // why there is no first revision yet, as it was journalled last
+	change    *change          // that this host makes as master
+	queue     []ClusterCommand // that wait for its end
+	repair    datastorehb.Instant
+	pauseTold datastorehb.Instant // not before, that a pause lasts
+	told      string              // why there is no first revision yet, as it was journalled last
 }
 
 // recordCopy is what is known of the revisions on one datastore.

@@ -55,6 +55,8 @@ type HostView struct {
 	Takeover time.Duration      `json:"takeover"`
 	Differs  bool               `json:"differs"` // its configuration file differs from the record
 
+	NotInCustody []string `json:"not_in_custody,omitempty"` // in a pause: datastores on which its machines are not in custody
+
 	Maintenance *cluster.Maintenance `json:"maintenance,omitempty"`
 	Returning   []uuid.UUID          `json:"returning,omitempty"` // machines that are to be brought back there
 	Stuck       []string             `json:"stuck,omitempty"`     // machines that can't be moved for now, and why
@@ -307,6 +309,7 @@ func (c *Core) viewHost(m Member, now datastorehb.Instant, machines []MachineVie
 	c.fillVerdict(&v, now)
 	c.fillProgram(&v)
 	c.viewMaintenance(&v)
+	v.NotInCustody = c.notInCustody(v.ID)
 	for i := range machines {
 		if machines[i].Host == m.ID && (machines[i].State == "running" || machines[i].State == "frozen" || machines[i].State == InCustody) {
 			v.Machines++

@@ -17,7 +17,7 @@ import (
 
 func newCluster(a *app) *cobra.Command {
 	c := newGroup("cluster", "Show and change what is true of the cluster as a whole",
-		newClusterShow(a), newClusterSet(a), newClusterUpgrade(a), newClusterInit(a))
+		newClusterShow(a), newClusterSet(a), newClusterPause(a), newClusterResume(a), newClusterUpgrade(a), newClusterInit(a))
 	c.Long = `The cluster record lies on every datastore of the cluster: members, datastores, timing,
 what machines get by default. The master makes its first revision from its configuration
 file once all hosts are there, and changes it for whoever asks. Where record and file
@@ -233,6 +233,13 @@ func (v cluster) recordProblems(add func(kind, name, state, why string)) {
 	c := &v.Cluster
 	if c.Missing != "" {
 		add("cluster", "record", "missing", c.Missing)
+	}
+	if c.Record != nil && c.Record.Pause != nil {
+		p := c.Record.Pause
+		add("cluster", "-", "paused", fmt.Sprintf("until %s (%s): nothing that is lost is restarted; `storebeat cluster resume` ends it", p.Until.Local().Format(time.DateTime), p.Why))
+		for _, host := range v.notInCustody() {
+			add("host", host, "not in custody", "its machines there are frozen as usual if their leases run out")
+		}
 	}
 	if c.Record != nil && !c.Counts {
 		add("cluster", "record", "open", "revision "+fmt.Sprint(c.Record.Revision)+" is not known to be on most datastores: `storebeat cluster show` tells more")

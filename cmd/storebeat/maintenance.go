@@ -16,9 +16,9 @@ import (
 
 func newMaintenance(a *app) *cobra.Command {
 	m := newGroup("maintenance", "Begin and end the maintenance of a host", newMaintenanceOn(a), newMaintenanceOff(a))
-	m.Long = `A host in maintenance gets no new machines; those that are there stay and run, unless it is
-begun with --move. Maintenance stands in the cluster record: it outlives reboots and a change
-of the master, and ends only when it is ended.`
+	m.Long = `A host in maintenance gets no new machines; those that are there stay and run, unless it
+is begun with --move. Maintenance stands in the cluster record: it outlives reboots and a
+change of the master, and ends only when it is ended.`
 	return m
 }
 
@@ -56,8 +56,8 @@ func newMaintenanceOff(a *app) *cobra.Command {
 		Use:   "off [HOST]",
 		Short: "End maintenance: the host takes machines again",
 		Long: `Ends the maintenance of HOST, by default of this one. With --return the machines that were
-there when it began with --move are brought back, one by one in the same way. What can't be
-brought back stays where it runs, and the command says why.`,
+there when it began with --move are brought back, one by one in the same way. What can't
+be brought back stays where it runs, and the command says why.`,
 		Example: `  storebeat host maintenance off beta --return`,
 		Args:    arguments(0, 1), ValidArgsFunction: a.completeHosts,
 		RunE: func(cmd *cobra.Command, args []string) error {

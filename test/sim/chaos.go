@@ -361,6 +361,10 @@ func (x *Chaos) operator(h *host) (end func()) {
 		ask(core.ClusterCommand{Verb: core.ClusterSet, Set: []clusterrecord.Assignment{{Setting: "machine_defaults.limit", Value: fmt.Sprint(1 + w.rng.IntN(1000))}}})
 		return nil
 	}
+	if w.chance(0.3) {
+		ask(core.ClusterCommand{Verb: core.ClusterPause, For: w.between(5*time.Second, time.Minute), Why: "work"})
+		return func() { ask(core.ClusterCommand{Verb: core.ClusterResume}) }
+	}
 	ask(core.ClusterCommand{Verb: core.ClusterMaintenance, Host: h.name, On: true, Move: w.chance(0.7)})
 	back := w.chance(0.5)
 	return func() { ask(core.ClusterCommand{Verb: core.ClusterMaintenance, Host: h.name, Return: back}) }

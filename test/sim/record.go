@@ -204,7 +204,7 @@ func (w *World) order(h *host, c core.ClusterCommand) uint64 {
 	return c.ID
 }
 
-// endMaintenance is an operator who ends every maintenance that a master knows of,
+// endMaintenance is an operator who ends every pause and every maintenance that a master knows of,
 // again and again.
 func (w *World) endMaintenance() {
 	for _, h := range w.hosts {
@@ -214,6 +214,9 @@ func (w *World) endMaintenance() {
 		v := h.agent.core.View(h.now())
 		if !v.Leading || v.Cluster.Record == nil {
 			continue
+		}
+		if v.Cluster.Record.Pause != nil {
+			w.order(h, core.ClusterCommand{Verb: core.ClusterResume})
 		}
 		for _, m := range v.Cluster.Record.Members {
 			if m.Maintenance != nil {
@@ -243,6 +246,9 @@ func (w *World) disagreement() string {
 	}
 	if r == nil {
 		return ""
+	}
+	if r.Pause != nil {
+		return "the cluster is paused"
 	}
 	for i := range r.Members {
 		if m := &r.Members[i]; m.Maintenance != nil || len(m.Returning) > 0 {
