@@ -354,7 +354,6 @@ type life struct {
 	total   time.Duration
 	on      []*host // where it executes
 	last    *host   // where it did last
-	stood   bool    // it has a process that does not execute
 }
 
 // present returns for how long the machine has been away by now.

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"storebeat/agent/core"
-	"storebeat/poweron"
 )
 
 func TestSameSeedSameTrace(t *testing.T) {
@@ -29,44 +28,6 @@ func TestClusterComesUpAndStartsItsMachines(t *testing.T) {
 		if len(c.on(h)) != 2 {
 			c.fatalf("%s runs %v: the machines are not spread", h.name, c.on(h))
 		}
-	}
-}
-
-// TestLostHosts is about what a user waits for: from the loss of power to
-// machines that run elsewhere.
-func TestLostHosts(t *testing.T) {
-	tests := []struct {
-		name   string
-		setup  Setup
-		within time.Duration
-		lose   func(c *cluster) []*host
-	}{
-		{"subordinate", Default(), 6500 * time.Millisecond, func(c *cluster) []*host { return c.others(c.master())[:1] }},
-		{"master", Default(), 6500 * time.Millisecond, func(c *cluster) []*host { return []*host{c.master()} }},
-		{"master and another", Default(), 6500 * time.Millisecond, func(c *cluster) []*host { return append(c.others(c.master())[:1], c.master()) }},
-		{"subordinate, fast", Fast(), 3 * time.Second, func(c *cluster) []*host { return c.others(c.master())[:1] }},
-		{"master, fast", Fast(), 3 * time.Second, func(c *cluster) []*host { return []*host{c.master()} }},
-		{"master and another, fast", Fast(), 3 * time.Second, func(c *cluster) []*host { return append(c.others(c.master())[:1], c.master()) }},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			var worst time.Duration
-			for seed := range uint64(20) {
-				test.setup.Seed = seed + 1
-				c := newCluster(t, test.setup)
-				c.Run(c.between(0, test.setup.Timing.Interval))
-				m, lost := c.mark(), 0
-				for _, h := range test.lose(c) {
-					lost += len(c.on(h))
-					h.powerOff()
-				}
-				worst = max(worst, c.settles(test.within))
-				c.started(m, lost)
-				c.Run(30 * time.Second)
-				c.started(m, lost)
-			}
-			t.Logf("at worst %v", worst)
-		})
 	}
 }
 
@@ -160,183 +121,6 @@ func TestHostStandsStill(t *testing.T) {
 				c.fatalf("%d starts for %d machines", n, lost)
 			}
 		}
-	}
-}
-
-func TestStallForAllFreezesAndThaws(t *testing.T) {
-	for _, for_ := range []time.Duration{5 * time.Second, 30 * time.Second, 60 * time.Second, 600 * time.Second} {
-		t.Run(for_.String(), func(t *testing.T) {
-			c := newCluster(t, Default())
-			m := c.mark()
-			for _, s := range c.stores {
-				c.hang(s)
-			}
-			c.Run(for_)
-			for _, s := range c.stores {
-				c.mend(s)
-			}
-			t.Logf("all thawed %v after the end", c.settles(3*time.Second))
-			c.Run(30 * time.Second)
-			c.started(m, 0)
-			if n := c.since(m, "term-closed") + c.since(m, "start-ordered") + c.since(m, "machine-reclaimed"); n > 0 {
-				c.fatalf("%d takeovers", n)
-			}
-		})
-	}
-}
-
-func TestShortGlitchesDisturbNothing(t *testing.T) {
-	for _, for_ := range []time.Duration{500 * time.Millisecond, time.Second, 2 * time.Second, 2900 * time.Millisecond} {
-		c := newCluster(t, Default())
-		m := c.mark()
-		for _, s := range c.stores {
-			c.hang(s)
-		}
-		c.Run(for_)
-		for _, s := range c.stores {
-			c.mend(s)
-		}
-		c.Run(20 * time.Second)
-		c.quiet(m)
-		c.part(c.hosts[:1], c.hosts[1:])
-		c.Run(for_)
-		c.join()
-		c.Run(20 * time.Second)
-		c.quiet(m)
-	}
-}
-
-func TestLostPathIsVouchedFor(t *testing.T) {
-	for _, lose := range []func(c *cluster, s *store, h *host){
-		func(c *cluster, s *store, h *host) { c.hang(s, h) },
-		func(c *cluster, s *store, h *host) { c.sever(s, h) },
-	} {
-		c := newCluster(t, Default())
-		m := c.mark()
-		h := c.others(c.master())[0]
-		lost := len(c.on(h))
-		for _, s := range c.stores {
-			lose(c, s, h)
-		}
-		c.Run(60 * time.Second)
-		c.quiet(m)
-		// Now the network goes too: the others take over, and what comes back is put down.
-		c.part([]*host{h}, c.others(h))
-		if _, ok := c.RunUntil(10*time.Second, func() bool { return c.allStarts()-m.starts == lost }); !ok {
-			c.fatalf("its machines were not taken over")
-		}
-		c.heal()
-		c.settles(20 * time.Second)
-		c.started(m, lost)
-	}
-}
-
-func TestMastersLostPathIsVouchedFor(t *testing.T) {
-	c := newCluster(t, Default())
-	m := c.mark()
-	h := c.master()
-	for _, s := range c.stores {
-		c.hang(s, h)
-	}
-	c.Run(60 * time.Second)
-	c.quiet(m)
-	c.heal()
-	c.Run(20 * time.Second)
-	c.quiet(m)
-}
-
-func TestOneOfTwoDatastoresLost(t *testing.T) {
-	c := newCluster(t, Default())
-	m := c.mark()
-	c.hang(c.stores[0])
-	c.Run(60 * time.Second)
-	for i, vm := range c.vms {
-		if on := c.executing(vm); len(on) != i%2 {
-			c.fatalf("vm%d runs on %d hosts", i+1, len(on))
-		}
-	}
-	c.mend(c.stores[0])
-	c.settles(3 * time.Second)
-	c.started(m, 0)
-}
-
-func TestNetworkPartitionAlone(t *testing.T) {
-	for _, size := range []int{1, 2} {
-		c := newCluster(t, Default())
-		m := c.mark()
-		c.part(c.hosts[:size], c.hosts[size:])
-		c.Run(5 * time.Minute)
-		c.join()
-		c.Run(20 * time.Second)
-		c.quiet(m)
-	}
-}
-
-func TestWholeNetworkLost(t *testing.T) {
-	for _, response := range []poweron.IsolationResponse{poweron.Leave, poweron.ShutDown, poweron.PowerOff} {
-		s := Default()
-		s.Policy.Isolation = response
-		s.Isolation = []string{"gateway"}
-		c := newCluster(t, s)
-		m := c.mark()
-		for i := range c.hosts {
-			c.part(c.hosts[i:i+1], c.others(c.hosts[i]))
-			c.hosts[i].reachable = false
-		}
-		c.Run(5 * time.Minute)
-		c.heal()
-		c.Run(30 * time.Second)
-		c.quiet(m)
-	}
-}
-
-func TestIsolation(t *testing.T) {
-	for _, test := range []struct {
-		response poweron.IsolationResponse
-		moves    bool
-	}{{poweron.Leave, false}, {poweron.ShutDown, true}, {poweron.PowerOff, true}} {
-		for seed := range uint64(6) {
-			s := Default()
-			s.Seed = seed + 1
-			s.Policy.Isolation = test.response
-			s.Isolation = []string{"gateway"}
-			c := newCluster(t, s)
-			m := c.mark()
-			h := c.hosts[seed%3]
-			lost := len(c.on(h))
-			c.part([]*host{h}, c.others(h))
-			h.reachable = false
-			c.Run(40 * time.Second)
-			want := 0
-			if test.moves {
-				want = lost
-			}
-			if c.since(m, "isolated") != 1 {
-				c.fatalf("%d hosts are isolated", c.since(m, "isolated"))
-			}
-			c.started(m, want)
-			c.heal()
-			c.settles(20 * time.Second)
-			c.Run(20 * time.Second)
-			c.started(m, want)
-		}
-	}
-}
-
-func TestOneWayCut(t *testing.T) {
-	for _, in := range []bool{true, false} {
-		c := newCluster(t, Default())
-		m := c.mark()
-		h := c.others(c.master())[0]
-		if in {
-			c.cut(c.others(h), []*host{h})
-		} else {
-			c.cut([]*host{h}, c.others(h))
-		}
-		c.Run(2 * time.Minute)
-		c.join()
-		c.Run(20 * time.Second)
-		c.quiet(m)
 	}
 }
 
@@ -444,17 +228,6 @@ func TestMachineCrashes(t *testing.T) {
 		c.fatalf("a held machine is let go by its user")
 	}
 	c.sound()
-}
-
-func TestGuestShutsDown(t *testing.T) {
-	c := newCluster(t, Default())
-	vm := c.vms[3]
-	c.executing(vm)[0].process(vm).end(core.EndedByGuest, "shut down")
-	c.Run(2 * time.Minute)
-	if len(c.executing(vm)) != 0 {
-		c.fatalf("a guest that shut itself down was started")
-	}
-	c.settles(time.Second)
 }
 
 func TestDatastoreReplacedOrRolledBack(t *testing.T) {
