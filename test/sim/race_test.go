@@ -7,4 +7,4 @@ package sim
 const schedules = 40
 
 // scenarioSeeds is with how many seeds each scenario file is played.
-const scenarioSeeds = 3
+const scenarioSeeds = 2
