@@ -159,7 +159,7 @@ var mischiefs = []mischief{
 	{"crashes in a hang", func(x *Chaos, h *host, s *store) func() {
 		x.w.part([]*host{h}, x.but(h))
 		x.w.hang(s, h)
-		x.w.after(x.w.between(0, x.w.setup.Timing.Lease), h.at(func() {
+		x.later(x.w.between(0, x.w.setup.Timing.Lease), h.at(func() {
 			for _, p := range slices.Clone(h.processes) {
 				p.end(core.EndedByCrash, "crashed")
 			}
@@ -173,7 +173,7 @@ var mischiefs = []mischief{
 	}},
 	{"power lost in custody", func(x *Chaos, h *host, _ *store) func() {
 		h.stopAgent(x.w.between(time.Minute, 2*time.Minute))
-		x.w.after(x.w.between(0, 10*time.Second), h.powerOff)
+		x.later(x.w.between(0, 10*time.Second), h.powerOff)
 		return h.powerOn
 	}},
 	{"shutdown", func(x *Chaos, h *host, _ *store) func() {
@@ -288,6 +288,16 @@ func RandomSetup(seed uint64) Setup {
 	return s
 }
 
+// later makes something happen, unless everything has healed by then.
+func (x *Chaos) later(d time.Duration, do func()) {
+	heals := x.w.heals
+	x.w.after(d, func() {
+		if x.w.heals == heals {
+			do()
+		}
+	})
+}
+
 func (x *Chaos) but(not *host) (others []*host) {
 	for _, h := range x.w.hosts {
 		if h != not {
@@ -318,7 +328,7 @@ func (x *Chaos) lose(h *host, later time.Duration) (end func()) {
 		}
 	}
 	ended := false
-	x.w.after(later, func() {
+	x.later(later, func() {
 		if !ended {
 			others := x.but(h)
 			x.w.part([]*host{h}, others[:1+x.w.rng.IntN(len(others))])

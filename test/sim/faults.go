@@ -125,6 +125,7 @@ func (w *World) restartAgent(h *host, after time.Duration) {
 // heal ends every fault of everything.
 func (w *World) heal() {
 	w.note("world", "everything heals")
+	w.heals++
 	w.join()
 	for _, s := range w.stores {
 		w.mend(s)

@@ -26,7 +26,7 @@ func (h *host) newGuard() *guardian {
 // the next turn.
 func (g *guardian) turn() {
 	h := g.h
-	if g.none(h.w, "the guard of "+h.name) {
+	if h.upgrading || g.none(h.w, "the guard of "+h.name) {
 		return
 	}
 	for _, o := range g.keeper.Tick(h.now()) {
@@ -132,11 +132,6 @@ func (h *host) upgradeGuard(pause time.Duration) {
 	h.w.note(h.name, "the guard is upgraded")
 	g := h.guard
 	g.turn()
-	state, err := g.keeper.Export()
-	if err != nil {
-		h.w.fail("upgrade", "%s: %v", h.name, err)
-		return
-	}
 	h.upgrading = true
 	g.wakes++ // its turns are over
 	h.w.after(pause, h.at(func() {
@@ -147,7 +142,11 @@ func (h *host) upgradeGuard(pause time.Duration) {
 			return
 		}
 		next := h.newGuard()
-		if err := next.keeper.Import(state); err != nil {
+		state, err := g.keeper.Export()
+		if err == nil {
+			err = next.keeper.Import(state)
+		}
+		if err != nil {
 			h.w.fail("upgrade", "%s: %v", h.name, err)
 		}
 		h.guard = next

@@ -130,7 +130,7 @@ func (x *Chaos) once(within time.Duration, holds func() bool, do func()) {
 		if holds() {
 			do()
 		} else if x.w.now < until {
-			x.w.after(10*time.Millisecond, look)
+			x.later(10*time.Millisecond, look)
 		}
 	}
 	look()
@@ -169,13 +169,13 @@ func (x *Chaos) duel(h *host, s *store) func() {
 				return region
 			case !issued && closes(o, h):
 				issued = true
-				w.after(soon, back)
+				x.later(soon, back)
 				return fate{out: out}
 			}
 			return fate{}
 		})
 	}
-	return func() { w.after(2*t.Takeover, x.cure(s)) } // Both intervals of T have to go by.
+	return func() { x.later(2*t.Takeover, x.cure(s)) } // Both intervals of T have to go by.
 }
 
 func closes(o *operation, h *host) bool {
@@ -197,7 +197,7 @@ func (x *Chaos) comeback(h *host, s *store) {
 				won = true
 				if a := h.agent; a != nil && sleeps {
 					a.pause()
-					w.after(w.between(t.Lease, 2*t.Takeover), a.resume)
+					x.later(w.between(t.Lease, 2*t.Takeover), a.resume)
 				}
 			}}
 		case o.what == "slot" && won && silent:

@@ -25,7 +25,7 @@ func (x *Chaos) atBirth(h *host) func() {
 			}
 		}
 		return born != nil
-	}, func() { w.after(w.between(0, 2*w.setup.StartTime), func() { x.meddle(born.h, born.vm) }) })
+	}, func() { x.later(w.between(0, 2*w.setup.StartTime), func() { x.meddle(born.h, born.vm) }) })
 	return h.powerOn
 }
 
@@ -39,7 +39,7 @@ func (x *Chaos) meddle(h *host, vm uuid.UUID) {
 		w.command(w.hosts[w.rng.IntN(len(w.hosts))], core.Command{Verb: core.Unprotect, VM: vm.String()})
 	case 2:
 		h.powerOff()
-		w.after(w.between(x.least, x.most), h.powerOn)
+		x.later(w.between(x.least, x.most), h.powerOn)
 	case 3:
 		w.restartAgent(h, w.between(0, time.Second))
 	case 4:
@@ -54,7 +54,7 @@ func (x *Chaos) rivals(h *host, s *store) func() {
 		w.part([]*host{o}, x.but(o))
 		w.ordain(s, o, only("claim of generation", fate{out: w.between(0, w.setup.Timing.Interval)}))
 	}
-	w.after(w.between(2*time.Second, 5*time.Second), h.powerOff)
+	x.later(w.between(2*time.Second, 5*time.Second), h.powerOff)
 	return x.cure(s)
 }
 
@@ -64,7 +64,7 @@ func (x *Chaos) anew(h *host, s *store) {
 	for _, vm := range w.vms {
 		if len(s.gens[vm]) > 0 {
 			w.command(h, core.Command{Verb: core.Stop, VM: vm.String()})
-			w.after(w.between(time.Second, 4*time.Second), func() { w.command(h, core.Command{Verb: core.Start, VM: vm.String()}) })
+			x.later(w.between(time.Second, 4*time.Second), func() { w.command(h, core.Command{Verb: core.Start, VM: vm.String()}) })
 		}
 	}
 }
@@ -79,12 +79,12 @@ func (x *Chaos) unlisted(h *host, s *store) func() {
 			return fate{held: true}
 		case strings.HasPrefix(o.what, "claim of generation"):
 			return fate{landed: func() {
-				w.after(w.between(0, 10*time.Millisecond), func() { w.part([]*host{h}, x.but(h)) })
+				x.later(w.between(0, 10*time.Millisecond), func() { w.part([]*host{h}, x.but(h)) })
 			}}
 		}
 		return fate{}
 	})
-	w.after(w.between(0, 2*time.Second), func() { x.anew(h, s) })
+	x.later(w.between(0, 2*time.Second), func() { x.anew(h, s) })
 	return x.cure(s)
 }
 
@@ -95,7 +95,7 @@ func (x *Chaos) orphaned(h *host, s *store) func() {
 	lands := fate{fails: true, lands: w.between(time.Millisecond, t.Interval)}
 	dies, once := w.chance(0.6), false
 	x.anew(h, s)
-	w.after(time.Second, func() {
+	x.later(time.Second, func() {
 		w.ordain(s, h, func(o *operation) fate {
 			switch {
 			case once || !strings.HasPrefix(o.what, "claim of generation"):
@@ -104,7 +104,7 @@ func (x *Chaos) orphaned(h *host, s *store) func() {
 				return lands
 			}
 			once = true
-			w.after(0, func() { w.restartAgent(h, w.between(0, t.Lease/2)) })
+			x.later(0, func() { w.restartAgent(h, w.between(0, t.Lease/2)) })
 			return fate{out: w.between(0, t.Interval)}
 		})
 	})
@@ -120,8 +120,8 @@ func (x *Chaos) secondThoughts(h *host) func() {
 	}
 	say := func(v core.Verb) func() { return func() { w.command(h, core.Command{Verb: v, VM: vm.String()}) } }
 	say(core.Stop)()
-	w.after(w.between(time.Second, 2*time.Second), say(core.Start))
-	w.after(w.between(2*time.Second, 4*time.Second), say([]core.Verb{core.Stop, core.Unprotect}[w.rng.IntN(2)]))
+	x.later(w.between(time.Second, 2*time.Second), say(core.Start))
+	x.later(w.between(2*time.Second, 4*time.Second), say([]core.Verb{core.Stop, core.Unprotect}[w.rng.IntN(2)]))
 	return func() {
 		for _, o := range w.hosts {
 			o.slowStart = 0

@@ -23,9 +23,9 @@ func (x *Chaos) vouched(h *host, s *store) func() {
 	}
 	switch silent := w.between(0, 2*w.setup.Timing.Takeover); w.rng.IntN(3) {
 	case 0:
-		w.after(silent, func() { w.part([]*host{h}, []*host{v}) })
+		x.later(silent, func() { w.part([]*host{h}, []*host{v}) })
 	case 1:
-		w.after(silent, func() { w.cut([]*host{h}, []*host{v}) })
+		x.later(silent, func() { w.cut([]*host{h}, []*host{v}) })
 	}
 	return x.cure(s)
 }
@@ -39,16 +39,16 @@ func (x *Chaos) unseen(h *host, s *store) func() {
 	w.part([]*host{h}, x.apart(h, v))
 	w.hang(s, h)
 	restart := w.between(t.Lease/2, t.Takeover)
-	w.after(w.between(t.Interval/2, t.Interval), func() {
+	x.later(w.between(t.Interval/2, t.Interval), func() {
 		for _, o := range x.apart(h, v) {
 			w.ordain(s, o, only("region", fate{fails: true}))
 		}
 	})
-	w.after(restart, func() {
+	x.later(restart, func() {
 		w.part([]*host{h}, []*host{v})
 		w.restartAgent(v, w.between(0, t.Interval/4))
 	})
-	w.after(restart+w.between(t.Interval/4, t.Interval), func() { w.mend(s, x.apart(h, v)...) })
+	x.later(restart+w.between(t.Interval/4, t.Interval), func() { w.mend(s, x.apart(h, v)...) })
 	return x.cure(s)
 }
 
@@ -68,14 +68,14 @@ func (x *Chaos) stranger(h *host, s *store) func() {
 		w.restartAgent(o, w.between(0, t.Interval/4))
 	}
 	ended := false
-	w.after(w.between(t.Takeover, 2*t.Takeover), func() {
+	x.later(w.between(t.Takeover, 2*t.Takeover), func() {
 		if !ended {
 			w.part([]*host{h}, x.apart(h, v))
 			w.hang(s, h)
 		}
 	})
 	return func() {
-		w.after(2*t.Takeover, func() {
+		x.later(2*t.Takeover, func() {
 			ended = true
 			x.cure(s)()
 			v.alone.note(w.now)
@@ -102,7 +102,7 @@ func (x *Chaos) hungHeartbeat(h *host, s *store) func() {
 			return fate{}
 		}
 		hung = true
-		w.after(w.between(0, t.Lease/2), func() { w.restartAgent(h, w.between(0, t.Interval)) })
+		x.later(w.between(0, t.Lease/2), func() { w.restartAgent(h, w.between(0, t.Interval)) })
 		return fate{out: w.between(t.Interval, 2*t.Lease)}
 	})
 	return x.cure(s)
@@ -118,7 +118,7 @@ func (x *Chaos) otherTiming(h *host, s *store) func() {
 		}
 		w.restartAgent(o, w.between(0, t.Interval/4))
 	}
-	w.after(w.between(0, t.Takeover), func() {
+	x.later(w.between(0, t.Takeover), func() {
 		w.part([]*host{h}, x.but(h))
 		w.hang(s, h)
 	})
