@@ -289,13 +289,16 @@ func RandomSetup(seed uint64) Setup {
 }
 
 // later makes something happen, unless everything has healed by then.
-func (x *Chaos) later(d time.Duration, do func()) {
+func (x *Chaos) later(d time.Duration, do func()) { x.w.after(d, x.unlessHealed(do)) }
+
+// unlessHealed returns do for as long as nothing heals everything.
+func (x *Chaos) unlessHealed(do func()) func() {
 	heals := x.w.heals
-	x.w.after(d, func() {
+	return func() {
 		if x.w.heals == heals {
 			do()
 		}
-	})
+	}
 }
 
 func (x *Chaos) but(not *host) (others []*host) {

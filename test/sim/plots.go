@@ -190,14 +190,18 @@ func (x *Chaos) comeback(h *host, s *store) {
 		back = w.between(t.Lease/2, t.Lease)
 	}
 	won := false
+	sleep := x.unlessHealed(func() {
+		if a := h.agent; a != nil {
+			a.pause()
+			x.later(w.between(t.Lease, 2*t.Takeover), a.resume)
+		}
+	})
 	w.ordain(s, h, func(o *operation) fate {
 		switch {
 		case closes(o, h):
 			return fate{back: back, landed: func() {
-				won = true
-				if a := h.agent; a != nil && sleeps {
-					a.pause()
-					x.later(w.between(t.Lease, 2*t.Takeover), a.resume)
+				if won = true; sleeps {
+					sleep()
 				}
 			}}
 		case o.what == "slot" && won && silent:

@@ -73,14 +73,13 @@ func (x *Chaos) anew(h *host, s *store) {
 // listed it.
 func (x *Chaos) unlisted(h *host, s *store) func() {
 	w := x.w
+	hide := x.unlessHealed(func() { w.part([]*host{h}, x.but(h)) })
 	w.ordain(s, h, func(o *operation) fate {
 		switch {
 		case o.what == "power-on list":
 			return fate{held: true}
 		case strings.HasPrefix(o.what, "claim of generation"):
-			return fate{landed: func() {
-				x.later(w.between(0, 10*time.Millisecond), func() { w.part([]*host{h}, x.but(h)) })
-			}}
+			return fate{landed: func() { w.after(w.between(0, 10*time.Millisecond), hide) }}
 		}
 		return fate{}
 	})

@@ -75,7 +75,7 @@ func (x *Chaos) stranger(h *host, s *store) func() {
 		}
 	})
 	return func() {
-		x.later(2*t.Takeover, func() {
+		w.after(2*t.Takeover, func() {
 			ended = true
 			x.cure(s)()
 			v.alone.note(w.now)
@@ -90,7 +90,11 @@ func (x *Chaos) stranger(h *host, s *store) func() {
 // configured restarts a host's agent, as soon as that can be done, with another configuration.
 func (x *Chaos) configured(h *host) {
 	w := x.w
-	x.once(time.Minute, func() bool { return !h.still }, func() { w.restartAgent(h, w.between(0, w.setup.Timing.Interval/4)) })
+	if h.still {
+		w.after(10*time.Millisecond, func() { x.configured(h) })
+		return
+	}
+	w.restartAgent(h, w.between(0, w.setup.Timing.Interval/4))
 }
 
 // hungHeartbeat ends an agent while a heartbeat of its own is on its way, and lets its
