@@ -106,7 +106,9 @@ func Plan(in Input) Result {
 		waiting = append(waiting, p.accommodate(u)...)
 	}
 	if p.moved { // which may have left room behind
-		waiting = slices.DeleteFunc(waiting, func(u *unit) bool { return p.settle(u, 0, none) })
+		for _, u := range waiting {
+			p.settle(u, 0, none)
+		}
 	}
 	return p.result(turn)
 }

@@ -83,7 +83,7 @@ func (m *Mutant) fill(keys map[string]string) error {
 	if s := keys["Seeds"]; s != "" {
 		n, err := strconv.Atoi(s)
 		if err != nil || n < 0 {
-			return fmt.Errorf("Seeds is %q: give a number of schedules", s)
+			return fmt.Errorf("header Seeds is %q: give a number of schedules", s)
 		}
 		m.Seeds = n
 	}
@@ -94,7 +94,7 @@ func (m *Mutant) fill(keys map[string]string) error {
 	case m.Seeds == 0 && len(m.Tests) == 0:
 		return fmt.Errorf("it must say where it is caught: Seeds, Tests or both")
 	case m.Survives != "" && verdict != "needless" && verdict != "hole":
-		return fmt.Errorf("Survives is %q: begin with \"needless:\" or \"hole:\"", m.Survives)
+		return fmt.Errorf("header Survives is %q: begin with \"needless:\" or \"hole:\"", m.Survives)
 	case m.Survives == "" && m.Seeds > 0 && len(m.Invariants) == 0:
 		return fmt.Errorf("it must name the Invariant by which schedules catch it")
 	case m.Seeds == 0 && m.Note == "" && m.Survives == "":
