@@ -209,8 +209,14 @@ func (c *Core) onStartClaimed(m *machine, o GenerationClaimed, won bool) {
 		m.enter(phasePublish)
 		m.list, m.home.dirty = 0, true
 		c.journalMachine(m, "generation-won", "R8", fmt.Sprintf("%s may start %s under generation %d", c.HostName(c.cfg.Self.Host), m.entry.Name, m.gen.Number))
-	case o.Outcome == datastorehb.ClaimLost:
+	case o.Outcome == datastorehb.ClaimLost && m.anew:
 		c.lost(m)
+	case o.Outcome == datastorehb.ClaimLost:
+		// The catalogue was behind: somebody had the machine, and may have given it up
+		// again. Only what is read now can tell whether this host is entitled anew (R2).
+		m.gen, m.anew = poweron.Generation{}, true
+		m.enter(phaseRead)
+		c.advance(m)
 	default:
 		// Nothing is known: the attempt may have won, or win later. Read again.
 		m.gen, m.anew = poweron.Generation{}, true

@@ -84,3 +84,29 @@ func TestToldGenerations(t *testing.T) {
 		}
 	}
 }
+
+// A claim that follows from a catalogue which was behind is no failure of the
+// machine: everything is read, and the next generation claimed if that is a right.
+func TestLostClaimIsReadInFull(t *testing.T) {
+	d := ordered(t)
+	take[ReadMachine](d)
+	d.see(MachineRead{Span: d.span(), VM: guest, Purpose: ForClaim, Machine: generation(3, 2, 4, writer(2))})
+	claim := take[ClaimGeneration](d).Generation
+	d.see(GenerationClaimed{Span: d.span(), Generation: claim, Outcome: datastorehb.ClaimLost})
+	if read := take[ReadMachine](d); read.Purpose != ForStart {
+		t.Fatalf("%+v, want everything", read)
+	}
+	never[Send](d, "the master is told of a failure")
+	released := generation(5, 3, 9, writer(3))
+	released.Generation.Kind, released.Generation.Reason = poweron.Released, poweron.StartFailed
+	released.EntryState, released.Entry, released.Revision = datastorehb.Valid, wanted, 1
+	d.see(MachineRead{Span: d.span(), VM: guest, Purpose: ForStart, Machine: released})
+	claim = take[ClaimGeneration](d).Generation
+	if claim.Number != 6 {
+		t.Fatalf("claims %+v, want generation 6", claim)
+	}
+	d.see(GenerationClaimed{Span: d.span(), Generation: claim, Outcome: datastorehb.ClaimLost})
+	if ended := take[Send](d); ended.Message.Kind != OrderEnded || ended.Message.OK {
+		t.Errorf("%+v, want the end of the order: it has lost twice", ended)
+	}
+}
