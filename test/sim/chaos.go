@@ -353,7 +353,7 @@ func (x *Chaos) one() {
 	w.note("chaos", "%s, %s, %s", m.name, h.name, s.name())
 	x.Done[m.name]++
 	w.meetMasters()
-	if isPlot(m) && w.chance(0.4) {
+	if isPlot(m) && w.chance(0.7) {
 		x.stage(m, h, s)
 	} else if do := m.do(x, h, s); do != nil {
 		e := &end{do: do}

@@ -14,6 +14,7 @@ var plots = []mischief{
 	{"vouched", func(x *Chaos, h *host, s *store) func() { return x.vouched(h, s) }},
 	{"unseen vouches", func(x *Chaos, h *host, s *store) func() { return x.unseen(h, s) }},
 	{"duel", func(x *Chaos, h *host, s *store) func() { return x.duel(h, s) }},
+	{"back while freezing", func(x *Chaos, h *host, s *store) func() { return x.whileFreezing(h, s) }},
 	{"last word", func(x *Chaos, h *host, s *store) func() { return x.lastWord(h, s) }},
 	{"at birth", func(x *Chaos, h *host, s *store) func() { return x.atBirth(h) }},
 	{"rivals", func(x *Chaos, h *host, s *store) func() { return x.rivals(h, s) }},
@@ -185,7 +186,7 @@ func closes(o *operation, h *host) bool {
 // comeback is what becomes of h's operations once it is back.
 func (x *Chaos) comeback(h *host, s *store) {
 	w, t := x.w, x.w.setup.Timing
-	back, silent, sleeps := time.Duration(0), w.chance(0.5), w.chance(0.4)
+	back, silent, sleeps := time.Duration(0), w.chance(0.7), w.chance(0.3)
 	if w.chance(0.6) {
 		back = w.between(t.Lease/2, t.Lease)
 	}
@@ -209,6 +210,17 @@ func (x *Chaos) comeback(h *host, s *store) {
 		}
 		return fate{}
 	})
+}
+
+// whileFreezing gives h its datastore back at the moment at which its machines are being frozen.
+func (x *Chaos) whileFreezing(h *host, s *store) func() {
+	x.w.part([]*host{h}, x.but(h))
+	x.w.hang(s, h)
+	freezes := func() bool {
+		return slices.ContainsFunc(h.processes, func(p *process) bool { return p.state == freezing && p.home == s })
+	}
+	x.once(2*x.w.setup.Timing.Takeover, freezes, func() { x.w.mend(s, h) })
+	return x.cure(s)
 }
 
 // lastWord lets one more heartbeat of h land; its reply takes long, and is the last.

@@ -13,18 +13,21 @@ func (x *Chaos) vouched(h *host, s *store) func() {
 	}
 	w.part([]*host{h}, x.apart(h, v))
 	w.hang(s, h)
-	switch w.rng.IntN(3) {
+	switch w.rng.IntN(4) {
 	case 0:
 		w.ordain(s, v, only("slot", fate{fails: true, lands: w.between(0, w.setup.Timing.Interval/2)}))
 	case 1:
 		w.ordain(s, v, only("slot", fate{fails: true}))
-	case 2:
+	case 2, 3:
 		w.ordain(s, v, only("slot", fate{back: w.between(w.setup.Timing.Interval, w.setup.Timing.Lease)}))
 	}
-	switch silent := w.between(0, 2*w.setup.Timing.Takeover); w.rng.IntN(3) {
+	if w.chance(0.5) {
+		w.network.links[v.index][h.index].delay = w.between(0, w.setup.Timing.Lease/2)
+	}
+	switch silent := w.between(w.setup.Timing.Lease/2, 2*w.setup.Timing.Takeover); w.rng.IntN(4) {
 	case 0:
 		x.later(silent, func() { w.part([]*host{h}, []*host{v}) })
-	case 1:
+	case 1, 2:
 		x.later(silent, func() { w.cut([]*host{h}, []*host{v}) })
 	}
 	return x.cure(s)
