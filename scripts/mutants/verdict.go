@@ -106,12 +106,17 @@ func (r *runner) sound(ctx context.Context, mutants []Mutant) error {
 	}
 	slices.Sort(tests)
 	found, err := t.search(ctx, seeds, func(what string) { r.progress("no mutation: %s", what) })
-	if err != nil || found != nil {
-		return fmt.Errorf("without any mutation, the observer objects: %+v (%w)", found, err)
+	if err != nil {
+		return err
+	}
+	if found != nil {
+		return fmt.Errorf("without any mutation, the observer objects: %+v", *found)
 	}
 	for _, test := range slices.Compact(tests) {
-		if ok, err := t.passes(ctx, test); err != nil || !ok {
-			return fmt.Errorf("without any mutation, %s does not pass (%w)", test, err)
+		if ok, err := t.passes(ctx, test); err != nil {
+			return err
+		} else if !ok {
+			return fmt.Errorf("without any mutation, %s does not pass", test)
 		}
 	}
 	r.progress("no mutation: all %d schedules and %d tests pass", seeds, len(slices.Compact(tests)))

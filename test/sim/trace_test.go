@@ -307,7 +307,7 @@ func TestTraceLoserIsNotEntitled(t *testing.T) {
 		b.ordain(b.s, h, only("claim of generation", fate{out: 600 * time.Millisecond}))
 	}
 	b.h.powerOff()
-	b.until("race", func() bool { return len(b.Trace().Find("won by somebody else")) > 0 })
+	b.until("race", func() bool { return b.covered[string(twoTakers)] > 0 })
 	b.Run(5 * time.Second)
 	b.started(m, lost)
 	b.heals()
