@@ -18,19 +18,21 @@ var actions map[*scenario.Form]action
 
 func init() {
 	actions = map[*scenario.Form]action{
-		scenario.PowerOff:    eachHost((*host).powerOff, (*host).powerOn),
-		scenario.PowerOn:     eachHost((*host).powerOn, nil),
-		scenario.PowerCycle:  eachHost(func(h *host) { h.powerOff(); h.powerOn() }, nil),
-		scenario.Suspend:     eachHost((*host).stop, (*host).goOn),
-		scenario.Resume:      eachHost((*host).goOn, nil),
-		scenario.KillAgent:   eachHost((*host).killAgent, (*host).bringAgent),
-		scenario.StopAgent:   (*player).stopAgents,
-		scenario.StartAgent:  eachHost((*host).bringAgent, nil),
-		scenario.PauseAgent:  eachHost(func(h *host) { h.agent.pause() }, func(h *host) { h.agent.resume() }),
-		scenario.ResumeAgent: eachHost(func(h *host) { h.agent.resume() }, nil),
-		scenario.KillGuard:   eachHost((*host).killGuard, nil),
-		scenario.ReplaceHost: eachHost(func(h *host) { h.exchange(); h.powerOn() }, nil),
-		scenario.TwinHost:    eachHost(func(h *host) { h.w.twin(h).powerOn() }, nil),
+		scenario.PowerOff:     eachHost((*host).powerOff, (*host).powerOn),
+		scenario.PowerOn:      eachHost((*host).powerOn, nil),
+		scenario.ShutDown:     (*player).shutDown,
+		scenario.PowerCycle:   eachHost(func(h *host) { h.powerOff(); h.powerOn() }, nil),
+		scenario.Suspend:      eachHost((*host).stop, (*host).goOn),
+		scenario.Resume:       eachHost((*host).goOn, nil),
+		scenario.KillAgent:    eachHost((*host).killAgent, (*host).bringAgent),
+		scenario.StopAgent:    (*player).stopAgents,
+		scenario.StartAgent:   eachHost((*host).bringAgent, nil),
+		scenario.PauseAgent:   eachHost(func(h *host) { h.agent.pause() }, func(h *host) { h.agent.resume() }),
+		scenario.ResumeAgent:  eachHost(func(h *host) { h.agent.resume() }, nil),
+		scenario.KillGuard:    eachHost((*host).killGuard, nil),
+		scenario.UpgradeGuard: (*player).upgradeGuards,
+		scenario.ReplaceHost:  eachHost(func(h *host) { h.exchange(); h.powerOn() }, nil),
+		scenario.TwinHost:     eachHost(func(h *host) { h.w.twin(h).powerOn() }, nil),
 
 		scenario.SetForward: setClock(1),
 		scenario.SetBack:    setClock(-1),
@@ -104,6 +106,21 @@ func eachHost(do, undo func(h *host)) action {
 
 // bringAgent starts the agent of a host that has power and none.
 func (h *host) bringAgent() { h.at(h.startAgent)() }
+
+// shutDown shuts hosts down in good order.
+func (p *player) shutDown(a *scenario.Phrase) (func(), error) {
+	l, _ := a.Span("LENGTH")
+	within := p.draw(l)
+	_, err := eachHost(func(h *host) { h.shutDown(within) }, nil)(p, a)
+	return nil, err
+}
+
+func (p *player) upgradeGuards(a *scenario.Phrase) (func(), error) {
+	l, _ := a.Span("LENGTH")
+	pause := p.draw(l)
+	_, err := eachHost(func(h *host) { h.upgradeGuard(pause) }, nil)(p, a)
+	return nil, err
+}
 
 // stopAgents stops agents in good order. They are started again after a while, if one is given.
 func (p *player) stopAgents(a *scenario.Phrase) (func(), error) {

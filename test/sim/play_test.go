@@ -195,3 +195,25 @@ func TestPageExamples(t *testing.T) {
 		failures(t, Series(t.Context(), s, 1, 10, Verdict, nil))
 	}
 }
+
+// TestEveryFormIsUsed asks that no word of the language is left untried.
+func TestEveryFormIsUsed(t *testing.T) {
+	used := map[*scenario.Form]bool{}
+	for _, file := range slices.Concat(scenarioFiles(t, "../scenarios/*.scenario"), scenarioFiles(t, "testdata/wrong/*.scenario")) {
+		s := readScenario(t, file)
+		for _, e := range s.Events {
+			used[e.When.Form], used[e.Do.Form] = true, true
+			if e.When.Condition != nil {
+				used[e.When.Condition.Form] = true
+			}
+		}
+		for _, e := range s.Expected {
+			used[e.When.Form], used[e.What.Form] = true, true
+		}
+	}
+	for _, f := range slices.Concat(scenario.Moments, scenario.Actions, scenario.Expecting, scenario.Conditions) {
+		if !used[f] {
+			t.Errorf("no scenario has %q", f.Syntax)
+		}
+	}
+}

@@ -21,21 +21,23 @@ var Settings = []*Form{Title, Profile, Timing, Address, Datastore, Host, Machine
 
 // Actions on hosts.
 var (
-	PowerOff    = form("power off HOSTS [for LENGTH]", "Everything on the hosts ends at once.")
-	PowerOn     = form("power on HOSTS", "Hosts without power boot; guard and agent come up.")
-	PowerCycle  = form("power cycle HOSTS", "Off and on again within a moment.")
-	Suspend     = form("suspend HOSTS [for LENGTH]", "Agent, guard and machines stop together, as when the host itself is frozen, and go on together.")
-	Resume      = form("resume HOSTS", "Ends `suspend`.")
-	KillAgent   = form("kill agent of HOSTS [for LENGTH]", "The agent ends at once, and stays away unless told for how long.")
-	StopAgent   = form("stop agent of HOSTS [for LENGTH]", "The agent is stopped in good order, as for an upgrade: its machines go on in custody.")
-	StartAgent  = form("start agent of HOSTS", "Starts it again.")
-	PauseAgent  = form("pause agent of HOSTS [for LENGTH]", "The agent alone stops; guard and machines go on.")
-	ResumeAgent = form("resume agent of HOSTS", "Ends `pause agent`.")
-	KillGuard   = form("kill guard of HOSTS", "The guard ends at once. The agent notices and starts another.")
-	ReplaceHost = form("replace host HOSTS", "The host loses power for good; another computer with its id and name comes up.")
-	SetForward  = form("set clock of HOSTS forward by DELAY", "The wall clock jumps. Nothing that Storebeat decides hangs on it.")
-	SetBack     = form("set clock of HOSTS back by DELAY", "The same, the other way.")
-	TwinHost    = form("start twin of HOSTS", "Another computer with its id and name comes up beside it.")
+	PowerOff     = form("power off HOSTS [for LENGTH]", "Everything on the hosts ends at once.")
+	PowerOn      = form("power on HOSTS", "Hosts without power boot; guard and agent come up.")
+	ShutDown     = form("shut down HOSTS within LENGTH", "The hosts are shut down in good order: their machines are stopped and given up to others. The power goes when that is done, or after that time.")
+	PowerCycle   = form("power cycle HOSTS", "Off and on again within a moment.")
+	Suspend      = form("suspend HOSTS [for LENGTH]", "Agent, guard and machines stop together, as when the host itself is frozen, and go on together.")
+	Resume       = form("resume HOSTS", "Ends `suspend`.")
+	KillAgent    = form("kill agent of HOSTS [for LENGTH]", "The agent ends at once, and stays away unless told for how long.")
+	StopAgent    = form("stop agent of HOSTS [for LENGTH]", "The agent is stopped in good order, as for an upgrade: its machines go on in custody.")
+	StartAgent   = form("start agent of HOSTS", "Starts it again.")
+	PauseAgent   = form("pause agent of HOSTS [for LENGTH]", "The agent alone stops; guard and machines go on.")
+	ResumeAgent  = form("resume agent of HOSTS", "Ends `pause agent`.")
+	KillGuard    = form("kill guard of HOSTS", "The guard ends at once. The agent notices and starts another.")
+	UpgradeGuard = form("upgrade guard of HOSTS [for LENGTH]", "The guard replaces itself by a new version, with all that it holds; for so long it does nothing.")
+	ReplaceHost  = form("replace host HOSTS", "The host loses power for good; another computer with its id and name comes up.")
+	SetForward   = form("set clock of HOSTS forward by DELAY", "The wall clock jumps. Nothing that Storebeat decides hangs on it.")
+	SetBack      = form("set clock of HOSTS back by DELAY", "The same, the other way.")
+	TwinHost     = form("start twin of HOSTS", "Another computer with its id and name comes up beside it.")
 )
 
 // Actions on the network.
@@ -98,7 +100,7 @@ var (
 
 // Actions are the forms of what may happen.
 var Actions = []*Form{
-	PowerOff, PowerOn, PowerCycle, Suspend, Resume, KillAgent, StopAgent, StartAgent, PauseAgent, ResumeAgent, KillGuard, ReplaceHost, TwinHost, SetForward, SetBack,
+	PowerOff, PowerOn, ShutDown, PowerCycle, Suspend, Resume, KillAgent, StopAgent, StartAgent, PauseAgent, ResumeAgent, KillGuard, UpgradeGuard, ReplaceHost, TwinHost, SetForward, SetBack,
 	Cut, CutOneWay, CutNetwork, Isolate, Reconnect, ReconnectAll, Degrade, DegradeLink, FakePings,
 	Hang, Break, Slow, HangOps, FailOps, FailShare, DelayOps, DelayReply, LoseReply, LandLate, Mend, Tear, TearWrites, Forget, Stale, Fill, Replace, Snapshot, Restore,
 	Crash, GuestOff, FailStarts, HangStarts, LateStarts, SlowStarts, StartBehind, MoveBehind, EndBehind, HangStops, Stop, Start, Protect, Unprotect, ConfirmDead, Heal,
