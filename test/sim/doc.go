@@ -60,8 +60,8 @@
 //     computers with their host id. Agents are killed, stopped in good order, paused, and hesitate between
 //     two effects; guards are killed. Boot-time clocks differ by up to 2 %, which is R9's
 //     margin, and half of the clusters have the shortest takeover time that R9 allows.
-//     Wall clocks jump, which nothing can depend on: the shell stamps the journal with
-//     them, and the core is told of no time but its host's boot-time clock (R13).
+//     Wall clocks jump, which nothing about a right can depend on: the shell stamps the
+//     journal with them, and the core the dates in the cluster record, such as the end of a pause (R13).
 //   - Operations on a datastore, all of a host's or those of one kind, hang, are slow on either way, fail
 //     before or after they took effect, or take effect long after they were reported as
 //     failed: claims up to an hour later, when old values of the registers have been
