@@ -46,7 +46,10 @@ func (h *host) recall(cfg *core.Config) {
 		h.w.fail("format", "%s kept a cluster record that can't be decoded: %v", h.name, err)
 		return
 	}
-	cfg.Record, cfg.Timing = &r, r.Timing
+	cfg.Record = &r
+	if h.timing == h.w.setup.Timing { // or else its agent has been started under another revision
+		cfg.Timing = r.Timing
+	}
 }
 
 // tellTime gives the core the time of day, now and every few seconds.
