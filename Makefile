@@ -50,7 +50,7 @@ check: ## formatting, vet, staticcheck and the rules of the repository
 race: install-dependencies ## run the whole suite under the race detector
 	$(GO) run ./scripts/testsummary -race $(TESTFLAGS) $(PACKAGES)
 
-sim: ## run the simulator: every scenario with 50 seeds, 2,000 random schedules
+sim: ## run the simulator at full speed: every scenario, 2,000 random schedules
 	$(GO) run ./scripts/testsummary -count=1 -timeout=15m ./test/sim/...
 
 sim-long: ## run SEEDS random schedules from seed FROM on, with progress and sums
