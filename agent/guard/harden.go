@@ -3,6 +3,7 @@ package guard
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 
@@ -18,6 +19,7 @@ const realtimePriority = 1
 // short of memory or processors. A guard without these rights is still a guard,
 // so a refusal is only logged.
 func harden(log *quietLog) {
+	oneAtATime()
 	steps := []struct {
 		what string
 		do   func() error
@@ -31,6 +33,15 @@ func harden(log *quietLog) {
 			log.say(hclog.Warn, "guard could not "+step.what, "error", err)
 		}
 	}
+}
+
+// oneAtATime lets one thread at a time run Go code, here and in the program that
+// takes over. The Go runtime waits for its other threads by spinning, and a thread
+// that spins with real-time priority may keep the very thread that it waits for from
+// the processor, and everybody else too, for ever.
+func oneAtATime() {
+	runtime.GOMAXPROCS(1)
+	_ = os.Setenv("GOMAXPROCS", "1") // from its first instant on
 }
 
 // lockMemory locks pages as they are used, because the runtime maps far more
@@ -72,10 +83,11 @@ func parseFileMapping(line string) (start, length uintptr, ok bool) {
 	return uintptr(first), uintptr(end - first), true
 }
 
-// takeRealtimePriority sets every thread; later threads inherit it from the one
+// takeRealtimePriority sets every thread. Guards of one computer take turns, as do
+// their threads. Later threads inherit it from the one
 // that starts them. Listed twice, because a thread may be born meanwhile.
 func takeRealtimePriority() error {
-	attr := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: realtimePriority}
+	attr := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Priority: realtimePriority}
 	for range 2 {
 		threads, err := os.ReadDir("/proc/self/task")
 		if err != nil {

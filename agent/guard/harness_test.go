@@ -51,6 +51,12 @@ func guardCommand(args []string) error {
 				h, err := freeze.Of(pid, "")
 				return []freeze.Handle{h}, err
 			}
+		case "--garbage": // makes so many pieces of it while it looks for machines
+			pieces, err := strconv.Atoi(args[i+1])
+			if err != nil {
+				return err
+			}
+			options.Machines = func(context.Context) ([]freeze.Handle, error) { return nil, litter(pieces) }
 		case "--takes-over":
 			version, err := strconv.Atoi(args[i+1])
 			if err != nil {
@@ -62,6 +68,15 @@ func guardCommand(args []string) error {
 		}
 	}
 	return Serve(context.Background(), options)
+}
+
+// litter makes garbage, as listing every process of a busy computer does.
+func litter(pieces int) error {
+	kept := make([][]byte, 1000)
+	for i := range pieces {
+		kept[i%len(kept)] = make([]byte, 1<<10)
+	}
+	return nil
 }
 
 // labClock is the boot-time clock, put forward when the test says so. Leases in

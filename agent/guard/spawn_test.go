@@ -235,8 +235,8 @@ func TestHardenedGuard(t *testing.T) {
 			t.Fatal(err)
 		}
 		fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-		if policy := fields[41-3]; policy != "1" {
-			t.Errorf("thread %s has scheduling policy %s, not SCHED_FIFO", task.Name(), policy)
+		if policy := fields[41-3]; policy != "2" {
+			t.Errorf("thread %s has scheduling policy %s, not SCHED_RR", task.Name(), policy)
 		}
 	}
 	status, err := os.ReadFile(proc + "/status")

@@ -93,7 +93,7 @@ func configured(s *system) {
 		"600 /etc/storebeat/cluster.key\n644 /etc/storebeat/storebeat.hcl\n700 /run/storebeat\n600 /run/storebeat/guard.sock\n700 /var/lib/storebeat/journal")
 	s.wants("systemctl show -P StatusText storebeat-guard", "guards /run/storebeat/guard.sock")
 	s.wants("systemctl show -P OOMScoreAdjust storebeat-guard", "-1000")
-	s.wants("chrt -p "+s.pid("storebeat-guard")+" | grep -c SCHED_FIFO", "1")
+	s.wants("chrt -p "+s.pid("storebeat-guard")+" | grep -c SCHED_RR", "1")
 	s.run("grep -E 'VmLck:.* [1-9][0-9]+ kB' /proc/" + s.pid("storebeat-guard") + "/status")
 	s.run("journalctl --no-pager --unit storebeat --priority info | grep 'storebeat: agent runs'")
 	s.wants("journalctl --no-pager --unit storebeat --priority err | grep -c 'agent runs'", "0")
