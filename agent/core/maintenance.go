@@ -65,8 +65,12 @@ func (c *Core) tendMoves() {
 	if v.now != nil {
 		c.advanceMove()
 	}
-	if v.now == nil {
+	switch {
+	case v.now != nil:
+	case c.record.acting.Moves():
 		c.nextMove()
+	default:
+		v.stuck, v.retry = nil, nil
 	}
 }
 

@@ -3,6 +3,7 @@ package core
 import (
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"storebeat/datastorehb"
@@ -13,6 +14,9 @@ var hostNumber = regexp.MustCompile(`\bhost ([1-9][0-9]{0,3})\b`)
 // named puts names in the place of host numbers. The packages below know hosts
 // by their number alone, and people know them by their name.
 func (c *Core) named(text string) string {
+	if !strings.Contains(text, "host ") { // most texts
+		return text
+	}
 	return hostNumber.ReplaceAllStringFunc(text, func(found string) string {
 		number, err := strconv.ParseUint(found[len("host "):], 10, 16)
 		if err != nil {

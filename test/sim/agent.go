@@ -247,7 +247,7 @@ func (a *agent) observe(o core.Observation) {
 	if !a.alive || a.core == nil {
 		return
 	}
-	if a.headway.none(a.h.w, fmt.Sprintf("the core of %s, at %T,", a.h.name, o)) {
+	if a.headway.none(a.h.w, func() string { return fmt.Sprintf("the core of %s, at %T,", a.h.name, o) }) {
 		return
 	}
 	effects := a.core.Step(a.h.now(), o)

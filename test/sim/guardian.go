@@ -26,7 +26,7 @@ func (h *host) newGuard() *guardian {
 // the next turn.
 func (g *guardian) turn() {
 	h := g.h
-	if h.upgrading || g.none(h.w, "the guard of "+h.name) {
+	if h.upgrading || g.none(h.w, func() string { return "the guard of " + h.name }) {
 		return
 	}
 	for _, o := range g.keeper.Tick(h.now()) {

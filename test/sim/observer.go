@@ -41,7 +41,7 @@ type headway struct {
 
 // none reports whether somebody asks for turns without end at one instant, and
 // then brings the world to a halt: that is a verdict too.
-func (y *headway) none(w *World, who string) bool {
+func (y *headway) none(w *World, who func() string) bool {
 	if y.at != w.now {
 		y.at, y.turns = w.now, 0
 	}
@@ -50,7 +50,7 @@ func (y *headway) none(w *World, who string) bool {
 	}
 	if !w.halted {
 		w.halted = true
-		w.fail("headway", "%s asks for turns without end", who)
+		w.fail("headway", "%s asks for turns without end", who())
 	}
 	return true
 }

@@ -95,7 +95,7 @@ func (x *Chaos) fated(h *host, s *store) func() {
 // master returns the host that leads, by its own word, or nil.
 func (x *Chaos) master() *host {
 	for _, h := range x.w.hosts {
-		if h.agent != nil && h.agent.core != nil && h.agent.core.View(h.now()).Leading {
+		if h.agent != nil && h.agent.core != nil && h.agent.core.Leading() {
 			return h
 		}
 	}

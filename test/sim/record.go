@@ -211,17 +211,17 @@ func (w *World) order(h *host, c core.ClusterCommand) uint64 {
 // again and again.
 func (w *World) endMaintenance() {
 	for _, h := range w.hosts {
-		if h.agent == nil || h.agent.core == nil {
+		if h.agent == nil || h.agent.core == nil || !h.agent.core.Leading() {
 			continue
 		}
-		v := h.agent.core.View(h.now())
-		if !v.Leading || v.Cluster.Record == nil {
+		acting := h.agent.core.Acting()
+		if acting == nil {
 			continue
 		}
-		if v.Cluster.Record.Pause != nil {
+		if acting.Pause != nil {
 			w.order(h, core.ClusterCommand{Verb: core.ClusterResume})
 		}
-		for _, m := range v.Cluster.Record.Members {
+		for _, m := range acting.Members {
 			if m.Maintenance != nil {
 				w.order(h, core.ClusterCommand{Verb: core.ClusterMaintenance, Host: m.Name})
 			}

@@ -612,7 +612,7 @@ func TestNoHeadwayIsAVerdict(t *testing.T) {
 	var again func()
 	var y headway
 	again = func() {
-		if !y.none(b.World, "somebody") {
+		if !y.none(b.World, func() string { return "somebody" }) {
 			b.after(0, again)
 		}
 	}

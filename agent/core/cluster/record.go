@@ -105,6 +105,14 @@ func (r *Record) InMaintenance(id datastorehb.HostID) bool {
 	return m != nil && m.Maintenance != nil
 }
 
+// Moves reports whether the record asks for machines to be moved, away from a host
+// in maintenance or back to one that was.
+func (r *Record) Moves() bool {
+	return slices.ContainsFunc(r.Members, func(m Member) bool {
+		return m.Maintenance != nil && m.Maintenance.Move || len(m.Returning) > 0
+	})
+}
+
 // Next returns what follows r: a copy that may be changed, with the next
 // revision. Its voters are the datastores of r but those that are left out.
 func (r *Record) Next(number uint64, by datastorehb.HostID, at time.Time, change string, without []uuid.UUID) Record {
