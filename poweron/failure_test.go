@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"storebeat/datastorehb"
 )
 
 func TestCrash(t *testing.T) {
@@ -181,6 +183,64 @@ func TestWants(t *testing.T) {
 		wants, why := Wants(e, tt.revision, tt.newest, tt.over)
 		if wants != tt.want || !strings.Contains(why, tt.why) {
 			t.Errorf("%s: Wants = %t, %q; want %t with %q", tt.name, wants, why, tt.want, tt.why)
+		}
+	}
+}
+
+// A machine is kept for the host that was shut down with it, as its policy says and
+// for nobody else.
+func TestKept(t *testing.T) {
+	shut := Generation{Number: 5, Kind: Released, Owner: 2, Reason: HostShutdown, Entry: 3}
+	wait := func(e *Entry, _ *Generation) {
+		e.Policy.OnHostShutdown, e.Policy.RebootWait = WaitForReboot, time.Minute
+	}
+	off := func(e *Entry, _ *Generation) { e.Policy.OnHostShutdown, e.Policy.RebootWait = LeaveOff, time.Minute }
+	for _, tt := range []struct {
+		name   string
+		change []func(*Entry, *Generation)
+		host   datastorehb.HostID
+		long   time.Duration
+	}{
+		{"nothing is said", nil, 0, 0},
+		{"restart elsewhere", []func(*Entry, *Generation){func(e *Entry, _ *Generation) { e.Policy = e.Policy.WithHostShutdown() }}, 0, 0},
+		{"wait", []func(*Entry, *Generation){wait}, 2, time.Minute},
+		{"leave off", []func(*Entry, *Generation){off}, 2, ForGood},
+		{"leave off, and a user has asked for a start", []func(*Entry, *Generation){off, func(e *Entry, _ *Generation) { e.Asked = 4 }}, 0, 0},
+		{"leave off, and its rules do not allow that host any more", []func(*Entry, *Generation){off, func(e *Entry, _ *Generation) { e.Rules.Must.Hosts = []datastorehb.HostID{1, 3} }}, 0, 0},
+		{"leave off, and it crashed", []func(*Entry, *Generation){off, func(_ *Entry, g *Generation) { g.Reason = Crashed }}, 0, 0},
+		{"leave off, and its host was lost", []func(*Entry, *Generation){off, func(_ *Entry, g *Generation) { g.Kind, g.Reason = Run, NotReleased }}, 0, 0},
+	} {
+		e, g := sampleEntry(), shut
+		e.Asked = 1
+		for _, change := range tt.change {
+			change(&e, &g)
+		}
+		if host, long := Kept(e, &g); host != tt.host || long != tt.long {
+			t.Errorf("%s: kept for host %d for %v, want host %d for %v", tt.name, host, long, tt.host, tt.long)
+		}
+	}
+	if host, _ := Kept(waitingEntry(), nil); host != 0 {
+		t.Errorf("a machine that never ran is kept for host %d", host)
+	}
+}
+
+// A change of one of the two fields completes an entry that has neither.
+func TestChangeOfHostShutdown(t *testing.T) {
+	wait, off, long := WaitForReboot, LeaveOff, time.Hour
+	for _, tt := range []struct {
+		change Change
+		want   HostShutdownResponse
+		wait   time.Duration
+	}{
+		{Change{OnHostShutdown: &wait}, WaitForReboot, DefaultPolicy().RebootWait},
+		{Change{OnHostShutdown: &wait, RebootWait: &long}, WaitForReboot, time.Hour},
+		{Change{OnHostShutdown: &off}, LeaveOff, DefaultPolicy().RebootWait},
+		{Change{RebootWait: &long}, RestartElsewhere, time.Hour},
+		{Change{Priority: new(1)}, "", 0},
+	} {
+		e, err := tt.change.Of(sampleEntry())
+		if err != nil || e.Policy.OnHostShutdown != tt.want || e.Policy.RebootWait != tt.wait {
+			t.Errorf("%+v: %q for %v, %v", tt.change, e.Policy.OnHostShutdown, e.Policy.RebootWait, err)
 		}
 	}
 }

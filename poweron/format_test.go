@@ -37,8 +37,17 @@ func sampleGenerations() map[string]Generation {
 	}
 }
 
+// sampleEntry says nothing of a host's shutdown, as the first entries did.
 func sampleEntry() Entry {
-	return Entry{VM: vm(1), Name: "web-1", Protected: true, Desired: Running, Asked: 5, Policy: DefaultPolicy(), Driver: "qemu", Definition: []byte("memory = \"1GiB\"\n"), Memory: 1 << 30}
+	e := Entry{VM: vm(1), Name: "web-1", Protected: true, Desired: Running, Asked: 5, Policy: DefaultPolicy(), Driver: "qemu", Definition: []byte("memory = \"1GiB\"\n"), Memory: 1 << 30}
+	e.Policy.OnHostShutdown, e.Policy.RebootWait = "", 0
+	return e
+}
+
+func waitingEntry() Entry {
+	e := sampleEntry()
+	e.Policy.OnHostShutdown, e.Policy.RebootWait = WaitForReboot, 5*time.Minute
+	return e
 }
 
 // ruledEntry is sampleEntry with rules of every kind.
@@ -77,7 +86,11 @@ func codecs(t testing.TB) []codec {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return append(all, codec{"entry-rules", ruled, entryAgain})
+	waiting, err := EncodeEntry(waitingEntry(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(all, codec{"entry-rules", ruled, entryAgain}, codec{"entry-wait", waiting, entryAgain})
 }
 
 func listAgain(b []byte) ([]byte, error) {
@@ -140,6 +153,9 @@ func TestDecodeReturnsWhatWasEncoded(t *testing.T) {
 			got, err = DecodeEntry(c.encoded)
 		case c.name == "entry-rules":
 			want = ruledEntry()
+			got, err = DecodeEntry(c.encoded)
+		case c.name == "entry-wait":
+			want = waitingEntry()
 			got, err = DecodeEntry(c.encoded)
 		default:
 			want = sampleGenerations()[c.name]
@@ -329,7 +345,7 @@ func largestRules() Rules {
 func TestValidateListsEveryError(t *testing.T) {
 	err := Entry{
 		Name: "-rf", Desired: "on", Driver: strings.Repeat("x", MaxName+1),
-		Policy: Policy{Priority: 6, Isolation: "panic", Attempts: -1, Limit: 0, Window: time.Millisecond, StopTime: 25 * time.Hour, OnGuestShutDown: "cry"},
+		Policy: Policy{Priority: 6, Isolation: "panic", Attempts: -1, Limit: 0, Window: time.Millisecond, StopTime: 25 * time.Hour, OnGuestShutDown: "cry", OnHostShutdown: "hope", RebootWait: time.Millisecond},
 	}.Validate()
 	if err == nil {
 		t.Fatal("no error")
@@ -338,6 +354,7 @@ func TestValidateListsEveryError(t *testing.T) {
 		"vm is the nil UUID", `name: "-rf" has '-' at byte 0`, `desired is "on"`, "driver: ", "has 65 bytes: use 1 to 64",
 		"memory is 0 bytes", "definition has 0 bytes", "policy: priority is 6: give it from 1 to 5", `isolation is "panic"`,
 		"attempts is -1", "limit is 0: give it from 1 to 1000", "window is 1ms: give it from 1s to 720h0m0s", "stop_time is 25h0m0s", `on_guest_shut_down is "cry"`,
+		`on_host_shutdown is "hope"`, "reboot_wait is 1ms: give it from 1s to 24h0m0s",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("no %q in:\n%v", want, err)

@@ -20,6 +20,8 @@ const (
 	minWindow   = time.Second
 	maxWindow   = 30 * 24 * time.Hour
 	maxStopTime = 24 * time.Hour
+	minReboot   = time.Second
+	maxReboot   = 24 * time.Hour
 )
 
 // DefaultPolicy returns the policy of a machine for which nothing else was said.
@@ -33,6 +35,8 @@ func DefaultPolicy() Policy {
 		Window:          10 * time.Minute,
 		StopTime:        90 * time.Second,
 		OnGuestShutDown: StayOff,
+		OnHostShutdown:  RestartElsewhere,
+		RebootWait:      10 * time.Minute,
 	}
 }
 
@@ -46,7 +50,29 @@ func (p Policy) Validate() error {
 		inRange("window", p.Window, minWindow, maxWindow),
 		inRange("stop_time", p.StopTime, 0, maxStopTime),
 		oneOf("on_guest_shut_down", p.OnGuestShutDown, StayOff, StartAgain),
+		p.validateHostShutdown(),
 	)
+}
+
+// validateHostShutdown lets pass what says nothing at all, as entries did before
+// there was a choice.
+func (p Policy) validateHostShutdown() error {
+	if p.OnHostShutdown == "" && p.RebootWait == 0 {
+		return nil
+	}
+	return errors.Join(
+		oneOf("on_host_shutdown", p.OnHostShutdown, RestartElsewhere, WaitForReboot, LeaveOff),
+		inRange("reboot_wait", p.RebootWait, minReboot, maxReboot),
+	)
+}
+
+// WithHostShutdown returns the policy with everything said about a shutdown of
+// the host that an older one leaves open.
+func (p Policy) WithHostShutdown() Policy {
+	if p.OnHostShutdown == "" {
+		p.OnHostShutdown, p.RebootWait = DefaultPolicy().OnHostShutdown, DefaultPolicy().RebootWait
+	}
+	return p
 }
 
 // Validate returns every error of the entry and its policy, joined, or nil.

@@ -125,6 +125,8 @@ type Policy struct {
 	Window          time.Duration         `json:"window"`    // a run longer than this sets the failures back, in nanoseconds
 	StopTime        time.Duration         `json:"stop_time"` // for a graceful stop, in nanoseconds
 	OnGuestShutDown GuestShutDownResponse `json:"on_guest_shut_down"`
+	OnHostShutdown  HostShutdownResponse  `json:"on_host_shutdown,omitzero"`
+	RebootWait      time.Duration         `json:"reboot_wait,omitzero"` // for WaitForReboot, in nanoseconds
 }
 
 // GuestShutDownResponse says what happens when the guest switches itself off.
@@ -135,6 +137,21 @@ const (
 	StayOff GuestShutDownResponse = "stay off"
 	// StartAgain treats it like a crash.
 	StartAgain GuestShutDownResponse = "start again"
+)
+
+// HostShutdownResponse says what becomes of a machine when its host shuts down or
+// reboots in good order. The machine is stopped and released whatever it says.
+type HostShutdownResponse string
+
+const (
+	// RestartElsewhere has it started on another host at once. An entry that says
+	// nothing means the same.
+	RestartElsewhere HostShutdownResponse = "restart elsewhere"
+	// WaitForReboot keeps it for its host for a while, and has it started elsewhere
+	// if the host is not back by then.
+	WaitForReboot HostShutdownResponse = "wait"
+	// LeaveOff keeps it for its host until that is back or a user asks for a start.
+	LeaveOff HostShutdownResponse = "leave off"
 )
 
 // List is one host's power-on list on one datastore.

@@ -1,6 +1,12 @@
 package poweron
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"storebeat/datastorehb"
+)
 
 // AskStart returns the entry that makes a machine run at its user's request,
 // for the claim of the given revision. Other changes of an entry carry Asked
@@ -55,6 +61,30 @@ func wantsAfter(e Entry, g Generation) (wants bool, why string) {
 	}
 	return wantsRestart(e, g.Reason.String())
 }
+
+// Kept says for which host a machine is kept that has been off since that host
+// was shut down, and for how long after it was released; host is 0 if it may start
+// anywhere. A machine is kept for no host that its rules have come to exclude, nor
+// after a user asked for a start.
+//
+// It is no right, and nobody's custody: the machine is released, and whoever knows
+// better may claim it.
+func Kept(e Entry, newest *Generation) (host datastorehb.HostID, long time.Duration) {
+	g := newest
+	if g == nil || g.Kind != Released || g.Reason != HostShutdown || e.Asked > g.Entry || !e.Rules.Allows(g.Owner) {
+		return 0, 0
+	}
+	switch e.Policy.OnHostShutdown {
+	case WaitForReboot:
+		return g.Owner, e.Policy.RebootWait
+	case LeaveOff:
+		return g.Owner, ForGood
+	}
+	return 0, 0
+}
+
+// ForGood is how long a machine is kept whose policy is LeaveOff.
+const ForGood time.Duration = math.MaxInt64
 
 func wantsRestart(e Entry, cause string) (wants bool, why string) {
 	if !e.Policy.Restart {

@@ -137,6 +137,8 @@ func machineSettings(p *poweron.Policy) []setting {
 		live("window", duration(&p.Window)),
 		live("stop_time", duration(&p.StopTime)),
 		live("on_guest_shut_down", choice(&p.OnGuestShutDown, poweron.StayOff, poweron.StartAgain)),
+		live("on_host_shutdown", choice(&p.OnHostShutdown, poweron.RestartElsewhere, poweron.WaitForReboot, poweron.LeaveOff)),
+		live("reboot_wait", duration(&p.RebootWait)),
 	}
 }
 

@@ -209,7 +209,7 @@ func (c *Core) onStartOrder(f *footing, from datastorehb.HostID, msg Message) {
 	}
 	m.master, m.order = from, msg.Order
 	if m.begun() {
-		m.since = c.now
+		m.since, m.known = c.now, msg.Generation
 	}
 	if m.phase == phaseRun {
 		c.orderEnded(m, true, "")

@@ -88,6 +88,10 @@ func (c *Core) onClaimRead(m *machine, o MachineRead) {
 
 // aim makes the generation after the one read this host's aim, if it is over.
 func (c *Core) aim(m *machine, s MachineState) {
+	if why := unasked(m, s, c.cfg.Self.Host); why != "" {
+		c.refuseStart(m, why)
+		return
+	}
 	switch g := s.Generation; {
 	case s.GenerationState == datastorehb.Absent:
 		c.prepareClaim(m, nil)
@@ -102,6 +106,36 @@ func (c *Core) aim(m *machine, s MachineState) {
 		m.enter(phaseOwner)
 		c.advance(m)
 	}
+}
+
+// unasked says why nobody wants a machine started that has been given up, or not
+// here yet. Whoever ordered the start may not have heard how it ended.
+func unasked(m *machine, s MachineState, self datastorehb.HostID) string {
+	g := s.Generation
+	if s.GenerationState != datastorehb.Valid || g.Kind != poweron.Released {
+		return ""
+	}
+	if wants, why := poweron.Wants(m.entry, m.revision, &g, true); !wants {
+		return why
+	}
+	if host, _ := poweron.Kept(m.entry, &g); host != 0 && host != self && g.Number > m.known {
+		return fmt.Sprintf("it is kept for host %d, which was shut down", host)
+	}
+	return ""
+}
+
+// refuseStart gives an order to start a machine back, once all has been read anew
+// that it goes by.
+func (c *Core) refuseStart(m *machine, why string) {
+	if !m.anew {
+		m.anew = true
+		m.enter(phaseRead)
+		c.advance(m)
+		return
+	}
+	c.journalMachine(m, "start-forbidden", "R6", fmt.Sprintf("%s is not started here: the order to do so was out of date", m.entry.Name), why)
+	c.orderEnded(m, false, why)
+	c.drop(m)
 }
 
 // unreadable says why what was read of a machine is no ground to act on.

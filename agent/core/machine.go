@@ -41,6 +41,7 @@ type machine struct {
 	mercy    datastorehb.Instant // until when a machine that is stopped may be let go, to shut itself down
 	master   datastorehb.HostID  // who ordered the start, 0 when nobody did
 	order    uint64
+	known    uint64 // the newest generation that whoever ordered the start knew
 	refused  bool // the start was refused, which is journalled once
 }
 
@@ -403,6 +404,10 @@ func (c *Core) onMachineGone(o MachineGone) {
 // ended decides what follows when a machine ends that nobody asked to end.
 func (c *Core) ended(m *machine, o MachineGone) {
 	m.frozen, m.home.dirty = false, true
+	if c.shuttingDown() { // Whatever ended it was part of that, and nobody's will.
+		c.release(m, poweron.HostShutdown, "ended while the host shuts down: "+o.Detail)
+		return
+	}
 	if o.Ending == EndedByGuest && m.entry.Policy.OnGuestShutDown != poweron.StartAgain {
 		c.journalMachine(m, "guest-shut-down", "", fmt.Sprintf("the guest of %s switched itself off", m.entry.Name), o.Detail)
 		c.release(m, poweron.GuestShutDown, o.Detail)

@@ -303,6 +303,9 @@ func (c *Core) plan() {
 				homes[i.vm] = f
 				m := c.candidate(f, i)
 				c.mastery.moves.aim(&m)
+				if k := c.keeping(f, i); k.host != 0 {
+					m.Rules.Must.Hosts = []datastorehb.HostID{k.host}
+				}
 				in.Machines = append(in.Machines, m)
 			}
 		}
@@ -336,8 +339,11 @@ func (c *Core) wants(f *footing, i *info) bool {
 	if g != nil && (!over || c.gaveUp(g)) {
 		return false
 	}
-	wants, _ := poweron.Wants(i.Entry, i.Revision, g, over)
-	return wants && c.due(c.pauseOf(i))
+	if wants, _ := poweron.Wants(i.Entry, i.Revision, g, over); !wants {
+		return false
+	}
+	k := c.keeping(f, i)
+	return !k.off() && c.due(c.pauseOf(i))
 }
 
 // pauseOf returns until when a machine is left alone because it failed.
@@ -419,7 +425,7 @@ func (c *Core) order(f *footing, p poweron.Placement) {
 	c.mastery.orders[p.VM] = o
 	c.journal(Event{Kind: "start-ordered", Host: p.Host, Datastore: f.ID, VM: p.VM, Generation: i.Generation.Number, Rule: "R6",
 		Text: fmt.Sprintf("%s shall start on %s", i.Entry.Name, c.HostName(p.Host)), Evidence: []string{p.Why}})
-	msg := Message{Kind: StartOrder, Datastore: f.ID, VM: p.VM, Order: o.number}
+	msg := Message{Kind: StartOrder, Datastore: f.ID, VM: p.VM, Order: o.number, Generation: i.Generation.Number}
 	if p.Host == c.cfg.Self.Host {
 		c.onStartOrder(f, p.Host, msg)
 		if m := c.machine(p.VM); m != nil { // nil if a rule forbids it

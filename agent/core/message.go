@@ -32,7 +32,7 @@ type Message struct {
 	Order      uint64             `json:"order,omitempty"`
 	OK         bool               `json:"ok,omitempty"`
 	Why        string             `json:"why,omitempty"`
-	Generation uint64             `json:"generation,omitempty"`
+	Generation uint64             `json:"generation,omitempty"` // StartOrder: the newest that the sender knows; OrderEnded: the one that was won
 	Host       datastorehb.HostID `json:"host,omitempty"`
 
 	// Claimed is the sender's newest generation of the machine, with

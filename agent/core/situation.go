@@ -16,20 +16,23 @@ func (c *Core) Situation() poweron.Situation {
 	for _, l := range c.locate() {
 		m := c.candidate(l.home, l.info)
 		m.Failed = nil // what has failed lately says little of what is to come
-		s.Machines = append(s.Machines, poweron.Situated{Machine: m, Host: l.host, Stays: c.named(stays(l))})
+		s.Machines = append(s.Machines, poweron.Situated{Machine: m, Host: l.host, Stays: c.named(c.stays(l))})
 	}
 	return s
 }
 
 // stays says why a machine would not be started if its host were lost, or why it
 // is not started now.
-func stays(l located) string {
+func (c *Core) stays(l located) string {
 	if l.GenerationState != datastorehb.Valid && l.GenerationState != datastorehb.Absent {
 		return fmt.Sprintf("its newest generation is %s", l.GenerationState)
 	}
 	wants, why := poweron.Wants(l.Entry, l.Revision, l.newest(), true)
-	if wants {
-		return ""
+	if !wants {
+		return why
 	}
-	return why
+	if k := c.keeping(l.home, l.info); k.off() && l.host == 0 {
+		return c.keptWords(l.info, k)
+	}
+	return ""
 }

@@ -2,6 +2,7 @@ package core
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -114,13 +115,17 @@ type WatchView struct {
 // InCustody is the state of a machine whose host's agent was stopped in good order.
 const InCustody = "in custody"
 
+// LeftOff is the state of a machine whose host was shut down, and whose policy is to
+// stay off until that host is back.
+const LeftOff = "left off"
+
 // MachineView is one machine as this host sees it.
 type MachineView struct {
 	VM         uuid.UUID          `json:"vm"`
 	Name       string             `json:"name"`
 	Datastore  uuid.UUID          `json:"datastore"`
 	Home       string             `json:"home"`
-	State      string             `json:"state"` // running, frozen, in custody, starting, stopped, waiting, held, undetermined, unknown
+	State      string             `json:"state"` // running, frozen, in custody, starting, stopped, waiting, left off, held, undetermined, unknown
 	Host       datastorehb.HostID `json:"host"`  // that runs or starts it, 0 when none does
 	HostName   string             `json:"host_name"`
 	Protected  bool               `json:"protected"`
@@ -245,7 +250,16 @@ func (c *Core) machineState(f *footing, i *info) (state string, host datastorehb
 	}
 	wants, why := poweron.Wants(i.Entry, i.Revision, g, over)
 	switch {
+	case wants && c.keeping(f, i).off():
+		k := c.keeping(f, i)
+		if k.until == math.MaxInt64 {
+			return LeftOff, 0, c.keptWords(i, k)
+		}
+		return "waiting", 0, c.keptWords(i, k)
 	case wants:
+		if k := c.keeping(f, i); k.host != 0 {
+			why = c.keptWords(i, k)
+		}
 		if h := c.mastery.histories[i.vm]; h != nil && h.why != "" {
 			why += "; the last attempt failed: " + h.why
 		}

@@ -191,7 +191,7 @@ func (w writer) operations(name string, d Datastore) {
 // The states of machines; the view has no others.
 var (
 	localStates   = []string{"running", "frozen", "starting", "stopping"}
-	clusterStates = []string{"running", "in custody", "frozen", "starting", "stopping", "stopped", "waiting", "held", "undetermined", "unknown"}
+	clusterStates = []string{"running", "in custody", "frozen", "starting", "stopping", "stopped", "left off", "waiting", "held", "undetermined", "unknown"}
 	troubleStates = map[string]bool{"frozen": true, "waiting": true, "held": true, "undetermined": true, "unknown": true}
 )
 

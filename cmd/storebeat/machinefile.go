@@ -169,6 +169,7 @@ func (w *wish) readPolicy(body hcl.Body) hcl.Diagnostics {
 		"priority": intInto(&p.Priority), "restart": boolInto(&p.Restart), "isolation": textInto(&p.Isolation),
 		"attempts": intInto(&p.Attempts), "limit": intInto(&p.Limit), "window": durationInto(&p.Window),
 		"stop_time": durationInto(&p.StopTime), "on_guest_shut_down": textInto(&p.OnGuestShutDown),
+		"on_host_shutdown": textInto(&p.OnHostShutdown), "reboot_wait": durationInto(&p.RebootWait),
 	}
 	schema := &hcl.BodySchema{}
 	for name := range set {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/spf13/cobra"
@@ -64,6 +66,39 @@ type ruleFlags struct {
 	given *pflag.FlagSet
 }
 
+// policyFlags are the flags that change a machine's policy.
+type policyFlags struct {
+	priority   int
+	onShutdown string
+	rebootWait time.Duration
+}
+
+// hostShutdown are the answers to a host's shutdown, as flags spell them.
+var hostShutdown = map[string]poweron.HostShutdownResponse{
+	"restart-elsewhere": poweron.RestartElsewhere, "wait": poweron.WaitForReboot, "leave-off": poweron.LeaveOff,
+}
+
+func addPolicyFlags(cmd *cobra.Command) *policyFlags {
+	f, p := cmd.Flags(), &policyFlags{}
+	f.IntVar(&p.priority, "priority", 0, "1 starts first … 5 last")
+	f.StringVar(&p.onShutdown, "on-host-shutdown", "", "what becomes of it when its host shuts down or reboots: `restart-elsewhere`, wait, or leave-off")
+	f.DurationVar(&p.rebootWait, "reboot-wait", 0, "how `long` --on-host-shutdown=wait keeps it for its host, such as 10m")
+	_ = cmd.RegisterFlagCompletionFunc("on-host-shutdown", cobra.FixedCompletions(slices.Sorted(maps.Keys(hostShutdown)), cobra.ShellCompDirectiveNoFileComp))
+	return p
+}
+
+// in puts what was given into a change.
+func (p *policyFlags) in(given *pflag.FlagSet, c *poweron.Change) error {
+	response, known := hostShutdown[p.onShutdown]
+	if given.Changed("on-host-shutdown") && !known {
+		return fail(exitUsage, "--on-host-shutdown=%s: use %s", p.onShutdown, strings.Join(slices.Sorted(maps.Keys(hostShutdown)), ", "))
+	}
+	pick(given, "priority", &c.Priority, p.priority)
+	pick(given, "on-host-shutdown", &c.OnHostShutdown, response)
+	pick(given, "reboot-wait", &c.RebootWait, p.rebootWait)
+	return nil
+}
+
 func (a *app) ruleFlags(cmd *cobra.Command) *ruleFlags {
 	f := cmd.Flags()
 	r := &ruleFlags{given: f}
@@ -88,8 +123,8 @@ func (r *ruleFlags) any() bool {
 	return slices.ContainsFunc([]string{"group", "apart", "together", "allow", "prefer", "prefer-apart", "prefer-together"}, r.given.Changed)
 }
 
-// change makes a change of what was given.
-func (r *ruleFlags) change(host func(string) (datastorehb.HostID, error)) (c poweron.Change, err error) {
+// change puts what was given into a change.
+func (r *ruleFlags) change(c *poweron.Change, host func(string) (datastorehb.HostID, error)) error {
 	rules, err := r.rules(host)
 	pick(r.given, "group", &c.Groups, rules.Groups)
 	pick(r.given, "apart", &c.Must.Apart, rules.Must.Apart)
@@ -98,7 +133,7 @@ func (r *ruleFlags) change(host func(string) (datastorehb.HostID, error)) (c pow
 	pick(r.given, "prefer", &c.Prefer.Hosts, rules.Prefer.Hosts)
 	pick(r.given, "prefer-apart", &c.Prefer.Apart, rules.Prefer.Apart)
 	pick(r.given, "prefer-together", &c.Prefer.Together, rules.Prefer.Together)
-	return c, err
+	return err
 }
 
 func pick[T any](given *pflag.FlagSet, name string, to **T, value T) {
@@ -109,46 +144,55 @@ func pick[T any](given *pflag.FlagSet, name string, to **T, value T) {
 
 func newSet(a *app) *cobra.Command {
 	var of string
-	var priority int
+	var policy *policyFlags
 	var rules *ruleFlags
 	cmd := &cobra.Command{
-		Use: "set [NAME…]", Short: "Change where machines may and should run, and their priority",
-		Long: `Changes the rules of protected machines, and their priority. A list replaces the one
-that was there, and an empty one (--apart=) removes it; what is not named stays as it is.
+		Use: "set [NAME…]", Short: "Change where machines may and should run, their priority, and what a host's shutdown means",
+		Long: `Changes the rules of protected machines, their priority, and what becomes of them when
+their host shuts down. A list replaces the one that was there, and an empty one (--apart=)
+removes it; what is not named stays as it is.
 
 A name in a rule means the machine of that name and every machine of the group of that
 name, except the machine itself. Rules hold both ways: it is enough that one of the two
 has them. A machine waits rather than break one of --apart, --together and --allow;
 the others decide between hosts that could take it. Nothing that runs is moved.
 
-Rules that can't be met together with those of others are refused.`,
+Rules that can't be met together with those of others are refused.
+
+A machine whose host shuts down or reboots is stopped in good order. By
+--on-host-shutdown it then starts elsewhere at once (restart-elsewhere), or waits for its
+host, for --reboot-wait at the longest (wait), or stays off until its host is back
+(leave-off). vm start ends the waiting.`,
 		Example: `  storebeat vm set web-1 web-2 --group web --apart web
   storebeat vm set --of web --allow alpha,beta --prefer alpha
-  storebeat vm set web-1 --apart=`,
+  storebeat vm set web-1 --apart=
+  storebeat vm set db-1 --on-host-shutdown wait --reboot-wait 10m`,
 		Args: arguments(0, -1), ValidArgsFunction: a.completeMachines,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if !rules.any() && !cmd.Flags().Changed("priority") {
+			var change poweron.Change
+			if err := policy.in(cmd.Flags(), &change); err != nil {
+				return err
+			}
+			if !rules.any() && change == (poweron.Change{}) {
 				return fail(exitUsage, "nothing to set: name what shall change, such as --apart or --priority (storebeat vm set --help)")
 			}
-			return a.set(cmd.Context(), args, of, priority, rules)
+			return a.set(cmd.Context(), args, of, change, rules)
 		},
 	}
 	rules = a.ruleFlags(cmd)
+	policy = addPolicyFlags(cmd)
 	cmd.Flags().StringVar(&of, "of", "", "also every protected machine of this `group`")
-	cmd.Flags().IntVar(&priority, "priority", 0, "1 starts first … 5 last")
 	return cmd
 }
 
-func (a *app) set(ctx context.Context, machines []string, of string, priority int, rules *ruleFlags) error {
+func (a *app) set(ctx context.Context, machines []string, of string, change poweron.Change, rules *ruleFlags) error {
 	v, err := a.view(ctx, false)
 	if err != nil {
 		return err
 	}
-	change, err := rules.change(v.hostID)
-	if err != nil {
+	if err := rules.change(&change, v.hostID); err != nil {
 		return err
 	}
-	pick(rules.given, "priority", &change.Priority, priority)
 	members, err := v.group(of)
 	if err != nil {
 		return err

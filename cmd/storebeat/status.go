@@ -209,7 +209,7 @@ func troubled(m *core.MachineView) bool {
 		return false
 	}
 	switch m.State {
-	case "frozen", "waiting", "held", "undetermined", "unknown":
+	case "frozen", "waiting", core.LeftOff, "held", "undetermined", "unknown":
 		return true
 	}
 	return m.State == "stopped" && m.Desired == "running"

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"storebeat/agent/core"
+	"storebeat/poweron"
 )
 
 func newVM(a *app) *cobra.Command {
@@ -22,7 +23,8 @@ func newVMList(a *app) *cobra.Command {
 		Long: `Lists the protected machines: where each runs, or why it does not.
 
 States: running, starting, stopping, stopped; frozen (its host has no lease on the home
-datastore), waiting (to be started, with the reason), held (it failed too often),
+datastore), waiting (to be started, with the reason), left off (its host was shut down
+and is not back, and its policy is to wait for that), held (it failed too often),
 undetermined (nobody knows whether it runs, so it is not started), unknown (its entry
 can't be read).`,
 		Args: arguments(0, 0),
@@ -135,7 +137,16 @@ func (a *app) showMachine(v cluster, m core.MachineView) error {
 	p.add("After a crash", "%d attempts on the same host, held after %d failures within %v of each other", policy.Attempts, policy.Limit, policy.Window)
 	p.add("Stop time", "%v", policy.StopTime)
 	p.add("Guest shut down", "%s", policy.OnGuestShutDown)
+	p.add("Host shutdown", "%s", onHostShutdown(policy))
 	return p.flush()
+}
+
+func onHostShutdown(p poweron.Policy) string {
+	p = p.WithHostShutdown()
+	if p.OnHostShutdown == poweron.WaitForReboot {
+		return fmt.Sprintf("%s for the reboot for %v", p.OnHostShutdown, p.RebootWait)
+	}
+	return string(p.OnHostShutdown)
 }
 
 func stateOn(m *core.MachineView) string {

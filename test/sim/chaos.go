@@ -285,6 +285,8 @@ func RandomSetup(seed uint64) Setup {
 			"vm4": {Must: poweron.Affinity{Together: []string{"vm5"}}},
 		}
 	}
+	s.Policy.OnHostShutdown = []poweron.HostShutdownResponse{poweron.RestartElsewhere, poweron.WaitForReboot, poweron.LeaveOff}[w.rng.IntN(3)]
+	s.Policy.RebootWait = w.between(time.Second, 30*time.Second)
 	return s
 }
 

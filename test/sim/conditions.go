@@ -211,7 +211,7 @@ func (p *player) areShown(c *scenario.Phrase) (bool, string) {
 	return p.agreed(c, "HOSTS", c.Names("MACHINES"), c.Word("STATUS"), func(h *host, name string) string {
 		for _, m := range h.view().Machines {
 			if m.Name == name {
-				return m.State
+				return strings.ReplaceAll(m.State, " ", "-")
 			}
 		}
 		return "unknown"

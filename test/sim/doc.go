@@ -27,7 +27,8 @@
 //     isolation response says that it is. So every end has a cause, and as every start follows
 //     an end, no failure brings about two starts.
 //   - I7: no generation is claimed to run a machine that was held, or shut down by its guest, when nobody has
-//     asked for a start since: whatever a late former master orders.
+//     asked for a start since: whatever a late former master orders. And none by another
+//     host while a machine is kept for one that was shut down.
 //   - I8: registers only rise, without gaps, and each value has one holder.
 //   - I9: after a takeover no write of the former instance reaches the disk. Guests
 //     write all the time; what is under way when a machine is frozen, or ends by

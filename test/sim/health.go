@@ -212,6 +212,20 @@ func (w *World) seeSuccession(p *process) {
 	}
 }
 
+// seeKept checks I7 when a generation is claimed to run a machine that was given up by a
+// host which shut down: it is kept for that host as its policy says.
+func (w *World) seeKept(s *store, g poweron.Generation, newest uint64) {
+	es, old := s.entries[g.VM], s.gens[g.VM][newest-1]
+	if g.Kind != poweron.Run || len(es) == 0 || s.tampered {
+		return
+	}
+	host, long := poweron.Kept(es[len(es)-1].entry, &old.gen)
+	if since := w.now - old.at; host != 0 && host != g.Owner && (long == poweron.ForGood || since < long-long*3/100) {
+		w.fail("I7", "host %d claims generation %d of %s to run it %v after host %d released it for its shutdown, and its policy says %q",
+			g.Owner, g.Number, w.nameOf(g.VM), since, host, es[len(es)-1].entry.Policy.OnHostShutdown)
+	}
+}
+
 // seeWill checks I7 when a generation is claimed to run a machine: it was not held, or
 // shut down by its guest, without a user who asked for a start since. A late
 // former master may still order such starts.

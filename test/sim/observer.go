@@ -263,6 +263,7 @@ func (w *World) seeGeneration(s *store, g poweron.Generation, by datastorehb.Wri
 	}
 	old := s.gens[g.VM][newest-1].gen
 	w.seeWill(s, g, old)
+	w.seeKept(s, g, newest)
 	if ended, why := s.ended(old); !ended && old.Owner != g.Owner {
 		w.fail("I8", "host %d claims generation %d of %s, but of the one before, %s", by.Host, g.Number, w.nameOf(g.VM), why)
 	}
@@ -296,6 +297,9 @@ func (w *World) wanted(vm uuid.UUID) bool {
 			over, _ = s.ended(*g) // else its holder runs it, whatever its policy says of restarts
 		}
 		wants, _ := poweron.Wants(e, uint64(len(es)), g, over)
+		if host, long := poweron.Kept(e, g); host != 0 && long == poweron.ForGood && !w.hosts[host-1].powered {
+			return false
+		}
 		return wants
 	}
 	return false

@@ -43,6 +43,15 @@ var settings = []setting{
 	duration("machine_defaults.window", func(r *Record) *time.Duration { return &r.Machines.Window }),
 	duration("machine_defaults.stop_time", func(r *Record) *time.Duration { return &r.Machines.StopTime }),
 	word("machine_defaults.on_guest_shut_down", func(r *Record) *poweron.GuestShutDownResponse { return &r.Machines.OnGuestShutDown }),
+	word("machine_defaults.on_host_shutdown", func(r *Record) *poweron.HostShutdownResponse { return &complete(r).OnHostShutdown }),
+	duration("machine_defaults.reboot_wait", func(r *Record) *time.Duration { return &complete(r).RebootWait }),
+}
+
+// complete returns the machine defaults with what a record leaves open that was
+// made before there was a choice.
+func complete(r *Record) *poweron.Policy {
+	r.Machines = r.Machines.WithHostShutdown()
+	return &r.Machines
 }
 
 // Settings returns the names of all settings, in the order in which they are shown.
@@ -57,7 +66,8 @@ func Settings() (names []string) {
 func (r *Record) Show(name string) string {
 	for _, s := range settings {
 		if s.name == name {
-			return s.show(r)
+			shown := *r
+			return s.show(&shown)
 		}
 	}
 	return ""

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"storebeat/datastorehb"
 )
 
 func TestAssign(t *testing.T) {
@@ -20,6 +22,26 @@ func TestAssign(t *testing.T) {
 		t.Errorf("the profile shows as %s", got)
 	}
 	encoded(t, r)
+}
+
+// A record made before there was a choice about a host's shutdown says what it meant
+// then, and takes either setting alone.
+func TestAssignHostShutdown(t *testing.T) {
+	old := sample()
+	old.Machines.OnHostShutdown, old.Machines.RebootWait = "", 0
+	if got := old.Show("machine_defaults.on_host_shutdown"); got != "restart elsewhere" || old.Machines.OnHostShutdown != "" {
+		t.Errorf("shows as %q, and is %q after that", got, old.Machines.OnHostShutdown)
+	}
+	for _, a := range []Assignment{{"machine_defaults.on_host_shutdown", "leave off"}, {"machine_defaults.reboot_wait", "3m"}} {
+		r := old
+		if _, err := Decode(encoded(t, r), datastorehb.KnownLevels()); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Assign([]Assignment{a}); err != nil || a.Setting == "machine_defaults.reboot_wait" && r.Machines.RebootWait != 3*time.Minute {
+			t.Errorf("%s: %v, %+v", a, err, r.Machines)
+		}
+		encoded(t, r)
+	}
 }
 
 func TestAssignRefuses(t *testing.T) {

@@ -8,7 +8,7 @@ var (
 	Address     = form("address ADDRESSES", "Isolation addresses: what a host pings when it hears no other host.")
 	Datastore   = form("datastore NAMES [device WORD] [type WORD2] [barrier BARRIER] [preferred] [excluded]", "Datastores. Those on one device fail together in the eyes of the ranking; each has one of its own if left out. `preferred` and `excluded` are about heartbeats, as in the configuration.")
 	Host        = form("host NAMES [memory SIZE] [datastores DATASTORES] [clock DRIFT]", "Hosts, with 64GiB of memory and access to every datastore unless stated otherwise. A clock that is fast or slow stays so; if left out, each seed draws up to 1 % either way.")
-	Machine     = form("machine NAMES home DATASTORES [on HOSTS] [memory SIZE] [priority PRIORITY] [isolation RESPONSE] [restart YESNO] [attempts ATTEMPTS] [limit LIMIT] [window WINDOW] [stop-time STOPTIME] [guest-shut-down GUEST] [apart-from APART] [together-with TOGETHER] [must-run-on PLACES] [stopped]", "Protected machines, 1GiB each unless stated otherwise. `on` says where they run at the start; several names take several homes and hosts in turn. The rest is their policy and hard rules, as in a machine file. `stopped`: protected, and not running.")
+	Machine     = form("machine NAMES home DATASTORES [on HOSTS] [memory SIZE] [priority PRIORITY] [isolation RESPONSE] [restart YESNO] [attempts ATTEMPTS] [limit LIMIT] [window WINDOW] [stop-time STOPTIME] [guest-shut-down GUEST] [host-shutdown SHUTDOWN] [reboot-wait REBOOT] [apart-from APART] [together-with TOGETHER] [must-run-on PLACES] [stopped]", "Protected machines, 1GiB each unless stated otherwise. `on` says where they run at the start; several names take several homes and hosts in turn. The rest is their policy and hard rules, as in a machine file. `stopped`: protected, and not running.")
 	MasterAt    = form("master HOSTS", "The host that is master at the start.")
 	End         = form("end at TIME", "When the scenario ends: 20 s after the last time that it mentions, if left out.")
 	LockLease   = form("image-locks end after LENGTH", "How long a server keeps the image locks of a host that it does not hear, with barrier `lock`; a start waits for them. At once if left out.")
@@ -23,7 +23,7 @@ var Settings = []*Form{Title, Profile, Timing, Address, Datastore, Host, Machine
 var (
 	PowerOff     = form("power off HOSTS [for LENGTH]", "Everything on the hosts ends at once.")
 	PowerOn      = form("power on HOSTS", "Hosts without power boot; guard and agent come up.")
-	ShutDown     = form("shut down HOSTS within LENGTH", "The hosts are shut down in good order: their machines are stopped and given up to others. The power goes when that is done, or after that time.")
+	ShutDown     = form("shut down HOSTS within LENGTH", "The hosts are shut down in good order: their machines are stopped and given up, and each waits or starts elsewhere as its policy says. The power goes when that is done, or after that time.")
 	PowerCycle   = form("power cycle HOSTS", "Off and on again within a moment.")
 	Suspend      = form("suspend HOSTS [for LENGTH]", "Agent, guard and machines stop together, as when the host itself is frozen, and go on together.")
 	Resume       = form("resume HOSTS", "Ends `suspend`.")

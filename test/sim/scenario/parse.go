@@ -303,5 +303,11 @@ func policyOf(s *Phrase) poweron.Policy {
 	if s.Has("GUEST") {
 		policy.OnGuestShutDown = poweron.GuestShutDownResponse(strings.ReplaceAll(s.Word("GUEST"), "-", " "))
 	}
+	if s.Has("SHUTDOWN") {
+		policy.OnHostShutdown = poweron.HostShutdownResponse(strings.ReplaceAll(s.Word("SHUTDOWN"), "-", " "))
+	}
+	if t, ok := s.Span("REBOOT"); ok {
+		policy.RebootWait = t.Least
+	}
 	return policy
 }

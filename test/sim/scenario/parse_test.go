@@ -33,7 +33,7 @@ func TestSettings(t *testing.T) {
 title "Words: and, a # in quotes"  # and one behind
 expect at end: cluster at rest
 timing interval 1s lease 5s freeze 500ms takeover 6s
-machine db home fast on b memory 8GiB priority 1 isolation shut-down restart no attempts 0 limit 3 window 1h stop-time 3m guest-shut-down start-again
+machine db home fast on b memory 8GiB priority 1 isolation shut-down restart no attempts 0 limit 3 window 1h stop-time 3m guest-shut-down start-again host-shutdown wait reboot-wait 2m
 machine old home slow, fast stopped
 datastore slow device array1 type nfs4 barrier lock
 datastore fast excluded
@@ -46,7 +46,7 @@ master b
 `)
 	drift := -0.015
 	policy := poweron.DefaultPolicy()
-	own := poweron.Policy{Priority: 1, Isolation: poweron.ShutDown, Limit: 3, Window: time.Hour, StopTime: 3 * time.Minute, OnGuestShutDown: poweron.StartAgain}
+	own := poweron.Policy{Priority: 1, Isolation: poweron.ShutDown, Limit: 3, Window: time.Hour, StopTime: 3 * time.Minute, OnGuestShutDown: poweron.StartAgain, OnHostShutdown: poweron.WaitForReboot, RebootWait: 2 * time.Minute}
 	want := &Scenario{
 		File: "f", Title: "Words: and, a # in quotes", Timing: datastorehb.Timing{Interval: time.Second, Lease: 5 * time.Second, Freeze: 500 * time.Millisecond, Takeover: 6 * time.Second},
 		Addresses:  []string{"gateway", "10.0.0.1"},

@@ -70,6 +70,8 @@ machine_defaults {
   window             = "5m"
   stop_time          = "90s"
   on_guest_shut_down = "start again"
+  on_host_shutdown = "wait"
+  reboot_wait = "5m"
 }
 
 log {
