@@ -15,6 +15,14 @@ const (
 	DiskSize = 1 << 20
 )
 
+// Where the guest writes on its disk, in sectors.
+const (
+	newest    = 2
+	firstMark = 16
+	// Marks is how many marks a disk holds.
+	Marks = 1024
+)
+
 //go:embed tick.img
 var image []byte
 
@@ -41,17 +49,44 @@ func WriteDisk(path string) error {
 	return nil
 }
 
+// Mark is what the guest writes at each count.
+type Mark struct {
+	Boot  uint32 // how often the guest had been started on this disk; 0: there is no mark
+	Count uint32 // of that run, from 1
+}
+
+func markOf(b []byte) Mark {
+	return Mark{Count: binary.LittleEndian.Uint32(b), Boot: binary.LittleEndian.Uint32(b[4:])}
+}
+
 // Count reads the guest's newest count from its disk; zero means that it has
 // not counted yet.
 func Count(path string) (uint32, error) {
+	marks, err := read(path, newest, 1)
+	if err != nil {
+		return 0, err
+	}
+	return marks[0].Count, nil
+}
+
+// ReadMarks reads the guest's last marks from its disk. The mark of a count lies
+// at the count's remainder by Marks, so that a write which reached the disk late
+// stays there to be seen.
+func ReadMarks(path string) ([]Mark, error) { return read(path, firstMark, Marks) }
+
+func read(path string, from, sectors int) ([]Mark, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return 0, fmt.Errorf("read the boot-sector guest's count: %w", err)
+		return nil, fmt.Errorf("read the boot-sector guest's count: %w", err)
 	}
 	defer f.Close()
-	var count [4]byte
-	if _, err := f.ReadAt(count[:], 2*sector); err != nil {
-		return 0, fmt.Errorf("read the boot-sector guest's count from %s: %w", path, err)
+	content := make([]byte, sectors*sector)
+	if _, err := f.ReadAt(content, int64(from*sector)); err != nil {
+		return nil, fmt.Errorf("read the boot-sector guest's count from %s: %w", path, err)
 	}
-	return binary.LittleEndian.Uint32(count[:]), nil
+	marks := make([]Mark, sectors)
+	for i := range marks {
+		marks[i] = markOf(content[i*sector:])
+	}
+	return marks, nil
 }

@@ -50,3 +50,32 @@ func TestWriteDisk(t *testing.T) {
 		t.Errorf("a disk was overwritten: %v", err)
 	}
 }
+
+func TestReadMarks(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "disk.img")
+	if err := WriteDisk(path); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	const count = 5
+	if _, err := f.WriteAt([]byte{count, 0, 0, 0, 2}, (firstMark+count)*sector); err != nil {
+		t.Fatal(err)
+	}
+	marks, err := ReadMarks(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, mark := range marks {
+		want := Mark{}
+		if i == count {
+			want = Mark{Boot: 2, Count: count}
+		}
+		if mark != want {
+			t.Errorf("mark %d is %+v", i, mark)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 ; tick.asm - 512-byte real-mode test VM.  nasm -f bin -o tick.img tick.asm
 ; Every ~110 ms (2 BIOS ticks): counter++, print "T xxxxxxxx\n" on COM1 and,
-; when sector 1 of the boot disk starts with 'D', write counter to sector 2.
+; when sector 1 of the boot disk starts with 'D', write counter and number of
+; this boot to sector 2 and to sector 16 + (counter mod 1024).
 ; Bytes received on COM1 are commands:
 ;  p pvpanic(0x505)  c crashload(0x505 bit1)  q ACPI poweroff  r reset
 ;  h cli;hlt  w arm ib700 watchdog 2 s and never feed   e echo counter tagged
@@ -31,6 +32,10 @@ start:  cli
         call disk
         mov al,[0x7e00]
         mov [flag],al
+        mov ax,0x4200      ; read LBA2 -> number of the boot before
+        mov dword [dap_lba],2
+        call disk
+        inc dword [0x7e04]
         mov si,banner
         call puts
         mov eax,[0x46c]
@@ -56,11 +61,11 @@ tick:   inc dword [ctr]
         mov eax,[ctr]
         mov [0x7e00],eax
         mov dword [dap_lba],2
-        mov ax,0x4300
-        call disk
-        jnc wait_
-        mov al,'!'         ; disk write error mark
-        call putc
+        call write
+        and eax,1023
+        add eax,16
+        mov [dap_lba],eax
+        call write
 wait_:  mov dx,0x3fd
         in al,dx
         test al,1
@@ -109,6 +114,14 @@ cmd:    mov dx,0x3f8
         mov al,14          ; 30-2*14 = 2 s
         out dx,al
         jmp wait_
+write:  push eax
+        mov ax,0x4300
+        call disk
+        jnc .ok
+        mov al,'!'         ; disk write error mark
+        call putc
+.ok:    pop eax
+        ret
 disk:   mov dl,[dap_drive]
         mov si,dap
         int 0x13

@@ -1,0 +1,76 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// Run runs a program on the host and returns what it wrote. When the context ends
+// first the program is killed, and left behind if it hangs on storage.
+func (h *Host) Run(ctx context.Context, argv ...string) (string, error) {
+	argv, err := h.Enter(argv...)
+	if err != nil {
+		return "", err
+	}
+	group, err := os.Open(string(h.cgroup))
+	if err != nil {
+		return "", err
+	}
+	defer group.Close()
+	var output bytes.Buffer
+	c := exec.Command(argv[0], argv[1:]...)
+	c.Env, c.Stdout, c.Stderr = hostEnv(), &output, &output
+	c.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(group.Fd()), Setpgid: true}
+	if err := c.Start(); err != nil {
+		return "", err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- c.Wait() }()
+	select {
+	case err := <-ended:
+		if err != nil {
+			err = fmt.Errorf("%s on %s: %w: %s", strings.Join(argv[len(argv)-1:], " "), h.Name, err, output.String())
+		}
+		return output.String(), err
+	case <-ctx.Done():
+		_ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL) // it may have ended
+		return "", fmt.Errorf("a program on %s: %w", h.Name, ctx.Err())
+	}
+}
+
+// Enter returns the words that run a program on the host when they are run
+// outside of it.
+func (h *Host) Enter(argv ...string) ([]string, error) {
+	pids, err := h.cgroup.pids()
+	if err != nil {
+		return nil, err
+	}
+	at := slices.IndexFunc(pids, isFirst)
+	if at < 0 {
+		return nil, errors.New(h.Name + " is off")
+	}
+	enter := []string{"nsenter", "--target", fmt.Sprint(pids[at]), "--mount", "--net", "--pid", "--ipc", "--uts", "--cgroup", "--time", "--"}
+	return append(enter, argv...), nil
+}
+
+// isFirst reports whether a process has number 1 in its namespace.
+func isFirst(pid int) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(text)) {
+		if numbers, ok := strings.CutPrefix(line, "NSpid:"); ok {
+			fields := strings.Fields(numbers)
+			return len(fields) > 1 && fields[len(fields)-1] == "1"
+		}
+	}
+	return false
+}
