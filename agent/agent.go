@@ -48,7 +48,8 @@ type Agent struct {
 	effects      chan []core.Effect
 	looks        chan func(*core.Core) // for a look at the core between two steps
 
-	datastores map[uuid.UUID]*datastore
+	acting     atomic.Pointer[cluster.Record] // the revision that goes, nil while there is none
+	datastores datastores
 	guard      *guardLink
 	machines   *machines
 	network    *network.Conn
@@ -87,7 +88,7 @@ func Run(ctx context.Context, cfg *config.Config, self config.Host, version stri
 func prepare(cfg *config.Config, self config.Host, log hclog.Logger) (*Agent, error) {
 	own := *cfg
 	a := &Agent{cfg: &own, file: cfg, log: log, observations: make(chan core.Observation, 4096), effects: make(chan []core.Effect, 256),
-		looks: make(chan func(*core.Core)), reconfigure: make(chan *config.Config), datastores: map[uuid.UUID]*datastore{}, badPackets: clock.Pace{Every: 10 * time.Second}}
+		looks: make(chan func(*core.Core)), reconfigure: make(chan *config.Config), badPackets: clock.Pace{Every: 10 * time.Second}}
 	a.live.Store(cfg)
 	a.level.Store(uint32(datastorehb.KnownLevels().Lowest))
 	var err error
@@ -110,9 +111,7 @@ func prepare(cfg *config.Config, self config.Host, log hclog.Logger) (*Agent, er
 	a.chooseFreezer()
 	a.guard = &guardLink{agent: a}
 	a.machines = newMachines(a)
-	for _, d := range cfg.Datastores {
-		a.datastores[d.UUID] = &datastore{Datastore: d, agent: a}
-	}
+	a.datastores.all = map[uuid.UUID]*datastore{}
 	a.journal, err = journal.Open(filepath.Join(cfg.StateDirectory, "journal"), log.Named("journal"), journal.Options{Command: journal.SelfCommand()})
 	return a, err
 }
@@ -125,6 +124,7 @@ func (a *Agent) recall() error {
 		return err
 	}
 	a.recalled, a.cfg.Timing = r, r.Timing
+	a.acting.Store(r)
 	return nil
 }
 
@@ -163,7 +163,7 @@ func (a *Agent) run(ctx context.Context, self config.Host) error {
 	if err != nil {
 		return fmt.Errorf("listen for other agents: %w", err)
 	}
-	a.peers = peer.NewClient(identity, a.addresses(func(h config.Host) netip.AddrPort { return h.Management }))
+	a.peers = peer.NewClient(identity, a.addresses(func(m cluster.Member) netip.AddrPort { return m.Management }))
 	defer a.peers.Close()
 	if err := a.takeStock(ctx); err != nil {
 		return err
@@ -192,40 +192,17 @@ func (a *Agent) run(ctx context.Context, self config.Host) error {
 	go a.tellTime(ctx)
 	a.notifier.Configure(a.cfg.Notify)
 	defer a.endNotifications()
-	for _, d := range a.datastores {
-		d.open()
-	}
 	a.log.Info("agent runs", "host", self.Name, "id", self.ID, "cluster", a.cfg.Cluster.Name, "profile", a.cfg.Profile)
 	return a.loop(asked, failed)
 }
 
 func (a *Agent) openNetwork(self config.Host) error {
-	conn, err := network.Listen(network.Options{Self: a.self.Host, Addresses: []netip.AddrPort{self.Heartbeat}, Peers: a.addresses(func(h config.Host) netip.AddrPort { return h.Heartbeat }), Log: a.log.Named("network")})
+	conn, err := network.Listen(network.Options{Self: a.self.Host, Addresses: []netip.AddrPort{self.Heartbeat}, Peers: a.addresses(func(m cluster.Member) netip.AddrPort { return m.Heartbeat }), Log: a.log.Named("network")})
 	if err != nil {
 		return fmt.Errorf("listen for network heartbeats: %w", err)
 	}
 	a.network = conn
 	return nil
-}
-
-// addresses returns one address of every other host.
-func (a *Agent) addresses(of func(config.Host) netip.AddrPort) map[datastorehb.HostID][]netip.AddrPort {
-	peers := map[datastorehb.HostID][]netip.AddrPort{}
-	for _, h := range a.cfg.Hosts {
-		if h.ID != a.self.Host {
-			peers[h.ID] = []netip.AddrPort{of(h)}
-		}
-	}
-	return peers
-}
-
-func (a *Agent) otherHosts() (ids []datastorehb.HostID) {
-	for _, h := range a.cfg.Hosts {
-		if h.ID != a.self.Host {
-			ids = append(ids, h.ID)
-		}
-	}
-	return ids
 }
 
 // takeStock connects to the guard, accounts for every machine process that is
@@ -355,6 +332,12 @@ func (a *Agent) carryOut(e core.Effect) {
 		a.level.Store(uint32(e.Level))
 	case core.KeepRecord:
 		a.keepRecord(e)
+	case core.ActOn:
+		a.actOn(e.Record)
+	case core.OpenDatastore:
+		a.openDatastore(e.Datastore)
+	case core.CloseDatastore:
+		a.closeDatastore(e.Datastore)
 	default:
 		a.carryOutOnDatastore(e)
 	}
@@ -363,33 +346,33 @@ func (a *Agent) carryOut(e core.Effect) {
 func (a *Agent) carryOutOnDatastore(e core.Effect) {
 	switch e := e.(type) {
 	case core.WriteSlot:
-		a.datastores[e.Datastore].writeSlot(e)
+		a.datastores.of(e.Datastore).writeSlot(e)
 	case core.ReadRegion:
-		a.datastores[e.Datastore].readRegion(e)
+		a.datastores.of(e.Datastore).readRegion(e)
 	case core.CheckIdentity:
-		a.datastores[e.Datastore].checkIdentity()
+		a.datastores.of(e.Datastore).checkIdentity()
 	case core.ReadTerms:
-		a.datastores[e.Datastore].readTerms(e)
+		a.datastores.of(e.Datastore).readTerms(e)
 	case core.ClaimTerm:
-		a.datastores[e.Datastore].claimTerm(e)
+		a.datastores.of(e.Datastore).claimTerm(e)
 	case core.ClaimGeneration:
-		a.datastores[e.Datastore].claimGeneration(e)
+		a.datastores.of(e.Datastore).claimGeneration(e)
 	case core.ClaimEntry:
-		a.datastores[e.Datastore].claimEntry(e)
+		a.datastores.of(e.Datastore).claimEntry(e)
 	case core.ReadMachine:
-		a.datastores[e.Datastore].readMachine(e)
+		a.datastores.of(e.Datastore).readMachine(e)
 	case core.ReadCatalogue:
-		a.datastores[e.Datastore].readCatalogue()
+		a.datastores.of(e.Datastore).readCatalogue()
 	case core.ReadList:
-		a.datastores[e.Datastore].readList(e)
+		a.datastores.of(e.Datastore).readList(e)
 	case core.PublishList:
-		a.datastores[e.Datastore].publishList(e)
+		a.datastores.of(e.Datastore).publishList(e)
 	case core.ReadRecord:
-		a.datastores[e.Datastore].readRecord()
+		a.datastores.of(e.Datastore).readRecord()
 	case core.ClaimRecord:
-		a.datastores[e.Datastore].claimRecord(e)
+		a.datastores.of(e.Datastore).claimRecord(e)
 	case core.Prune:
-		a.datastores[e.Datastore].prune(e)
+		a.datastores.of(e.Datastore).prune(e)
 	default:
 		panic(fmt.Sprintf("agent: unknown effect %T", e))
 	}
@@ -448,11 +431,4 @@ func (a *Agent) fields(e core.Event) []any {
 	add(e.Rule != "", "rule", e.Rule)
 	add(len(e.Evidence) > 0, "evidence", e.Evidence)
 	return fields
-}
-
-func (a *Agent) datastoreName(id uuid.UUID) string {
-	if d, ok := a.cfg.DatastoreByUUID(id); ok {
-		return d.Name
-	}
-	return id.String()
 }

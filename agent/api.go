@@ -133,10 +133,10 @@ func (a *Agent) health() Health {
 	if c := a.guard.current(); c != nil {
 		h.GuardPID = c.PID()
 	}
-	for _, d := range a.datastores {
-		h.Busy[d.Name] = d.busy()
+	for _, d := range a.datastores.list() {
+		h.Busy[d.name()] = d.busy()
 		if o, ok := d.operations(); ok {
-			h.Operations[d.Name] = o
+			h.Operations[d.name()] = o
 		}
 	}
 	return h
@@ -240,38 +240,37 @@ func result(r core.Reply, err error, late, remedy string) (CommandResult, error)
 // validate has the machine's driver judge its definition, and sees to it that no other
 // cluster keeps the machine running, before it is recorded.
 func (a *Agent) validate(ctx context.Context, cmd *core.Command) error {
-	home, ok := a.live.Load().DatastoreByUUID(cmd.Datastore)
-	d := a.datastores[cmd.Datastore]
-	if !ok || d == nil {
-		return control.Errorf(control.NotFound, "no datastore with UUID %s is configured", cmd.Datastore)
+	home, err := a.settingsOf(cmd.Datastore)
+	if err != nil {
+		return control.Errorf(control.NotFound, "%v", err)
 	}
-	if err := d.acceptable(home); err != nil {
+	if err := acceptable(home); err != nil {
 		return err
 	}
 	driver := a.machines.drivers[cmd.Entry.Driver]
 	if driver == nil {
 		return control.Errorf(control.Invalid, "no hypervisor driver %q is configured on this host", cmd.Entry.Driver).WithRemedy("add it to hypervisor.drivers")
 	}
-	if err := driver.Validate(cmd.Entry.Definition, d.Path); err != nil {
+	if err := driver.Validate(cmd.Entry.Definition, home.Path); err != nil {
 		return control.Errorf(control.Invalid, "the definition of %s is not valid: %v", cmd.Entry.Name, err)
 	}
-	return a.refuseShared(ctx, d, &cmd.Entry)
+	return a.refuseShared(ctx, home, &cmd.Entry)
 }
 
 // acceptable refuses to protect a machine where nothing stops a lost host's late
 // writes, unless the operator has accepted that (R12).
-func (d *datastore) acceptable(as config.Datastore) error {
+func acceptable(d config.Datastore) error {
 	barrier, why := datastorehb.BarrierNone, "it can't be told what lies under the datastore"
-	if as.WriteBarrier != nil {
-		barrier, why = *as.WriteBarrier, "the configuration says so"
+	if d.WriteBarrier != nil {
+		barrier, why = *d.WriteBarrier, "the configuration says so"
 	} else if i, err := device.Inspect(d.Path); err == nil {
 		barrier, why = i.Barrier().Kind, i.Barrier().Why
 	}
-	if barrier != datastorehb.BarrierNone || as.AcceptNoBarrier {
+	if barrier != datastorehb.BarrierNone || d.AcceptNoBarrier {
 		return nil
 	}
 	return control.Errorf(control.Refused, "datastore %s has no write barrier (%s): a late write of a lost host could damage the disks of a machine that was started elsewhere", d.Name, why).
-		WithRemedy("use a datastore with NFSv4.1 locks or a cluster file system, or accept the risk with accept_no_barrier = true in its configuration block")
+		WithRemedy("use a datastore with NFSv4.1 locks or a cluster file system, or accept the risk by `storebeat cluster set datastore.%s.accept_no_barrier=true`", d.Name)
 }
 
 // totalMemory returns the memory of this computer in bytes, 0 if it can't be told.

@@ -10,7 +10,6 @@ import (
 	"github.com/google/uuid"
 
 	"storebeat/agent/clock"
-	"storebeat/agent/config"
 	"storebeat/agent/core"
 	"storebeat/datastorehb"
 	"storebeat/datastorehb/device"
@@ -27,9 +26,10 @@ const reopenEvery = 2 * time.Second
 // datastore carries out the core's effects on one datastore. Each purpose has a
 // queue of its own, so that a hung read does not hold up heartbeats or claims.
 type datastore struct {
-	config.Datastore
+	id      uuid.UUID
 	agent   *Agent
-	store   *store.Store                  // set before the core learns that the datastore is available
+	wanted  atomic.Bool                   // it is to be used
+	opened  atomic.Pointer[store.Store]   // set before the core learns that the datastore is available
 	counter atomic.Pointer[store.Counter] // of store, for those who must not wait for it
 	device  core.Device                   // what lies under it; used by the identity queue alone
 
@@ -41,36 +41,62 @@ type datastore struct {
 // every change of the reason why it does not.
 func (d *datastore) open() {
 	d.identity.add("open", func() {
-		s, err := store.Open(d.Path, store.Expect{Cluster: d.agent.cfg.Cluster.UUID, Datastore: d.UUID, Writer: d.agent.self, LockDir: d.agent.lockDir(), Level: d.agent.writeLevel})
+		if !d.wanted.Load() {
+			return
+		}
+		s, err := d.openStore()
 		if err != nil {
-			d.agent.observe(core.DatastoreState{Datastore: d.UUID, Why: err.Error()})
+			d.agent.observe(core.DatastoreState{Datastore: d.id, Why: err.Error()})
 			time.AfterFunc(reopenEvery, d.open)
 			return
 		}
-		d.store = s
+		d.opened.Store(s)
 		d.counter.Store(s.Counter())
-		d.agent.observe(core.DatastoreState{Datastore: d.UUID, Available: true, Revision: d.ownRevision(), Device: d.inspect()})
+		d.agent.observe(core.DatastoreState{Datastore: d.id, Available: true, Revision: d.ownRevision(), Device: d.inspect()})
 	})
 }
+
+func (d *datastore) openStore() (*store.Store, error) {
+	settings, err := d.agent.settingsOf(d.id)
+	if err != nil {
+		return nil, err
+	}
+	return store.Open(settings.Path, store.Expect{Cluster: d.agent.cfg.Cluster.UUID, Datastore: d.id, Writer: d.agent.self, LockDir: d.agent.lockDir(), Level: d.agent.writeLevel})
+}
+
+// close lets go of the datastore; what is under way there comes to its end.
+func (d *datastore) close() {
+	d.identity.add("close", func() {
+		if s := d.opened.Load(); s != nil && !d.wanted.Load() {
+			s.Close()
+		}
+	})
+}
+
+// store is the open datastore. The core asks for nothing before there is one.
+func (d *datastore) store() *store.Store { return d.opened.Load() }
+
+// name is what people call the datastore.
+func (d *datastore) name() string { return d.agent.datastoreName(d.id) }
 
 // ownRevision returns the revision of the power-on list that a forerunner left:
 // the next one must be higher.
 func (d *datastore) ownRevision() uint64 {
-	payload, state, err := d.store.ReadList(d.agent.self.Host)
+	payload, state, err := d.store().ReadList(d.agent.self.Host)
 	if err != nil || state != datastorehb.Valid {
 		return 0
 	}
 	l, err := poweron.DecodeList(payload)
 	if err != nil {
-		d.agent.log.Warn("the own power-on list can't be decoded", "datastore", d.Name, "error", err)
+		d.agent.log.Warn("the own power-on list can't be decoded", "datastore", d.name(), "error", err)
 	}
 	return l.Revision
 }
 
 func (d *datastore) inspect() core.Device {
-	i, err := device.Inspect(d.Path)
+	i, err := device.Inspect(d.store().Path())
 	if err != nil {
-		d.agent.log.Warn("can't tell what lies under the datastore", "datastore", d.Name, "error", err)
+		d.agent.log.Warn("can't tell what lies under the datastore", "datastore", d.name(), "error", err)
 		return core.Device{}
 	}
 	d.device = core.Device{FSType: i.Mount.FSType, Identity: i.Identity()}
@@ -79,7 +105,7 @@ func (d *datastore) inspect() core.Device {
 
 // span runs an operation and says when it was issued and had returned.
 func (d *datastore) span(do func() error) core.Span {
-	s := core.Span{Datastore: d.UUID, Issued: clock.Now()}
+	s := core.Span{Datastore: d.id, Issued: clock.Now()}
 	err := do()
 	s.Returned = clock.Now()
 	if err != nil {
@@ -90,8 +116,8 @@ func (d *datastore) span(do func() error) core.Span {
 
 func (d *datastore) checkIdentity() {
 	d.identity.add("check identity", func() {
-		err := d.store.CheckIdentity()
-		o := core.DatastoreState{Datastore: d.UUID, Available: err == nil, Device: d.device}
+		err := d.store().CheckIdentity()
+		o := core.DatastoreState{Datastore: d.id, Available: err == nil, Device: d.device}
 		if err != nil {
 			o.Why = err.Error()
 			o.Replaced = errors.Is(err, store.ErrReplaced) || errors.Is(err, store.ErrEmptied) || errors.Is(err, store.ErrForeign) || errors.Is(err, store.ErrMismatch)
@@ -102,7 +128,7 @@ func (d *datastore) checkIdentity() {
 
 func (d *datastore) writeSlot(e core.WriteSlot) {
 	d.heartbeat.add("heartbeat", func() {
-		span := d.span(func() error { return d.store.WriteSlot(e.Slot) })
+		span := d.span(func() error { return d.store().WriteSlot(e.Slot) })
 		d.agent.metrics.HeartbeatWritten(span)
 		d.agent.observe(core.SlotWritten{Span: span, Sequence: e.Slot.Sequence})
 	})
@@ -122,11 +148,11 @@ func (d *datastore) readRegion(e core.ReadRegion) {
 
 func (d *datastore) readSlots(hosts []datastorehb.HostID) ([]datastorehb.SlotReading, error) {
 	if hosts == nil {
-		return d.store.ReadRegion(nil)
+		return d.store().ReadRegion(nil)
 	}
 	var slots []datastorehb.SlotReading
 	for _, h := range hosts {
-		s, err := d.store.ReadSlot(h)
+		s, err := d.store().ReadSlot(h)
 		if err != nil {
 			return nil, fmt.Errorf("slot of host %d: %w", h, err)
 		}
@@ -140,7 +166,7 @@ func (d *datastore) readTerms(e core.ReadTerms) {
 		o := core.TermsRead{Host: e.Host}
 		o.Span = d.span(func() (err error) {
 			var rec datastorehb.Record
-			rec, o.State, err = d.store.Newest(datastorehb.TermsOf(e.Host))
+			rec, o.State, err = d.store().Newest(datastorehb.TermsOf(e.Host))
 			if err != nil || o.State != datastorehb.Valid {
 				return err
 			}
@@ -179,12 +205,12 @@ func (d *datastore) claim(reg datastorehb.Register, number uint64, encode func()
 		if err != nil {
 			return err
 		}
-		r, err := d.store.Claim(datastorehb.Record{Register: reg, Number: number, Nonce: uuid.New(), Writer: d.agent.self, Payload: payload})
+		r, err := d.store().Claim(datastorehb.Record{Register: reg, Number: number, Nonce: uuid.New(), Writer: d.agent.self, Payload: payload})
 		outcome = r.Outcome
 		return err
 	})
 	d.agent.metrics.Claimed(span)
-	d.identity.add("refill", func() { d.store.Refill() })
+	d.identity.add("refill", func() { d.store().Refill() })
 	return span, outcome
 }
 
@@ -216,7 +242,7 @@ func (d *datastore) readMachine(e core.ReadMachine) {
 		o.Span = d.span(func() (err error) {
 			if e.Purpose == core.ForClaim {
 				return d.readGeneration(e.VM, &o.Machine, func(reg datastorehb.Register) (datastorehb.Record, datastorehb.ReadState, error) {
-					return d.store.Value(reg, e.Number)
+					return d.store().Value(reg, e.Number)
 				})
 			}
 			o.Machine, err = d.machineState(e.VM, e.Purpose != core.ForRecheck)
@@ -232,7 +258,7 @@ func (d *datastore) machineState(vm uuid.UUID, generation bool) (core.MachineSta
 	if err := d.readEntry(vm, &s); err != nil || !generation {
 		return s, err
 	}
-	err := d.readGeneration(vm, &s, d.store.Newest)
+	err := d.readGeneration(vm, &s, d.store().Newest)
 	return s, err
 }
 
@@ -251,7 +277,7 @@ func (d *datastore) readGeneration(vm uuid.UUID, s *core.MachineState, read func
 }
 
 func (d *datastore) readEntry(vm uuid.UUID, s *core.MachineState) error {
-	rec, state, err := d.store.Newest(datastorehb.EntriesOf(vm))
+	rec, state, err := d.store().Newest(datastorehb.EntriesOf(vm))
 	s.EntryState, s.Revision = state, rec.Number
 	if err != nil || state != datastorehb.Valid {
 		return err
@@ -267,11 +293,11 @@ func (d *datastore) readCatalogue() {
 	d.catalogue.add("read catalogue", func() {
 		o := core.CatalogueRead{Machines: map[uuid.UUID]core.MachineState{}}
 		o.Span = d.span(func() error {
-			vms, err := d.store.Machines()
+			vms, err := d.store().Machines()
 			for _, vm := range vms {
 				s, err := d.machineState(vm, true)
 				if err != nil {
-					d.agent.log.Warn("can't read a machine", "datastore", d.Name, "vm", vm, "error", err)
+					d.agent.log.Warn("can't read a machine", "datastore", d.name(), "vm", vm, "error", err)
 				}
 				o.Machines[vm] = s
 			}
@@ -285,7 +311,7 @@ func (d *datastore) readList(e core.ReadList) {
 	d.lists.add("read list", func() {
 		o := core.ListRead{Host: e.Host}
 		o.Span = d.span(func() error {
-			payload, state, err := d.store.ReadList(e.Host)
+			payload, state, err := d.store().ReadList(e.Host)
 			o.State = state
 			if err != nil || state != datastorehb.Valid {
 				return err
@@ -306,7 +332,7 @@ func (d *datastore) publishList(e core.PublishList) {
 			if err != nil {
 				return err
 			}
-			return d.store.WriteList(payload, e.List.Revision)
+			return d.store().WriteList(payload, e.List.Revision)
 		})
 		d.agent.observe(core.ListWritten{Span: span, Revision: e.List.Revision})
 		if span.Err == "" {
@@ -318,13 +344,13 @@ func (d *datastore) publishList(e core.PublishList) {
 // prune removes old values of a register.
 func (d *datastore) prune(e core.Prune) {
 	d.catalogue.add("remove old values", func() {
-		numbers, err := d.store.Numbers(e.Register)
+		numbers, err := d.store().Numbers(e.Register)
 		if err == nil {
 			old := slices.DeleteFunc(numbers, func(n uint64) bool { return n >= e.Below })
-			err = d.store.Remove(e.Register, old)
+			err = d.store().Remove(e.Register, old)
 		}
 		if err != nil {
-			d.agent.log.Warn("can't remove old values; they do no harm", "datastore", d.Name, "register", e.Register, "error", err)
+			d.agent.log.Warn("can't remove old values; they do no harm", "datastore", d.name(), "register", e.Register, "error", err)
 		}
 	})
 }

@@ -195,8 +195,8 @@ func (a *Agent) followOther(ctx context.Context, h datastorehb.HostID, f journal
 }
 
 func (a *Agent) hostName(h datastorehb.HostID) string {
-	if host, ok := a.cfg.HostByID(h); ok {
-		return host.Name
+	if m, ok := a.member(h); ok {
+		return m.Name
 	}
 	return fmt.Sprintf("host %d", h)
 }

@@ -123,7 +123,10 @@ func (ms *machines) startNow(e core.StartMachine) error {
 	ctx, cancel := context.WithTimeout(context.Background(), startTime)
 	defer cancel()
 	cfg := ms.agent.cfg
-	home, _ := cfg.DatastoreByUUID(e.Datastore)
+	home, err := ms.agent.settingsOf(e.Datastore)
+	if err != nil {
+		return err
+	}
 	machineProcess, err := driver.Start(ctx, hypervisor.Spec{Cluster: cfg.Cluster.UUID, Host: ms.agent.self.Host, VM: e.VM, Name: e.Entry.Name,
 		Generation: e.Generation, Datastore: e.Datastore, DatastorePath: home.Path, Definition: e.Entry.Definition,
 		RunDir: cfg.RunDirectory, CgroupRoot: ms.agent.cgroupRoot})

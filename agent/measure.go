@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 
-	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
@@ -16,12 +15,12 @@ import (
 // measure makes the agent's metrics.
 func (a *Agent) measure(version string) {
 	a.registry, a.scraped = prometheus.NewRegistry(), make(chan string, 1)
-	names := map[uuid.UUID]string{}
-	for _, d := range a.cfg.Datastores {
-		names[d.UUID] = d.Name
+	var names []string
+	for _, d := range a.file.Datastores {
+		names = append(names, a.datastoreName(d.UUID))
 	}
 	beat := partition.TimingOf(a.cfg.Timing).Beat
-	a.metrics = metrics.New(a.registry, metrics.Options{Version: version, Datastores: names, Beat: beat})
+	a.metrics = metrics.New(a.registry, metrics.Options{Version: version, Datastores: names, Name: a.datastoreName, Beat: beat})
 	metrics.Show(a.registry, a.state)
 	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 }
@@ -53,8 +52,8 @@ func (a *Agent) state(ctx context.Context) (metrics.State, error) {
 	if c := a.guard.current(); c != nil && c.Fed() != 0 {
 		s.Watchdog, s.Fed = true, clock.Now().Sub(c.Fed())
 	}
-	for _, d := range a.datastores {
-		s.Datastores[d.Name] = d.measured()
+	for _, d := range a.datastores.list() {
+		s.Datastores[d.name()] = d.measured()
 	}
 	return s, nil
 }

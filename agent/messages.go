@@ -52,8 +52,8 @@ func (a *Agent) deliver(raw []byte, from netip.AddrPort, at datastorehb.Instant)
 		}
 		return
 	}
-	if h, ok := a.cfg.HostByID(p.From.Host); ok {
-		a.metrics.Received(h.ID, h.Name, at)
+	if m, ok := a.member(p.From.Host); ok {
+		a.metrics.Received(m.ID, m.Name, at)
 	}
 	a.observe(core.HeartbeatReceived{Packet: p})
 }

@@ -63,7 +63,7 @@ func (d *datastore) readRecord() {
 	d.catalogue.add("read cluster record", func() {
 		var o core.RecordRead
 		o.Span = d.span(func() error {
-			rec, state, err := d.store.Newest(datastorehb.ClusterRecords())
+			rec, state, err := d.store().Newest(datastorehb.ClusterRecords())
 			o.State, o.Newer = state, errors.Is(err, datastorehb.ErrFutureVersion)
 			if err != nil || state != datastorehb.Valid {
 				return err

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"storebeat/agent/config"
 	"storebeat/agent/control"
 	"storebeat/agent/hypervisor"
 	"storebeat/datastorehb"
@@ -20,7 +21,7 @@ import (
 //
 // It is a check against mistakes and no exclusion: of two clusters that are asked at the same
 // moment both may agree.
-func (a *Agent) refuseShared(ctx context.Context, d *datastore, e *poweron.Entry) error {
+func (a *Agent) refuseShared(ctx context.Context, d config.Datastore, e *poweron.Entry) error {
 	type answer struct {
 		siblings []store.Sibling
 		err      error

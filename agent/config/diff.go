@@ -108,8 +108,13 @@ func (m *merge) datastores() {
 	for i, theirs := range m.next.Datastores {
 		name := fmt.Sprintf("%s %q", datastoreBlock, theirs.Name)
 		at := slices.IndexFunc(m.applied.Datastores, func(d Datastore) bool { return d.Name == theirs.Name })
-		if at < 0 {
+		if _, known := m.applied.DatastoreByUUID(theirs.UUID); at < 0 && known { // under another name
 			m.note(&m.restart, name, datastorePath(i), absent, present)
+			continue
+		}
+		if at < 0 { // where it lies on this host, for when the cluster has it
+			m.note(&m.live, name, datastorePath(i), absent, present)
+			m.applied.Datastores = append(m.applied.Datastores, theirs)
 			continue
 		}
 		m.settings(name+" ", datastorePath(i)+".", datastoreSettings(&m.applied.Datastores[at]), datastoreSettings(&theirs))

@@ -41,6 +41,8 @@ func shown(changes []config.Change) []string {
 
 const gamma = "\nhost \"gamma\" {\n  id = 8\n  heartbeat = \"192.0.2.8\"\n}\n\nlog {"
 
+const web = "\ndatastore \"web\" {\n  path = \"/mnt/web\"\n  uuid = \"4d7c8f66-1f0e-4a1b-9d5e-1f3c1e5b7a99\"\n}\n\nlog {"
+
 func TestDiff(t *testing.T) {
 	tests := []struct {
 		name          string
@@ -62,6 +64,7 @@ func TestDiff(t *testing.T) {
 			`notify "talk": absent → present (line 94)`, `notify "chat": present → absent (line 1)`}},
 		{name: "metrics", edit: []string{`"0.0.0.0:9100"`, `""`}, live: []string{`metrics.address: "0.0.0.0:9100" → "" (line 83)`}},
 		{name: "new host", edit: []string{"\nlog {", gamma}, restart: []string{`host "gamma": absent → present (line 77)`}},
+		{name: "new datastore", edit: []string{"\nlog {", web}, live: []string{`datastore "web": absent → present (line 77)`}},
 		{name: "renamed", edit: []string{`datastore "nfs"`, `datastore "web"`, `host "beta"`, `host "delta"`}, restart: []string{
 			`host "delta": absent → present (line 18)`, `host "beta": present → absent (line 1)`, `datastore "web": absent → present (line 23)`, `datastore "nfs": present → absent (line 1)`}},
 	}

@@ -10,7 +10,7 @@ func (c *Config) Record() *cluster.Record {
 		r.Members = append(r.Members, cluster.Member{ID: h.ID, Name: h.Name, Heartbeat: h.Heartbeat, Management: h.Management})
 	}
 	for _, d := range c.Datastores {
-		r.Datastores = append(r.Datastores, cluster.Datastore{ID: d.UUID, Name: d.Name})
+		r.Datastores = append(r.Datastores, cluster.Datastore{ID: d.UUID, Name: d.Name, Preferred: d.Preferred, Excluded: d.Excluded})
 	}
 	return cluster.Founding(r)
 }

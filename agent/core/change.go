@@ -42,11 +42,16 @@ const (
 	changeClaim                   // the next one
 )
 
+// ownAgain is for how many intervals a master leaves a change of its own alone that failed.
+const ownAgain = 10
+
 // changeTries is how often a lost race for the next revision is run again.
 const changeTries = 5
 
 func (c *Core) onClusterCommand(o ClusterCommand) {
 	switch {
+	case c.record.outcast != "":
+		c.do(Reply{Command: o.ID, Err: c.record.outcast})
 	case !c.net.leading && c.net.master == 0:
 		c.do(Reply{Command: o.ID, Err: "there is no master to change the cluster record: wait until one is elected"})
 	case !c.net.leading:
@@ -120,14 +125,14 @@ func (c *Core) tendRecord() {
 		c.advanceChange()
 		return
 	}
-	if !c.net.leading || !c.due(r.repair) {
+	if !c.net.leading || !c.due(r.repair) || c.record.outcast != "" {
 		return
 	}
 	r.repair = c.now.Add(c.interval())
 	if r.standing.Best != nil {
 		c.fillRecord()
-		if s := &r.standing; len(s.Rivals) > 0 && (s.Counts || s.Void) {
-			c.beginChange(ClusterCommand{Verb: clusterSettle})
+		if verb := c.ownChange(); verb != "" && c.due(r.nextOwn) {
+			c.beginChange(ClusterCommand{Verb: verb})
 			return
 		}
 		c.remindOfPause()
@@ -143,6 +148,24 @@ func (c *Core) tendRecord() {
 		r.told = why
 		c.journal(Event{Kind: "cluster-record-missing", Host: c.cfg.Self.Host, Text: "there is no cluster record yet: " + why})
 	}
+}
+
+// ownChange is what a master changes by itself, "" for nothing.
+func (c *Core) ownChange() ClusterVerb {
+	s := &c.record.standing
+	switch {
+	case len(s.Rivals) > 0 && (s.Counts || s.Void) || c.formerVoter(s):
+		return clusterSettle
+	case s.Counts && len(c.unknownComputers(s.Best)) > 0:
+		return clusterComputers
+	}
+	return ""
+}
+
+// formerVoter reports whether a datastore still votes that has left the cluster:
+// one more revision frees it.
+func (c *Core) formerVoter(s *cluster.Standing) bool {
+	return s.Counts && slices.ContainsFunc(s.Best.Voters, func(v uuid.UUID) bool { return s.Best.Datastore(v.String()) == nil })
 }
 
 // fillRecord claims the newest revision where it lacks, and returns where.
@@ -350,7 +373,7 @@ func (c *Core) nextRecord(base *cluster.Record, rivals bool) (*cluster.Record, e
 	}
 	next := base.Next(base.Revision+1, c.cfg.Self.Host, at, "", ch.without)
 	what, err := c.applyChange(&next)
-	if rivals && what == "" && err == nil {
+	if what == "" && err == nil && (rivals || ch.command.Verb == clusterSettle) {
 		what = fmt.Sprintf("settled revision %d: %s", base.Revision, base.Change)
 	}
 	if err != nil || what == "" {
@@ -369,6 +392,7 @@ func (c *Core) firstRecord(at time.Time) (*cluster.Record, error) {
 	}
 	next := c.record.founding.Next(1, c.cfg.Self.Host, at, "first revision, from the configuration of "+c.HostName(c.cfg.Self.Host), c.record.change.without)
 	next.Level = c.commonLevel()
+	c.noteComputers(&next)
 	return &next, nil
 }
 
@@ -391,6 +415,8 @@ func (c *Core) applyChange(next *cluster.Record) (what string, err error) {
 		return c.setMaintenance(next)
 	case clusterReturned:
 		return c.noteReturned(next)
+	case ClusterHostAdd, ClusterHostSet, ClusterHostRemove, ClusterDatastoreAdd, ClusterDatastoreRemove, clusterComputers:
+		return c.changeMembers(next)
 	}
 	return "", fmt.Errorf("%q is nothing that can be done to the cluster record: upgrade this host", ch.command.Verb)
 }
@@ -409,6 +435,9 @@ func assign(next *cluster.Record, all []cluster.Assignment) (string, error) {
 
 func (c *Core) endChange(r Reply) {
 	id := c.record.change.command.ID
+	if id == 0 && r.Err != "" {
+		c.record.nextOwn = c.now.Add(ownAgain * c.interval())
+	}
 	c.record.change = nil
 	if r.Command = id; id != 0 {
 		c.do(r)

@@ -8,7 +8,7 @@ import "storebeat/datastorehb"
 func (c *Core) Configure(cfg Config) {
 	c.cfg.Heartbeats, c.cfg.Isolation, c.cfg.Parallel = cfg.Heartbeats, cfg.Isolation, cfg.Parallel
 	for _, d := range cfg.Datastores {
-		if f := c.footing(d.ID); f != nil {
+		if f := c.footing(d.ID); f != nil && c.record.acting == nil {
 			f.Preferred, f.Excluded = d.Preferred, d.Excluded
 		}
 	}

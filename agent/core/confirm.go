@@ -65,7 +65,7 @@ func (c *Core) notDead(o *ConfirmDead) string {
 	switch {
 	case o.Host == c.cfg.Self.Host:
 		return name + " is alive: its own agent answers"
-	case !slices.Contains(c.members(), o.Host):
+	case !slices.Contains(c.members(), o.Host) && (c.record.acting == nil || c.record.acting.Former(o.Host) == nil):
 		return name + " is no member of the cluster"
 	case !c.net.leading:
 		return "there is no master, who alone watches the others: repeat it when there is one"

@@ -19,8 +19,8 @@ import (
 type Config struct {
 	Cluster    uuid.UUID
 	Self       datastorehb.Writer
-	Hosts      []Member    // every member, this host included
-	Datastores []Datastore // every configured datastore
+	Hosts      []Member    // every member, this host included; goes until there is a cluster record
+	Datastores []Datastore // every configured datastore; goes until there is a cluster record
 	Timing     datastorehb.Timing
 	Heartbeats datastorehb.RankOptions
 	Isolation  partition.IsolationOptions
@@ -86,8 +86,10 @@ type Core struct {
 	wake     datastorehb.Instant
 	lastStep datastorehb.Instant
 	out      []Effect
+	early    []Effect // of New, for the first Step to return
 
-	footings      []*footing // sorted by datastore UUID
+	footings      []*footing // of the cluster's datastores, sorted by UUID
+	retired       []*footing // of datastores that have left the cluster
 	machines      []*machine // those this host runs, starts, stops or accounts for; sorted by VM
 	net           network
 	turns         []*machine // those that have their turn in this step
@@ -108,22 +110,39 @@ func New(cfg Config, now datastorehb.Instant) *Core {
 	cfg.Hosts = slices.Clone(cfg.Hosts)
 	slices.SortFunc(cfg.Hosts, func(a, b Member) int { return cmp.Compare(a.ID, b.ID) })
 	c := &Core{cfg: cfg, now: now, lastStep: now, guardUp: true, status: map[datastorehb.HostID]*hostStatus{}}
-	for _, d := range cfg.Datastores {
-		c.footings = append(c.footings, newFooting(d))
-	}
-	slices.SortFunc(c.footings, func(a, b *footing) int { return compareUUID(a.ID, b.ID) })
 	c.net = newNetwork(cfg, now)
 	c.mastery.orders = map[uuid.UUID]*order{}
 	c.record.begin(cfg)
+	if cfg.Record == nil {
+		for _, d := range cfg.Datastores {
+			c.revive(d)
+		}
+	}
 	for _, l := range cfg.Leases {
-		if f := c.footing(l.Datastore); f != nil {
+		if f := c.configured(l.Datastore); f != nil {
 			f.inherit(l)
 		}
 	}
 	for _, found := range cfg.Found {
 		c.adopt(found)
 	}
+	c.takeMembers()
+	c.early = c.out
 	return c
+}
+
+// configured returns this host's standing on a datastore that the cluster or the
+// configuration file knows, nil for another.
+func (c *Core) configured(id uuid.UUID) *footing {
+	if f := c.footing(id); f != nil {
+		return f
+	}
+	for _, d := range c.cfg.Datastores {
+		if d.ID == id {
+			return c.revive(d)
+		}
+	}
+	return nil
 }
 
 // Step takes in one observation, made at now, and returns what to do. It also
@@ -133,7 +152,8 @@ func (c *Core) Step(now datastorehb.Instant, o Observation) []Effect {
 		c.wake = now.Add(c.cfg.Timing.Lease)
 		return nil
 	}
-	c.now, c.out, c.wake = max(now, c.now), nil, now.Add(c.cfg.Timing.Interval/2)
+	c.now, c.out, c.wake = max(now, c.now), c.early, now.Add(c.cfg.Timing.Interval/2)
+	c.early = nil
 	c.suspectSelf()
 	c.observe(o)
 	if !c.left {
@@ -224,6 +244,9 @@ func (c *Core) observe(o Observation) {
 // act does what is due. Heartbeats go before everything else, claims last (R5).
 func (c *Core) act() {
 	c.tellLevel()
+	if c.record.acting != nil {
+		c.retireLeft()
+	}
 	for _, f := range c.footings {
 		c.checkLease(f)
 		c.endCustody(f)
@@ -290,15 +313,23 @@ func (c *Core) footing(datastore uuid.UUID) *footing {
 			return f
 		}
 	}
+	for _, f := range c.retired { // what is under way there comes to its end still
+		if f.ID == datastore {
+			return f
+		}
+	}
 	return nil
 }
 
-// HostName returns the configured name of a host, or its number.
+// HostName returns the name of a host, or its number.
 func (c *Core) HostName(h datastorehb.HostID) string {
 	for _, m := range c.cfg.Hosts {
 		if m.ID == h {
 			return m.Name
 		}
+	}
+	if r := c.record.acting; r != nil && r.Former(h) != nil {
+		return r.Former(h).Name
 	}
 	return fmt.Sprintf("host %d", h)
 }

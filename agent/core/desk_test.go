@@ -115,7 +115,7 @@ func (d *desk) reach() *footing {
 	d.Helper()
 	d.see(DatastoreState{Datastore: home, Available: true})
 	take[ReadRegion](d)
-	d.footing(home).selected = true
+	d.footing(home).selected, d.footing(home).record.tried = true, true
 	d.see(d.region(datastorehb.SlotReading{State: datastorehb.Absent}))
 	d.beat()
 	return d.footing(home)

@@ -167,6 +167,17 @@ type GuardLetGo struct {
 	VMs       []uuid.UUID
 }
 
+// OpenDatastore has a datastore opened, and tried again until that succeeds.
+// Result: DatastoreState, at every change.
+type OpenDatastore struct{ Datastore uuid.UUID }
+
+// CloseDatastore has a datastore left alone: it is not the cluster's any more.
+type CloseDatastore struct{ Datastore uuid.UUID }
+
+// ActOn says which revision of the cluster record goes from now on: who the members
+// are and where, and where datastores lie. The record is never changed.
+type ActOn struct{ Record *cluster.Record }
+
 // FreezeMachines freezes the machines of a datastore from the agent itself,
 // because the guard is gone or did not report in time. Result: GuardFrozen.
 type FreezeMachines struct{ Datastore uuid.UUID }
@@ -210,6 +221,9 @@ type Reply struct {
 }
 
 func (WriteSlot) effect()       {}
+func (OpenDatastore) effect()   {}
+func (CloseDatastore) effect()  {}
+func (ActOn) effect()           {}
 func (WriteLevel) effect()      {}
 func (ReadRecord) effect()      {}
 func (ClaimRecord) effect()     {}

@@ -19,6 +19,7 @@ import (
 type footing struct {
 	Datastore
 	device     Device
+	left       bool // the datastore has left the cluster
 	open       bool
 	opened     bool   // it was open once: the shell opens it the first time, and only then
 	why        string // why it is not open, or not trusted
@@ -172,6 +173,9 @@ func (c *Core) writeSlot(f *footing) {
 // in the name of a host that has restarted comes to its end by a term of that host
 // alone, since nobody closes the terms of a living host.
 func (c *Core) wantsSlot(f *footing) bool {
+	if c.record.outcast != "" {
+		return f.phase == termHeld && c.hasProcess(f) || f.inherited != nil // or else its silence is what lets others take over
+	}
 	if f.selected || f.inherited != nil || f.failing || f.names(c.cfg.Self.Host) {
 		return true
 	}
@@ -349,7 +353,7 @@ func (c *Core) advanceTerm(f *footing) {
 		c.do(ReadTerms{Datastore: f.ID, Host: c.cfg.Self.Host})
 		return
 	}
-	if f.phase == termLapsed && c.guardUp && f.settled && f.proven() && c.due(f.nextClaim) {
+	if f.phase == termLapsed && c.record.outcast == "" && c.guardUp && f.settled && f.proven() && c.due(f.nextClaim) {
 		c.claimOwn(f)
 	}
 }

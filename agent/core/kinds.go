@@ -127,6 +127,10 @@ var chapters = []Chapter{
 		{"cluster-paused", Warning, true, "The cluster is paused: machines are in custody with their agents running, so nothing is frozen, and what is lost is not restarted. It is told again every quarter of an hour.", "`storebeat cluster resume` ends the pause once the work is done."},
 		{"move-ordered", Notice, false, "The master moves a machine away from a host in maintenance, or back after it: it is stopped in good order and started elsewhere.", ""},
 		{"machine-not-moved", Warning, false, "A machine can't be moved for now. It stays where it is and is tried again.", "Do what the evidence says: make room, or change a rule."},
+		{"host-outcast", Error, false, "This host takes no part in the cluster: it was removed, was never added, or another computer is the member by that id. It claims and starts nothing, and hands over what it runs.", "The evidence says which it is, and what to do."},
+		{"host-admitted", Notice, false, "This host takes part in the cluster again.", ""},
+		{"host-replaced", Warning, true, "Another computer than the member speaks under its host id. Nothing that it says counts.", "If it takes the member's place, say so: `storebeat host add NAME --replace`. Else give it a host id of its own."},
+		{"datastore-retired", Notice, false, "A datastore is not one of the cluster's any more: this host leaves it alone.", ""},
 		{"program-outdated", Error, false, "The cluster writes a feature level that this host's program does not know. What runs here goes on; the host takes on nothing new.", "Install the version that the other hosts run."},
 	}},
 	{"Terms, leases and the guard", []About{

@@ -160,7 +160,7 @@ func (c *Core) memoryUsed() (bytes uint64) {
 // runs under an inherited lease goes on; a frozen one may have been promised to
 // another host by the forerunner, and needs a generation of its own (R8).
 func (c *Core) adopt(found FoundMachine) {
-	f := c.footing(found.Datastore)
+	f := c.configured(found.Datastore)
 	if f == nil {
 		f = newFooting(Datastore{ID: found.Datastore, Name: "not configured"})
 		f.settled = false
@@ -201,7 +201,7 @@ func (c *Core) advance(m *machine) {
 	}
 	switch m.phase {
 	case phaseWait:
-		if m.home.held(c.now) {
+		if m.home.held(c.now) && m.home.record.tried { // a host that was removed must have had the chance to learn it
 			m.enter(phaseRead)
 			c.advance(m)
 		}
@@ -255,6 +255,7 @@ func (c *Core) tend(m *machine) {
 	case c.broken(m):
 		m.enter(phaseExamine)
 		c.advance(m)
+	case c.evict(m):
 	case m.frozen && c.mayRun(m):
 		c.letGo(m)
 	case !m.frozen && m.entry.Desired == poweron.Stopped && c.mayRun(m):

@@ -33,6 +33,7 @@ type network struct {
 	standing bool               // it stands for election
 	isolated bool
 
+	strangers  map[datastorehb.HostID]uuid.UUID // machine-ids of computers that say they are members, and are not (R1)
 	selections map[datastorehb.HostID][]uuid.UUID
 	ranked     []datastorehb.Ranked
 	nextRank   datastorehb.Instant
@@ -174,6 +175,10 @@ func (c *Core) reportFlags(f *footing, to datastorehb.HostID) (flags partition.D
 
 // onHeartbeat takes in an authentic packet. Only a fresh one counts for anything.
 func (c *Core) onHeartbeat(p partition.Packet) {
+	c.noticeRevision(p.Revision) // also of a host that this one does not know yet
+	if c.strange(&p) {
+		return
+	}
 	fresh, reply := c.net.peers.Heard(c.now, p)
 	if reply {
 		c.beat(p.From.Host, c.net.peers.ReplyEcho(p.From.Host))
@@ -182,7 +187,6 @@ func (c *Core) onHeartbeat(p partition.Packet) {
 		return
 	}
 	c.takeAcks(p)
-	c.noticeRevision(p.Revision)
 	for _, r := range p.Datastores {
 		if f := c.footing(r.Datastore); f != nil {
 			c.takeReport(f, p, r.Flags)
@@ -295,7 +299,9 @@ func (c *Core) reports(h datastorehb.HostID, datastore uuid.UUID, flag partition
 // takes its own from the master, as soon as the master names any.
 func (c *Core) selectFor(live []datastorehb.HostID) {
 	for _, h := range live {
-		if h == c.cfg.Self.Host || c.net.leading {
+		if h == c.cfg.Self.Host && c.record.outcast != "" {
+			c.net.selections[h] = nil
+		} else if h == c.cfg.Self.Host || c.net.leading {
 			s := datastorehb.Select(h, c.net.ranked, c.net.selections[h], c.cfg.Heartbeats)
 			c.net.selections[h] = s.Chosen
 		}

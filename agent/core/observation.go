@@ -261,17 +261,22 @@ const (
 
 // ClusterCommand is a user's wish about the cluster record, given to the master.
 type ClusterCommand struct {
-	ID      uint64               `json:"id"`
-	Verb    ClusterVerb          `json:"verb"`
-	At      time.Time            `json:"at"`               // by the wall clock of the host that was asked
-	Set     []cluster.Assignment `json:"set"`              // for ClusterSet
-	Host    string               `json:"host,omitempty"`   // by name or id, for ClusterMaintenance
-	On      bool                 `json:"on,omitempty"`     // maintenance begins, else it ends
-	Move    bool                 `json:"move,omitempty"`   // the host's machines are moved elsewhere, when it begins
-	Return  bool                 `json:"return,omitempty"` // and brought back, when it ends
-	For     time.Duration        `json:"for,omitempty"`    // how long a pause lasts at most
-	Why     string               `json:"why,omitempty"`    // for people
-	Without []string             `json:"without"`          // datastores, by name or UUID, that are given up for this change; for ClusterUpgrade also hosts
+	ID     uint64               `json:"id"`
+	Verb   ClusterVerb          `json:"verb"`
+	At     time.Time            `json:"at"`               // by the wall clock of the host that was asked
+	Set    []cluster.Assignment `json:"set"`              // for ClusterSet
+	Host   string               `json:"host,omitempty"`   // by name or id: of a member, or of a datastore that is removed
+	On     bool                 `json:"on,omitempty"`     // maintenance begins, else it ends
+	Move   bool                 `json:"move,omitempty"`   // the host's machines are moved elsewhere, when it begins
+	Return bool                 `json:"return,omitempty"` // and brought back, when it ends
+	For    time.Duration        `json:"for,omitempty"`    // how long a pause lasts at most
+	Why    string               `json:"why,omitempty"`    // for people
+
+	Member    *cluster.Member    `json:"member,omitempty"`    // for ClusterHostAdd, and with what is new for ClusterHostSet
+	Replace   bool               `json:"replace,omitempty"`   // it takes the place of the member of that name
+	Datastore *cluster.Datastore `json:"datastore,omitempty"` // for ClusterDatastoreAdd
+
+	Without []string `json:"without"` // datastores, by name or UUID, that are given up for this change; for ClusterUpgrade also hosts
 }
 
 // ClusterVerb is what a user wants changed in the cluster record.
@@ -292,6 +297,19 @@ const (
 	// ClusterMaintenance begins or ends the maintenance of a host.
 	ClusterMaintenance ClusterVerb = "maintenance"
 
+	// ClusterHostAdd takes a host in.
+	ClusterHostAdd ClusterVerb = "host add"
+	// ClusterHostSet renames a member, or changes its addresses.
+	ClusterHostSet ClusterVerb = "host set"
+	// ClusterHostRemove takes a member out.
+	ClusterHostRemove ClusterVerb = "host remove"
+	// ClusterDatastoreAdd takes a datastore in.
+	ClusterDatastoreAdd ClusterVerb = "datastore add"
+	// ClusterDatastoreRemove takes a datastore out.
+	ClusterDatastoreRemove ClusterVerb = "datastore remove"
+
+	// clusterComputers notes the computers of members.
+	clusterComputers ClusterVerb = "computers"
 	// clusterReturned notes that machines were brought back after maintenance.
 	clusterReturned ClusterVerb = "returned"
 	// clusterSettle makes a revision after a number with rivals, for all datastores to hold the same.

@@ -73,6 +73,9 @@ func (c *Core) forbidden(vm uuid.UUID, e *poweron.Entry) string {
 	if !e.Rules.Allows(c.cfg.Self.Host) {
 		return fmt.Sprintf("the rules of %s do not allow %s", e.Name, c.HostName(c.cfg.Self.Host))
 	}
+	if c.record.outcast != "" {
+		return c.record.outcast
+	}
 	if c.inMaintenance() {
 		return c.HostName(c.cfg.Self.Host) + " is in maintenance"
 	}

@@ -19,6 +19,8 @@ type record struct {
 	acting      *cluster.Record // the revision that this host acts on, nil while it knows none
 	founding    *cluster.Record // the first one, as the configuration file would make it
 	sum         uint64          // of acting, or else of founding
+	taken       uint64          // sum of the revision whose members this host goes by
+	outcast     string          // why this host takes no part, "" when it does
 	differences []string        // of the configuration file from acting
 	standing    cluster.Standing
 	rivalry     uint64 // the number for which rivals were journalled last
@@ -33,6 +35,7 @@ type record struct {
 	change    *change          // that this host makes as master
 	queue     []ClusterCommand // that wait for its end
 	repair    datastorehb.Instant
+	nextOwn   datastorehb.Instant // not before, a change of the master's own
 	pauseTold datastorehb.Instant // not before, that a pause lasts
 	told      string              // why there is no first revision yet, as it was journalled last
 }
@@ -42,6 +45,7 @@ type recordCopy struct {
 	cluster.Copy
 	at      datastorehb.Instant // when the read or claim that it comes from had returned
 	busy    bool                // it is being read or claimed
+	tried   bool                // a read has returned, whatever it brought
 	since   datastorehb.Instant // when that was issued
 	next    datastorehb.Instant // read
 	holding holding
@@ -132,7 +136,7 @@ func (c *Core) onRecordRead(o RecordRead) {
 	if f == nil {
 		return
 	}
-	f.record.busy = false
+	f.record.busy, f.record.tried = false, true
 	if o.Newer {
 		c.outdate(o.Err)
 	}
@@ -203,6 +207,7 @@ func (c *Core) judgeRecord() {
 	r.act(best)
 	c.journal(Event{Kind: "cluster-record", Host: best.By, Text: fmt.Sprintf("%s acts on revision %d of the cluster record: %s", c.HostName(c.cfg.Self.Host), best.Revision, best.Change), Evidence: r.differences})
 	c.do(KeepRecord{Payload: r.standing.Payload})
+	c.takeMembers()
 	c.mastery.stale, c.net.nextBeat = true, c.now
 }
 
@@ -227,7 +232,7 @@ func (c *Core) recordCopies() []cluster.Copy {
 
 func (c *Core) viewCluster() ClusterView {
 	r := &c.record
-	v := ClusterView{Record: r.acting, Level: c.level(), Missing: r.told, Differences: r.differences, Outdated: r.outdated}
+	v := ClusterView{Record: r.acting, Level: c.level(), Missing: r.told, Differences: r.differences, Outdated: r.outdated, Outcast: r.outcast}
 	s := &r.standing
 	if r.acting == nil || s.Best == nil || s.Best.Sum() != r.sum {
 		return v
@@ -248,12 +253,14 @@ func (c *Core) viewCluster() ClusterView {
 // fillProgram fills in what a host said of its program and of what it acts on.
 func (c *Core) fillProgram(v *HostView) {
 	if v.ID == c.cfg.Self.Host {
+		v.Machine = c.cfg.Self.Machine
 		v.Revision, v.Levels, v.Version, v.Differs = c.record.revision(), c.cfg.Levels, c.cfg.Version, len(c.record.differences) > 0
 		v.Lease, v.Takeover = c.cfg.Timing.Lease, c.cfg.Timing.Takeover
 		return
 	}
 	if p, ok := c.net.peers.LastPacket(v.ID); ok {
 		v.Revision, v.Levels, v.Version, v.Differs = p.Revision, p.Levels, p.Version, p.Flags&partition.PacketDiffers != 0
-		v.Lease, v.Takeover = p.Lease, p.Takeover
+		v.Lease, v.Takeover, v.Machine = p.Lease, p.Takeover, p.From.Machine
 	}
+	v.Stranger = c.net.strangers[v.ID]
 }

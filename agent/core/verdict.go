@@ -32,8 +32,11 @@ func newNetwork(cfg Config, now datastorehb.Instant) network {
 // judge finds out who is master, whether this host is isolated, and what has
 // happened to the others.
 func (c *Core) judge() {
-	c.elect()
 	c.rank()
+	if c.record.outcast != "" {
+		return // it has no say about the others
+	}
+	c.elect()
 	c.ping()
 	c.isolate()
 	if !c.due(c.net.nextVerdict) {

@@ -55,6 +55,9 @@ type HostView struct {
 	Lease    time.Duration      `json:"lease"`
 	Takeover time.Duration      `json:"takeover"`
 	Differs  bool               `json:"differs"` // its configuration file differs from the record
+	Machine  uuid.UUID          `json:"machine"` // its computer's machine-id
+
+	Stranger uuid.UUID `json:"stranger,omitzero"` // machine-id of another computer that says it is this host (R1)
 
 	NotInCustody []string `json:"not_in_custody,omitempty"` // in a pause: datastores on which its machines are not in custody
 
@@ -73,6 +76,7 @@ type ClusterView struct {
 	Missing     string          `json:"missing,omitempty"`     // why there is no record yet
 	Differences []string        `json:"differences,omitempty"` // of this host's configuration file from the record
 	Level       uint16          `json:"level"`                 // at which this host writes
+	Outcast     string          `json:"outcast,omitempty"`     // why this host takes no part in the cluster
 	Outdated    string          `json:"outdated,omitempty"`    // why this host's program can't read the newest revision
 }
 

@@ -14,8 +14,8 @@ import (
 
 // Metrics are an agent's. Its methods may be called from anywhere and never wait.
 type Metrics struct {
-	names map[uuid.UUID]string // of datastores
-	beat  time.Duration        // from one network heartbeat to the next
+	name func(datastore uuid.UUID) string
+	beat time.Duration // from one network heartbeat to the next
 
 	events                            *prometheus.CounterVec
 	counters                          map[string]*prometheus.CounterVec // those in countedByKind
@@ -48,13 +48,14 @@ var latencies = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5,
 // Options say what is known from the start.
 type Options struct {
 	Version    string
-	Datastores map[uuid.UUID]string // their names
-	Beat       time.Duration        // from one network heartbeat to the next
+	Datastores []string                         // names of those known from the start
+	Name       func(datastore uuid.UUID) string // of a datastore; called at any time
+	Beat       time.Duration                    // from one network heartbeat to the next
 }
 
 // New makes an agent's metrics and registers them. A registry takes them once.
 func New(registry prometheus.Registerer, o Options) *Metrics {
-	m := &Metrics{names: o.Datastores, beat: o.Beat, counters: map[string]*prometheus.CounterVec{}, last: map[datastorehb.HostID]datastorehb.Instant{}}
+	m := &Metrics{name: o.Name, beat: o.Beat, counters: map[string]*prometheus.CounterVec{}, last: map[datastorehb.HostID]datastorehb.Instant{}}
 	counter := func(name string) *prometheus.CounterVec {
 		d := definition(name)
 		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: d.Name, Help: d.Help}, d.Labels)
@@ -81,13 +82,13 @@ func New(registry prometheus.Registerer, o Options) *Metrics {
 	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: build.Name, Help: build.Help}, build.Labels)
 	info.WithLabelValues(o.Version, runtime.Version()).Set(1)
 	registry.MustRegister(info)
-	m.begin()
+	m.begin(o.Datastores)
 	return m
 }
 
 // begin shows every counter from the start, as 0: a counter that first appears
 // as 1 has not increased, in the eyes of Prometheus.
-func (m *Metrics) begin() {
+func (m *Metrics) begin(datastores []string) {
 	for _, about := range core.Kinds() {
 		m.events.WithLabelValues(string(about.Kind), string(about.Severity))
 	}
@@ -96,7 +97,7 @@ func (m *Metrics) begin() {
 			v.WithLabelValues()
 		}
 	}
-	for _, name := range m.names {
+	for _, name := range datastores {
 		for counter, v := range m.counters {
 			if len(definition(counter).Labels) > 0 {
 				v.WithLabelValues(name)
@@ -119,16 +120,9 @@ func (m *Metrics) Event(e *core.Event) {
 	}
 	var labels []string
 	if len(definition(name).Labels) > 0 {
-		labels = []string{m.datastore(e.Datastore)}
+		labels = []string{m.name(e.Datastore)}
 	}
 	m.counters[name].WithLabelValues(labels...).Inc()
-}
-
-func (m *Metrics) datastore(id uuid.UUID) string {
-	if name, ok := m.names[id]; ok {
-		return name
-	}
-	return id.String()
 }
 
 // HeartbeatWritten counts one heartbeat write, as it returned.
@@ -141,7 +135,7 @@ func (m *Metrics) RegionRead(s core.Span) { m.operation(m.regionReads, m.regionF
 func (m *Metrics) Claimed(s core.Span) { m.operation(m.claims, nil, s) }
 
 func (m *Metrics) operation(took *prometheus.HistogramVec, failed *prometheus.CounterVec, s core.Span) {
-	name := m.datastore(s.Datastore)
+	name := m.name(s.Datastore)
 	took.WithLabelValues(name).Observe(s.Returned.Sub(s.Issued).Seconds())
 	if failed != nil && s.Err != "" {
 		failed.WithLabelValues(name).Inc()

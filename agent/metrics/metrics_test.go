@@ -55,7 +55,7 @@ func full() metrics.State {
 func instruments(t *testing.T, source metrics.Source) (*metrics.Metrics, *prometheus.Registry) {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
-	m := metrics.New(registry, metrics.Options{Version: "v1", Datastores: map[uuid.UUID]string{nfs: "nfs"}, Beat: time.Second})
+	m := metrics.New(registry, metrics.Options{Version: "v1", Datastores: []string{"nfs"}, Name: nameOf, Beat: time.Second})
 	metrics.Show(registry, source)
 	return m, registry
 }
@@ -309,4 +309,11 @@ func TestTheGlobalRegistryIsLeftAlone(t *testing.T) {
 	if shown, err := metrics.Text(prometheus.DefaultGatherer); strings.Contains(shown, "storebeat_") || err != nil {
 		t.Errorf("the global registry shows (%v)\n%s", err, shown)
 	}
+}
+
+func nameOf(datastore uuid.UUID) string {
+	if datastore == nfs {
+		return "nfs"
+	}
+	return datastore.String()
 }

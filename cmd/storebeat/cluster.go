@@ -8,11 +8,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	"storebeat/agent"
 	"storebeat/agent/core"
 	clusterrecord "storebeat/agent/core/cluster"
+	"storebeat/datastorehb"
 )
 
 func newCluster(a *app) *cobra.Command {
@@ -58,6 +60,11 @@ func newClusterSet(a *app) *cobra.Command {
 of the configuration file:
 
   ` + strings.Join(clusterrecord.Settings(), "\n  ") + `
+
+  datastore.NAME.path
+  datastore.NAME.preferred
+  datastore.NAME.excluded
+  datastore.NAME.accept_no_barrier
 
 Machine defaults are what machines get that are protected from then on. Timings take
 effect on each host when its agent starts again, one host after the other, in any order:
@@ -165,6 +172,9 @@ func (a *app) showCluster(v cluster) error {
 	if err := a.table(v.memberRows()); err != nil {
 		return err
 	}
+	for _, m := range r.Removed {
+		fmt.Fprintf(a.out, "%s (id %d) was removed with revision %d.\n", m.Name, m.ID, m.In)
+	}
 	fmt.Fprintln(a.out)
 	return a.table(v.recordDatastoreRows())
 }
@@ -214,7 +224,7 @@ func (v cluster) memberRows() [][]string {
 }
 
 func (v cluster) recordDatastoreRows() [][]string {
-	rows := [][]string{{"DATASTORE", "UUID", "RECORD"}}
+	rows := [][]string{{"DATASTORE", "UUID", "RECORD", "PATH", "OPTIONS"}}
 	for _, d := range v.Cluster.Record.Datastores {
 		holds := "holds it"
 		switch {
@@ -223,9 +233,22 @@ func (v cluster) recordDatastoreRows() [][]string {
 		case slices.Contains(v.Cluster.Unknown, d.Name):
 			holds = "not known"
 		}
-		rows = append(rows, []string{d.Name, d.ID.String(), holds})
+		rows = append(rows, []string{d.Name, d.ID.String(), holds, cmp.Or(d.Path, "by each host's file"), datastoreOptions(&d)})
 	}
 	return rows
+}
+
+func datastoreOptions(d *clusterrecord.Datastore) string {
+	var all []string
+	for _, o := range []struct {
+		set  bool
+		name string
+	}{{d.Preferred, "preferred"}, {d.Excluded, "excluded"}, {d.AcceptNoBarrier, "accept_no_barrier"}} {
+		if o.set {
+			all = append(all, o.name)
+		}
+	}
+	return strings.Join(all, ", ")
 }
 
 // recordProblems lists what is not as the cluster record has it.
@@ -247,6 +270,9 @@ func (v cluster) recordProblems(add func(kind, name, state, why string)) {
 	if c.Outdated != "" {
 		add("host", v.Name, "outdated", c.Outdated)
 	}
+	if c.Outcast != "" {
+		add("host", v.Name, "takes no part", c.Outcast)
+	}
 	for _, d := range c.Differences {
 		add("host", v.Name, "file differs", d)
 	}
@@ -255,6 +281,9 @@ func (v cluster) recordProblems(add func(kind, name, state, why string)) {
 	}
 	for i := range v.Hosts {
 		h := &v.Hosts[i]
+		if h.Stranger != uuid.Nil {
+			add("host", h.Name, "other computer", fmt.Sprintf("one with machine-id %s says that it is %s, and the member is %s: it takes no part; if it replaces the member: storebeat host add %s --replace", h.Stranger, h.Name, v.computer(h.ID), h.Name))
+		}
 		if h.Levels.Highest == 0 || h.State == "dead" {
 			continue // it was never heard, or says nothing any more
 		}
@@ -263,6 +292,14 @@ func (v cluster) recordProblems(add func(kind, name, state, why string)) {
 		}
 		v.oddProgram(h, add)
 	}
+}
+
+// computer returns the machine-id that the record has of a member.
+func (v cluster) computer(id datastorehb.HostID) string {
+	if r := v.Cluster.Record; r != nil && r.Member(id) != nil {
+		return r.Member(id).Machine.String()
+	}
+	return "not known"
 }
 
 // oddProgram compares a host with the one that answers.

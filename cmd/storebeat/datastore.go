@@ -11,8 +11,8 @@ import (
 )
 
 func newDatastore(a *app) *cobra.Command {
-	return newGroup("datastore", "Initialise, list, rank and check datastores",
-		newDatastoreInit(a), newDatastoreList(a), newDatastoreRank(a), newDatastoreCheck(a))
+	return newGroup("datastore", "Initialise, add, remove, list, rank and check datastores",
+		newDatastoreInit(a), newDatastoreAdd(a), newDatastoreRemove(a), newDatastoreList(a), newDatastoreRank(a), newDatastoreCheck(a))
 }
 
 func newDatastoreList(a *app) *cobra.Command {

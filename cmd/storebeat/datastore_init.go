@@ -30,8 +30,9 @@ that of a datastore block of the configuration; PATH needs no block yet. What is
 already is never touched; what was a datastore before is refused.
 
 The new datastore gets a UUID of its own every time, so that agents tell it from one
-that stood there before. It must stand in the configuration of every host: the line
-to write is printed, and --update-config writes it.
+that stood there before. For a new cluster it must stand in the configuration of every
+host: the line to write is printed, and --update-config writes it. A cluster that runs
+takes it in by "storebeat datastore add".
 
 Do this on one host only. The agent is not needed.`,
 		Example: `  storebeat datastore init nfs1 --update-config
@@ -112,7 +113,7 @@ func (a *app) tellInitialised(d initialised, block *hclwrite.Block) error {
 	case block != nil:
 		_, err = fmt.Fprintf(a.out, "Write this line into its block in %s, on every host, and restart the agents:\n\n  uuid = %q\n", a.config, d.UUID)
 	default:
-		_, err = fmt.Fprintf(a.out, "Add this block to %s, on every host, and restart the agents:\n\ndatastore %q {\n  path = %q\n  uuid = %q\n}\n", a.config, d.Name, d.Path, d.UUID)
+		_, err = fmt.Fprintf(a.out, "Take it into the cluster that runs:\n\n  storebeat datastore add %s=%s\n\nFor a new cluster, add this block to %s, on every host:\n\ndatastore %q {\n  path = %q\n  uuid = %q\n}\n", d.Name, d.Path, a.config, d.Name, d.Path, d.UUID)
 	}
 	return err
 }

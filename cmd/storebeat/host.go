@@ -2,17 +2,19 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	"storebeat/agent/core"
 )
 
 func newHost(a *app) *cobra.Command {
-	return newGroup("host", "List and show hosts, take them out of service, confirm one dead",
-		newHostList(a), newHostShow(a), newMaintenance(a), newConfirmDead(a))
+	return newGroup("host", "List, add, remove and show hosts, take them out of service, confirm one dead",
+		newHostList(a), newHostShow(a), newHostAdd(a), newHostRemove(a), newHostRename(a), newHostSet(a), newMaintenance(a), newConfirmDead(a))
 }
 
 func newHostList(a *app) *cobra.Command {
@@ -92,6 +94,12 @@ func (a *app) showHost(v cluster, h core.HostView) error {
 	}
 	p.add("Agent", "%s", leftLine(&h))
 	p.add("Memory", "%s", memoryOf(&h))
+	if h.Machine != uuid.Nil {
+		p.add("Computer", "machine-id %s", strings.ReplaceAll(h.Machine.String(), "-", ""))
+	}
+	if h.Lease > 0 {
+		p.add("Timing", "in force there: lease %v, takeover after %v", h.Lease, h.Takeover)
+	}
 	if m := h.Maintenance; m != nil {
 		p.add("Maintenance", "since %s; %s", m.Since.Local().Format(time.DateTime), map[bool]string{true: "its machines move elsewhere", false: "its machines stay"}[m.Move])
 	}

@@ -24,6 +24,7 @@ type agent struct {
 	later     []func()
 	queues    map[queueKey]*queue
 	opened    []bool
+	wanted    []bool              // datastores that the core wants open
 	busy      []int               // operations under way, by datastore
 	alarm     datastorehb.Instant // when the next tick is planned, 0 for never
 	slots     []slotWriter
@@ -49,7 +50,7 @@ func (h *host) startAgent() {
 		return
 	}
 	w := h.w
-	a := &agent{h: h, alive: true, queues: map[queueKey]*queue{}, opened: make([]bool, len(w.stores)), busy: make([]int, len(w.stores)),
+	a := &agent{h: h, alive: true, queues: map[queueKey]*queue{}, opened: make([]bool, len(w.stores)), wanted: make([]bool, len(w.stores)), busy: make([]int, len(w.stores)),
 		slots: make([]slotWriter, len(w.stores)), ready: make([]int, len(w.stores)),
 		self: datastorehb.Writer{Host: h.id, Machine: h.machine, Boot: h.boot, Incarnation: w.rng.Uint64() | 1}}
 	h.agent, h.stopping, h.shutting = a, false, false
@@ -102,13 +103,13 @@ func (a *agent) begin() {
 	a.core = core.New(cfg, h.now())
 	a.observe(core.MemoryState{Total: h.memory})
 	a.tellTime()
-	for _, s := range w.stores {
-		a.open(s)
-	}
 }
 
 // open opens a datastore once its forerunner's operations there have ended (R1).
 func (a *agent) open(s *store) {
+	if !a.wanted[s.index] {
+		return
+	}
 	p := a.h.paths[s.index]
 	if p.busy > 0 {
 		p.freed = append(p.freed, a.at(func() { a.open(s) }))

@@ -30,6 +30,13 @@ func (a *agent) carryOut(e core.Effect) {
 		a.level = e.Level
 	case core.KeepRecord:
 		a.h.kept = e.Payload
+	case core.ActOn:
+		// The simulator's network needs no addresses.
+	case core.OpenDatastore:
+		a.wanted[a.h.w.storeOf(e.Datastore).index] = true
+		a.open(a.h.w.storeOf(e.Datastore))
+	case core.CloseDatastore:
+		a.wanted[a.h.w.storeOf(e.Datastore).index] = false
 	case core.Reply:
 		a.h.w.reply(a.h, e)
 	default:

@@ -315,6 +315,12 @@ func (w *World) Unsettled() (why []string) {
 		if !h.powered || h.agent == nil || h.agent.core == nil {
 			continue
 		}
+		if out := h.agent.core.Outcast(); out != "" || !w.member(h) {
+			if (out != "") == w.member(h) {
+				why = append(why, fmt.Sprintf("%s says of its membership %q, and is one: %v", h.name, out, w.member(h)))
+			}
+			continue
+		}
 		follows := h.agent.core.Master()
 		if follows == 0 || master != 0 && follows != master {
 			why = append(why, fmt.Sprintf("%s follows host %d, another follows %d", h.name, follows, master))

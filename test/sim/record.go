@@ -123,6 +123,9 @@ func (w *World) leaves(p *process) bool {
 			if r.record.Revision < oldest {
 				continue
 			}
+			if !p.h.memberOf(r.record) {
+				return true
+			}
 			for _, m := range r.record.Members {
 				if m.ID == p.h.id && m.Maintenance != nil && m.Maintenance.Move || m.ID != p.h.id && slices.Contains(m.Returning, p.vm) {
 					return true

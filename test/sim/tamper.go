@@ -2,7 +2,10 @@ package sim
 
 import (
 	"slices"
+	"time"
 
+	"storebeat/agent/core"
+	clusterrecord "storebeat/agent/core/cluster"
 	"storebeat/datastorehb"
 )
 
@@ -42,6 +45,22 @@ func (h *host) exchange() {
 	h.powerOff()
 	h.w.note(h.name, "is exchanged for another computer")
 	h.machine, h.kept = h.w.uuid(), nil
+	h.w.admit(h)
+}
+
+// admit is an operator who says that a host's computer is the member by its id, again
+// and again until the cluster record says so.
+func (w *World) admit(h *host) {
+	for _, o := range w.hosts {
+		if o.agent == nil || o.agent.core == nil || !o.agent.core.Leading() {
+			continue
+		}
+		if r := o.agent.core.Acting(); r != nil && r.Member(h.id) != nil && r.Member(h.id).Machine == h.machine {
+			return
+		}
+		w.order(o, core.ClusterCommand{Verb: core.ClusterHostAdd, Member: &clusterrecord.Member{Name: h.name, Machine: h.machine}, Replace: true})
+	}
+	w.after(3*time.Second, func() { w.admit(h) })
 }
 
 // inCustody reports whether a slot of the host says that its machines are in custody.

@@ -26,6 +26,7 @@ func TestTwinsUnderFaults(t *testing.T) {
 		w.heal()
 		w.Run(20 * time.Second)
 		twin.powerOff()
+		w.admit(h) // whichever of the two the cluster had taken for the member
 		for _, o := range w.hosts[:s.Hosts] {
 			w.restartAgent(o, 100*time.Millisecond)
 		}

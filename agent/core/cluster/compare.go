@@ -9,33 +9,26 @@ import (
 
 // Differences says in which way a configuration file differs from the record;
 // local is the first revision as the file would make it. Each difference names
-// both values. What the file may say otherwise, since the record goes before it,
-// is not among them.
+// both values and the remedy. What the file does not mention is none: it need not
+// name the other hosts, nor a datastore that is where the record says.
 func Differences(local, record *Record) (all []string) {
 	add := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
-	for i := range record.Members {
-		m := &record.Members[i]
-		if l := local.Member(m.ID); l == nil {
-			add("host %q (id %d) is missing in the file", m.Name, m.ID)
-		} else if l.Name != m.Name || l.Heartbeat != m.Heartbeat || l.Management != m.Management {
-			add("the file has id %d as %q at %v and %v, the record as %q at %v and %v", m.ID, l.Name, l.Heartbeat, l.Management, m.Name, m.Heartbeat, m.Management)
-		}
-	}
 	for i := range local.Members {
-		if l := &local.Members[i]; record.Member(l.ID) == nil {
-			add("host %q (id %d) of the file is no member", l.Name, l.ID)
-		}
-	}
-	for _, d := range record.Datastores {
-		if at := slices.IndexFunc(local.Datastores, func(l Datastore) bool { return l.ID == d.ID }); at < 0 {
-			add("datastore %q (%s) is missing in the file", d.Name, d.ID)
-		} else if l := local.Datastores[at]; l.Name != d.Name {
-			add("datastore %s is %q in the file and %q in the record", d.ID, l.Name, d.Name)
+		l := &local.Members[i]
+		if m := record.Member(l.ID); m == nil {
+			add("host %q (id %d) of the file is no member: remove its block, or add it with `storebeat host add`", l.Name, l.ID)
+		} else if l.Name != m.Name || l.Heartbeat != m.Heartbeat || l.Management != m.Management {
+			add("the file has id %d as %q at %v and %v, the record as %q at %v and %v: correct the file, or the record with `storebeat host set`",
+				m.ID, l.Name, l.Heartbeat, l.Management, m.Name, m.Heartbeat, m.Management)
 		}
 	}
 	for _, l := range local.Datastores {
-		if !slices.ContainsFunc(record.Datastores, func(d Datastore) bool { return l.ID == d.ID }) {
-			add("datastore %q (%s) of the file is not one of the cluster's", l.Name, l.ID)
+		d := record.Datastore(l.ID.String())
+		switch {
+		case d == nil:
+			add("datastore %q (%s) of the file is not one of the cluster's: add it with `storebeat datastore add`, or remove its block", l.Name, l.ID)
+		case l.Name != d.Name:
+			add("datastore %s is %q in the file and %q in the record: correct the file", d.ID, l.Name, d.Name)
 		}
 	}
 	for _, name := range Settings() {

@@ -3,7 +3,6 @@ package cluster
 import (
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"testing"
 
@@ -144,6 +143,7 @@ type model struct {
 	proposers []*proposer
 	counted   map[uint64]*Record
 	made      int
+	wanders   bool // datastores leave the cluster and come back, one at a time
 }
 
 // proposer wants to add something, as a master does.
@@ -161,6 +161,7 @@ type claimed struct {
 func newModel(t *testing.T, seed uint64) *model {
 	m := &model{t: t, rng: rand.New(rand.NewPCG(seed, 7)), counted: map[uint64]*Record{}}
 	n := 1 + m.rng.IntN(5)
+	m.wanders = m.rng.IntN(2) == 0
 	for range n {
 		m.registers = append(m.registers, map[uint64]*Record{1: revision(1, "", n)})
 	}
@@ -214,6 +215,9 @@ func (m *model) decide(p *proposer) {
 	case s.Counts || s.Void:
 		m.made++
 		next := s.Best.Next(s.Best.Revision+1, 1, s.Best.At, fmt.Sprintf("%s%d,", s.Best.Change, m.made), nil)
+		if m.wanders && m.rng.IntN(3) == 0 {
+			m.wander(&next)
+		}
 		for i := range m.registers {
 			p.claims = append(p.claims, claimed{i, &next})
 		}
@@ -222,6 +226,17 @@ func (m *model) decide(p *proposer) {
 		for _, d := range s.Lacks {
 			p.claims = append(p.claims, claimed{int(d[15]) - 1, s.Best})
 		}
+	}
+}
+
+// wander takes one datastore out, or in again.
+func (m *model) wander(next *Record) {
+	d := Datastore{ID: datastoreID(byte(m.rng.IntN(len(m.registers)) + 1))}
+	d.Name = fmt.Sprintf("ds%d", d.ID[15])
+	if next.Datastore(d.Name) == nil {
+		_, _ = next.AddDatastore(d)
+	} else {
+		_, _ = next.RemoveDatastore(d.Name) // the last one stays
 	}
 }
 
@@ -237,14 +252,17 @@ func (m *model) claim(p *proposer) {
 }
 
 func (m *model) check(number uint64) {
-	var holders []*Record
-	for _, r := range m.registers {
-		if held := r[number]; held != nil {
-			holders = append(holders, held)
+	for _, register := range m.registers {
+		r := register[number]
+		if r == nil {
+			continue
 		}
-	}
-	for _, r := range holders {
-		votes := len(slices.DeleteFunc(slices.Clone(holders), func(o *Record) bool { return o.Sum() != r.Sum() }))
+		votes := 0
+		for _, v := range r.Voters {
+			if held := m.registers[v[15]-1][number]; held != nil && held.Sum() == r.Sum() {
+				votes++
+			}
+		}
 		if votes >= r.Majority() {
 			m.count(number, r)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"path"
 	"slices"
 	"time"
 	"unicode/utf8"
@@ -50,9 +51,10 @@ type Member struct {
 	Name        string             `json:"name"`
 	Heartbeat   netip.AddrPort     `json:"heartbeat"`
 	Management  netip.AddrPort     `json:"management"`
-	Since       uint64             `json:"since"`       // the revision with which it joined
-	Maintenance *Maintenance       `json:"maintenance"` // nil while the host is not in maintenance
-	Returning   []uuid.UUID        `json:"returning"`   // machines to be brought back after maintenance, ascending; nil for none
+	Machine     uuid.UUID          `json:"machine,omitzero"` // of the computer that is the member; zero until it was heard
+	Since       uint64             `json:"since"`            // the revision with which it joined
+	Maintenance *Maintenance       `json:"maintenance"`      // nil while the host is not in maintenance
+	Returning   []uuid.UUID        `json:"returning"`        // machines to be brought back after maintenance, ascending; nil for none
 }
 
 // Maintenance says that no machine is to be started on a host.
@@ -72,10 +74,15 @@ type Removed struct {
 	In   uint64             `json:"in"` // the revision that removed it
 }
 
-// Datastore is one datastore of the cluster.
+// Datastore is one datastore of the cluster. Where a host mounts it is a matter of
+// that host; Path is for those whose own configuration says nothing of it.
 type Datastore struct {
-	ID   uuid.UUID `json:"id"`
-	Name string    `json:"name"`
+	ID              uuid.UUID `json:"id"`
+	Name            string    `json:"name"`
+	Path            string    `json:"path,omitzero"`              // absolute, "" for none
+	Preferred       bool      `json:"preferred,omitzero"`         // ranked before others for heartbeats
+	Excluded        bool      `json:"excluded,omitzero"`          // never carries heartbeats
+	AcceptNoBarrier bool      `json:"accept_no_barrier,omitzero"` // machines may be protected there though nothing stops late writes (R12)
 }
 
 // Pause says that nothing is done about hosts that are lost, for planned work on
@@ -94,6 +101,36 @@ func (r *Record) Member(id datastorehb.HostID) *Member {
 	for i := range r.Members {
 		if r.Members[i].ID == id {
 			return &r.Members[i]
+		}
+	}
+	return nil
+}
+
+// Datastore returns the datastore with that UUID or name, nil if there is none.
+func (r *Record) Datastore(idOrName string) *Datastore {
+	for i := range r.Datastores {
+		if d := &r.Datastores[i]; d.Name == idOrName || d.ID.String() == idOrName {
+			return d
+		}
+	}
+	return nil
+}
+
+// Named returns the member with that name or id, nil if there is none.
+func (r *Record) Named(nameOrID string) *Member {
+	for i := range r.Members {
+		if m := &r.Members[i]; m.Name == nameOrID || fmt.Sprint(m.ID) == nameOrID {
+			return m
+		}
+	}
+	return nil
+}
+
+// Former returns the removed member of that id, nil if there is none.
+func (r *Record) Former(id datastorehb.HostID) *Removed {
+	for i := range r.Removed {
+		if r.Removed[i].ID == id {
+			return &r.Removed[i]
 		}
 	}
 	return nil
@@ -210,6 +247,10 @@ func (r *Record) validateDatastores() error {
 			return fmt.Errorf("datastores are not in the order of their UUIDs, each once, at %s", d.ID)
 		case names[d.Name]:
 			return fmt.Errorf("two datastores are called %s", d.Name)
+		case d.Preferred && d.Excluded:
+			return fmt.Errorf("datastore %s is both preferred and excluded", d.Name)
+		case d.Path != "" && (!path.IsAbs(d.Path) || path.Clean(d.Path) != d.Path || text(d.Path) != nil):
+			return fmt.Errorf("path %.80q of datastore %s: it must be absolute, without . and .., of at most %d bytes", d.Path, d.Name, MaxText)
 		}
 		if err := poweron.CheckName(d.Name); err != nil {
 			return fmt.Errorf("name of datastore %s: %w", d.ID, err)

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -54,7 +55,22 @@ func complete(r *Record) *poweron.Policy {
 	return &r.Machines
 }
 
-// Settings returns the names of all settings, in the order in which they are shown.
+// settingsOf are all settings of a record: those of the cluster, and those of each datastore.
+func settingsOf(r *Record) []setting {
+	all := slices.Clone(settings)
+	for i := range r.Datastores {
+		prefix := "datastore." + r.Datastores[i].Name + "."
+		all = append(all,
+			words(prefix+"path", func(r *Record) *string { return &r.Datastores[i].Path }),
+			truth(prefix+"preferred", func(r *Record) *bool { return &r.Datastores[i].Preferred }),
+			truth(prefix+"excluded", func(r *Record) *bool { return &r.Datastores[i].Excluded }),
+			truth(prefix+"accept_no_barrier", func(r *Record) *bool { return &r.Datastores[i].AcceptNoBarrier }))
+	}
+	return all
+}
+
+// Settings returns the names of the settings that are not those of one datastore,
+// in the order in which they are shown.
 func Settings() (names []string) {
 	for _, s := range settings {
 		names = append(names, s.name)
@@ -77,12 +93,14 @@ func (r *Record) Show(name string) string {
 // remedy.
 func (r *Record) Assign(all []Assignment) error {
 	next := *r
+	next.Datastores = slices.Clone(r.Datastores)
+	known := settingsOf(r)
 	for _, a := range all {
-		if !slices.ContainsFunc(settings, func(s setting) bool { return s.name == a.Setting }) {
-			return fmt.Errorf("the cluster record has no setting %q: it has %s", a.Setting, strings.Join(Settings(), ", "))
+		if !slices.ContainsFunc(known, func(s setting) bool { return s.name == a.Setting }) {
+			return fmt.Errorf("the cluster record has no setting %q: it has %s, and datastore.NAME.path, .preferred, .excluded and .accept_no_barrier", a.Setting, strings.Join(Settings(), ", "))
 		}
 	}
-	for _, s := range settings { // in their order, since single timings go over the profile
+	for _, s := range known { // in their order, since single timings go over the profile
 		for _, a := range all {
 			if a.Setting != s.name {
 				continue
@@ -95,7 +113,7 @@ func (r *Record) Assign(all []Assignment) error {
 	if err := next.Timing.Validate(); err != nil {
 		return fmt.Errorf("the timings don't fit together: %w", err)
 	}
-	if err := next.Machines.Validate(); err != nil {
+	if err := errors.Join(next.Machines.Validate(), next.validateDatastores()); err != nil {
 		return err
 	}
 	*r = next
@@ -154,6 +172,14 @@ func truth(name string, of func(*Record) *bool) setting {
 		*of(r) = b
 		return nil
 	}, func(r *Record) string { return strconv.FormatBool(*of(r)) }}
+}
+
+// words is a setting that any text may be, as far as the record allows it.
+func words(name string, of func(*Record) *string) setting {
+	return setting{name, func(r *Record, value string) error {
+		*of(r) = value
+		return nil
+	}, func(r *Record) string { return *of(r) }}
 }
 
 // word is a setting whose values poweron.Policy.Validate judges.
