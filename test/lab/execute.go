@@ -46,11 +46,14 @@ func (h *Host) Run(ctx context.Context, argv ...string) (string, error) {
 }
 
 // Enter returns the words that run a program on the host when they are run
-// outside of it.
+// outside of it. The program under test needs no path.
 func (h *Host) Enter(argv ...string) ([]string, error) {
 	pids, err := h.cgroup.pids()
 	if err != nil {
 		return nil, err
+	}
+	if len(argv) > 0 && argv[0] == "storebeat" {
+		argv = append([]string{h.lab.binary}, argv[1:]...)
 	}
 	at := slices.IndexFunc(pids, isFirst)
 	if at < 0 {

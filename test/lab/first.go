@@ -62,6 +62,12 @@ func Main() {
 	os.Exit(0)
 }
 
+// IsFirst reports whether this program is a host's first process, and must call Main.
+func IsFirst() bool {
+	_, first := os.LookupEnv(firstEnv)
+	return first
+}
+
 // beFirst sets the host up, and starts what it is told until the lab's holder is gone.
 func beFirst(text string) error {
 	var order bootOrder

@@ -127,10 +127,7 @@ func (h *Host) startFirst(order bootOrder) error {
 	if err != nil {
 		return err
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
+	self := fmt.Sprintf("/proc/%d/exe", os.Getpid()) // there even if its file is gone
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err

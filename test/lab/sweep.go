@@ -82,6 +82,22 @@ func sweep() error {
 	return nil
 }
 
+// Living lists the directories of the labs on this computer whose holders live.
+func Living() (dirs []string, err error) {
+	all, err := filepath.Glob(filepath.Join(tempDir(), prefix+"*"))
+	for _, dir := range all {
+		lock, lockErr := os.Open(filepath.Join(dir, lockFile))
+		if lockErr != nil {
+			continue // it is being made or removed, or is none
+		}
+		if errors.Is(unix.Flock(int(lock.Fd()), unix.LOCK_SH|unix.LOCK_NB), unix.EWOULDBLOCK) {
+			dirs = append(dirs, dir)
+		}
+		lock.Close()
+	}
+	return dirs, err
+}
+
 // remove ends whatever still runs of a lab and removes its cgroups and files.
 func remove(dir string) error {
 	root, err := cgroupMount()
