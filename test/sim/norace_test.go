@@ -5,6 +5,6 @@ package sim
 // schedules is how many random schedules are usual.
 const schedules = 2000
 
-// scenarioSeeds is with how many seeds each scenario file is played: all of them take two minutes of
+// scenarioSeeds is with how many seeds each scenario file is played: all of them take four minutes of
 // one processor.
-const scenarioSeeds = 25
+const scenarioSeeds = 50
