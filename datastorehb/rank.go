@@ -3,7 +3,6 @@ package datastorehb
 import (
 	"cmp"
 	"fmt"
-	"math/bits"
 	"slices"
 	"strings"
 
@@ -128,10 +127,10 @@ func (r *Ranked) sharing() string {
 // and those that too few live hosts have access to, come last, discarded. Each
 // datastore may be given once; the order of the input does not matter.
 func Rank(candidates []Candidate, live []HostID, opts RankOptions) []Ranked {
-	members := newHostSet(live)
+	live = sortedHosts(live)
 	ranked := make([]Ranked, len(candidates))
 	for i := range candidates {
-		ranked[i] = measure(candidates[i], members, opts)
+		ranked[i] = measure(candidates[i], live, opts)
 	}
 	noteSharing(ranked)
 	slices.SortFunc(ranked, func(a, b Ranked) int {
@@ -141,11 +140,10 @@ func Rank(candidates []Candidate, live []HostID, opts RankOptions) []Ranked {
 	return ranked
 }
 
-// measure takes stock of one candidate on its own.
-func measure(c Candidate, members *hostSet, opts RankOptions) Ranked {
-	live := members.len()
-	r := Ranked{Candidate: c, Live: live, Needed: max(1, (live*opts.ThresholdPercent+99)/100)}
-	r.Hosts = newHostSet(c.Hosts).and(members)
+// measure takes stock of one candidate on its own; live is sorted.
+func measure(c Candidate, live []HostID, opts RankOptions) Ranked {
+	r := Ranked{Candidate: c, Live: len(live), Needed: max(1, (len(live)*opts.ThresholdPercent+99)/100)}
+	r.Hosts = common(sortedHosts(c.Hosts), live)
 	r.groupPlace, r.Group = opts.group(c.FSType)
 	r.Discarded = c.Excluded || len(r.Hosts) < r.Needed
 	return r
@@ -206,35 +204,28 @@ func number(ranked []Ranked) {
 	}
 }
 
-// hostSet is a set of hosts, one bit for each possible id.
-type hostSet [1 << 16 / 64]uint64
-
-func newHostSet(hosts []HostID) *hostSet {
-	var s hostSet
-	for _, h := range hosts {
-		s[h/64] |= 1 << (h % 64)
+// sortedHosts returns the hosts in ascending order, each once.
+func sortedHosts(hosts []HostID) []HostID {
+	sorted := slices.Clone(hosts)
+	if !slices.IsSorted(sorted) {
+		slices.Sort(sorted)
 	}
-	return &s
+	return slices.Compact(sorted)
 }
 
-func (s *hostSet) len() (n int) {
-	for _, w := range s {
-		n += bits.OnesCount64(w)
-	}
-	return n
-}
-
-// and returns the hosts that are in both sets, sorted.
-func (s *hostSet) and(other *hostSet) []HostID {
-	n := 0
-	for i, w := range s {
-		n += bits.OnesCount64(w & other[i])
-	}
-	hosts := make([]HostID, 0, n)
-	for i, w := range s {
-		for w &= other[i]; w != 0; w &= w - 1 {
-			hosts = append(hosts, HostID(i*64+bits.TrailingZeros64(w)))
+// common returns the hosts that are in both of two ascending lists.
+func common(a, b []HostID) []HostID {
+	both := make([]HostID, 0, min(len(a), len(b)))
+	for len(a) > 0 && len(b) > 0 {
+		switch {
+		case a[0] < b[0]:
+			a = a[1:]
+		case a[0] > b[0]:
+			b = b[1:]
+		default:
+			both = append(both, a[0])
+			a, b = a[1:], b[1:]
 		}
 	}
-	return hosts
+	return both
 }

@@ -29,7 +29,7 @@ type Peers struct {
 	self  datastorehb.Writer
 	t     Timing
 	now   datastorehb.Instant
-	hosts map[datastorehb.HostID]*peer
+	hosts []*peer    // in ascending order of their hosts
 	sent  []sentMark // in increasing order, at most as old as an echo may be
 }
 
@@ -46,6 +46,7 @@ const retiredRuns = 4
 
 // peer is what is known of one other host.
 type peer struct {
+	host      datastorehb.HostID
 	accepted  sender
 	heard     bool                // a fresh packet was ever taken
 	fresh     datastorehb.Instant // when the newest fresh packet was taken
@@ -80,23 +81,31 @@ func identityOf(w datastorehb.Writer) identity {
 // NewPeers returns the detector of the host self, which listens from now on.
 // It knows no other host yet: see Expect.
 func NewPeers(self datastorehb.Writer, t Timing, now datastorehb.Instant) *Peers {
-	return &Peers{self: self, t: t, now: now, hosts: map[datastorehb.HostID]*peer{}}
+	return &Peers{self: self, t: t, now: now}
 }
 
 // Expect says which hosts are members of the cluster. The silence of a new one
 // is measured from now. Packets of any other host are ignored.
 func (p *Peers) Expect(now datastorehb.Instant, hosts []datastorehb.HostID) {
 	p.now = now
-	for id := range p.hosts {
-		if !slices.Contains(hosts, id) {
-			delete(p.hosts, id)
-		}
-	}
+	p.hosts = slices.DeleteFunc(p.hosts, func(h *peer) bool { return !slices.Contains(hosts, h.host) })
 	for _, id := range hosts {
-		if p.hosts[id] == nil && id != p.self.Host {
-			p.hosts[id] = &peer{since: now}
+		if at, known := p.find(id); !known && id != p.self.Host {
+			p.hosts = slices.Insert(p.hosts, at, &peer{host: id, since: now})
 		}
 	}
+}
+
+func (p *Peers) find(host datastorehb.HostID) (at int, known bool) {
+	return slices.BinarySearchFunc(p.hosts, host, func(h *peer, id datastorehb.HostID) int { return int(h.host) - int(id) })
+}
+
+// of returns what is known of a host, nil for one that is not expected.
+func (p *Peers) of(host datastorehb.HostID) *peer {
+	if at, known := p.find(host); known {
+		return p.hosts[at]
+	}
+	return nil
 }
 
 // SetTiming replaces the thresholds.
@@ -159,7 +168,7 @@ func (p *Peers) sentAt(sequence uint64) (at datastorehb.Instant, recent bool) {
 // whether the sender should be answered at once, with ReplyEcho.
 func (p *Peers) Heard(now datastorehb.Instant, packet Packet) (fresh, reply bool) {
 	p.now = now
-	h := p.hosts[packet.From.Host]
+	h := p.of(packet.From.Host)
 	if h == nil || packet.From.Incarnation == 0 {
 		return false, false
 	}
@@ -228,7 +237,7 @@ func (p *Peers) silent(h *peer) bool { return p.now.Sub(h.since) >= p.t.Heard }
 // Silence returns for how long nothing fresh was heard of a host, as far as
 // this host was awake to listen. It is zero for hosts that are not expected.
 func (p *Peers) Silence(host datastorehb.HostID, now datastorehb.Instant) time.Duration {
-	if h := p.hosts[host]; h != nil {
+	if h := p.of(host); h != nil {
 		return max(0, now.Sub(h.since))
 	}
 	return 0
@@ -248,21 +257,21 @@ func (p *Peers) Quiet(now datastorehb.Instant) time.Duration {
 // OneWay reports whether a host is heard but has not echoed a recent packet of
 // ours: it seems not to hear us.
 func (p *Peers) OneWay(host datastorehb.HostID, now datastorehb.Instant) bool {
-	h := p.hosts[host]
+	h := p.of(host)
 	return h != nil && h.heard && now.Sub(h.since) < p.t.Heard && now.Sub(h.echoedAt) > p.t.Echo
 }
 
 // TwoWay reports whether a fresh packet was heard within the given time on a
 // path that works in both directions.
 func (p *Peers) TwoWay(host datastorehb.HostID, now datastorehb.Instant, within time.Duration) bool {
-	h := p.hosts[host]
+	h := p.of(host)
 	return h != nil && h.heard && now.Sub(h.since) < within && !p.OneWay(host, now)
 }
 
 // EchoFor returns what a heartbeat to the host echoes: the newest fresh packet,
 // or that of an unproven sender while there is no other or the other has gone quiet.
 func (p *Peers) EchoFor(host datastorehb.HostID) Echo {
-	h := p.hosts[host]
+	h := p.of(host)
 	switch {
 	case h == nil:
 		return Echo{}
@@ -274,7 +283,7 @@ func (p *Peers) EchoFor(host datastorehb.HostID) Echo {
 
 // ReplyEcho returns what the answer to an unproven sender echoes.
 func (p *Peers) ReplyEcho(host datastorehb.HostID) Echo {
-	if h := p.hosts[host]; h != nil && h.pending {
+	if h := p.of(host); h != nil && h.pending {
 		return h.candidate.echo()
 	}
 	return p.EchoFor(host)
@@ -285,7 +294,7 @@ func (s sender) echo() Echo { return Echo{Incarnation: s.incarnation, Sequence: 
 // LastPacket returns the newest fresh packet of a host, which stays valid until
 // the next call of Heard and must not be changed. It is not nil, and empty while there is none.
 func (p *Peers) LastPacket(host datastorehb.HostID) (*Packet, bool) {
-	if h := p.hosts[host]; h != nil {
+	if h := p.of(host); h != nil {
 		return &h.packet, h.heard
 	}
 	return &Packet{}, false
@@ -293,7 +302,7 @@ func (p *Peers) LastPacket(host datastorehb.HostID) (*Packet, bool) {
 
 // Network returns the network's part of the evidence about a host.
 func (p *Peers) Network(host datastorehb.HostID, now datastorehb.Instant) Network {
-	h := p.hosts[host]
+	h := p.of(host)
 	if h == nil {
 		return Network{}
 	}

@@ -112,6 +112,7 @@ func (c *Core) judgeHost(h datastorehb.HostID) {
 
 func (c *Core) evidence(h datastorehb.HostID) partition.Evidence {
 	e := partition.Evidence{Host: h, Network: c.net.peers.Network(h, c.now), Ping: c.net.pings.OfHost(h)}
+	e.Datastores = make([]partition.DatastoreEvidence, 0, len(c.footings))
 	last, heard := c.net.peers.LastPacket(h)
 	for _, f := range c.footings {
 		d := partition.DatastoreEvidence{Datastore: f.ID, Name: f.Name}
