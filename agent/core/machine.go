@@ -42,7 +42,7 @@ type machine struct {
 	master   datastorehb.HostID  // who ordered the start, 0 when nobody did
 	order    uint64
 	known    uint64 // the newest generation that whoever ordered the start knew
-	refused  bool // the start was refused, which is journalled once
+	refused  bool   // the start was refused, which is journalled once
 }
 
 // machinePhase is a step of a machine's life on this host.
