@@ -68,6 +68,7 @@ func (w *World) rest() (wrong []string) {
 	if !ok {
 		return append(wrong, fmt.Sprintf("rest: not at rest %v after everything healed: %q %s", calm, w.Unsettled(), w.disagreement()))
 	}
+	began := w.now
 	w.Run(dust)
 	starts, before := fmt.Sprint(w.starts), maps.Clone(w.counts)
 	quiet := 15 * time.Second
@@ -75,6 +76,9 @@ func (w *World) rest() (wrong []string) {
 		quiet = 70 * time.Second // over a minute, after which looks that come seldom come again
 	}
 	w.Run(quiet)
+	if w.landed >= began { // news to everybody
+		return w.rest()
+	}
 	for _, kind := range stirring {
 		if n := w.counts[kind] - before[kind]; n > 0 {
 			wrong = append(wrong, fmt.Sprintf("I6: %d × %s at rest", n, kind))

@@ -211,6 +211,7 @@ func (h *host) landLate(s *store, o *operation, f fate) {
 	h.w.after(f.lands, func() {
 		if (o.stale == nil || !o.stale()) && (o.refuse == nil || o.refuse() == "") {
 			o.take(f)
+			h.w.landed = h.w.now
 			if o.won() {
 				h.w.met(lateWon)
 			}

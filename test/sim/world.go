@@ -96,6 +96,7 @@ type World struct {
 	buffer    [datastorehb.SlotSize]byte // what is encoded only to see that it can be
 	twins     twins
 	lateUntil time.Duration // when the last operation lands that was reported as failed
+	landed    time.Duration // when one of them landed
 	heals     int           // how often everything has healed
 	halted    bool          // somebody makes no headway: nothing happens any more
 	zero      time.Duration // which instant traces call 0
