@@ -126,6 +126,9 @@ var mischiefs = []mischief{
 		if h.inCustody() {
 			return nil // Whoever exchanges a host first confirms that the old one is off, or nothing comes to rest.
 		}
+		if slices.ContainsFunc(x.w.hosts, func(o *host) bool { return o != h && !x.w.member(o) }) {
+			return nil // Somebody who is a member must be there to admit the new one.
+		}
 		h.exchange()
 		return h.powerOn
 	}},
