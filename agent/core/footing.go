@@ -342,15 +342,18 @@ func (c *Core) onGuardBack() {
 
 // advanceTerm reads the own terms and claims the next one when the way is clear.
 func (c *Core) advanceTerm(f *footing) {
-	if !f.usable() || !f.cleared || f.busy || !c.wantsSlot(f) {
+	if !f.usable() || f.busy {
 		return
 	}
-	if f.phase == termUnknown {
-		if !c.due(f.nextTerms) {
-			return
-		}
+	wanted := f.cleared && c.wantsSlot(f)
+	// What another computer held under this host's id is found out before it matters:
+	// it may have to be watched.
+	if stranger := f.foreign.Host != 0; f.phase == termUnknown && (wanted || stranger) && c.due(f.nextTerms) {
 		f.busy = true
 		c.do(ReadTerms{Datastore: f.ID, Host: c.cfg.Self.Host})
+		return
+	}
+	if !wanted {
 		return
 	}
 	if f.phase == termLapsed && c.record.outcast == "" && c.guardUp && f.settled && f.proven() && c.due(f.nextClaim) {
