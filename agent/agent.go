@@ -22,6 +22,7 @@ import (
 	"storebeat/agent/core/cluster"
 	"storebeat/agent/freeze"
 	"storebeat/agent/journal"
+	"storebeat/agent/logind"
 	"storebeat/agent/metrics"
 	"storebeat/agent/network"
 	"storebeat/agent/notify"
@@ -51,6 +52,7 @@ type Agent struct {
 	acting     atomic.Pointer[cluster.Record] // the revision that goes, nil while there is none
 	datastores datastores
 	guard      *guardLink
+	inhibitor  *logind.Inhibitor // nil where nothing is asked of a login manager
 	machines   *machines
 	network    *network.Conn
 	peers      *peer.Client
@@ -190,6 +192,7 @@ func (a *Agent) run(ctx context.Context, self config.Host) error {
 	go metrics.Serve(ctx, a.registry, a.scraped, a.log.Named("metrics"))
 	a.serveMetrics(a.cfg)
 	go a.tellTime(ctx)
+	a.askToWait(ctx)
 	a.notifier.Configure(a.cfg.Notify)
 	defer a.endNotifications()
 	a.log.Info("agent runs", "host", self.Name, "id", self.ID, "cluster", a.cfg.Cluster.Name, "profile", a.cfg.Profile)
@@ -322,6 +325,8 @@ func (a *Agent) carryOut(e core.Effect) {
 		a.machines.stop(e)
 	case core.PutDown:
 		a.machines.putDown(e)
+	case core.KeepAwake, core.LetShutDown:
+		a.inhibit(e)
 	case core.Left:
 		a.ending.Store(true)
 	case core.Journal:

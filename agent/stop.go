@@ -9,6 +9,7 @@ import (
 
 	"storebeat/agent/control"
 	"storebeat/agent/core"
+	"storebeat/agent/logind"
 	"storebeat/datastorehb"
 )
 
@@ -35,6 +36,35 @@ func (a *Agent) stop(ctx context.Context, in StopRequest) (CommandResult, error)
 // leaveNow says who stops the agent, and that it is now.
 func leaveNow(by datastorehb.LeaveCause, user uint32) datastorehb.Leave {
 	return datastorehb.Leave{By: by, User: user, Wall: time.Now().Unix()}
+}
+
+// askToWait asks the host's login manager to wait for the agent at a shutdown, and
+// not to suspend the host while machines run: for the agent that is a service of this
+// host, and for one whose bus is named. Others, such as a demo's, must not keep
+// anybody's computer from sleeping.
+func (a *Agent) askToWait(ctx context.Context) {
+	if os.Getenv("NOTIFY_SOCKET") == "" && os.Getenv("DBUS_SYSTEM_BUS_ADDRESS") == "" {
+		return
+	}
+	a.inhibitor = logind.New(logind.Options{
+		Changed: func(s logind.State) {
+			a.observe(core.HostInhibited{Delays: s.Delays, Longest: s.Longest, Blocks: s.Blocks, Why: s.Why})
+		},
+		Preparing: func(shutdown bool) { a.observe(core.HostPrepares{Shutdown: shutdown}) },
+	})
+	go a.inhibitor.Run(ctx)
+}
+
+func (a *Agent) inhibit(e core.Effect) {
+	if a.inhibitor == nil {
+		return
+	}
+	switch e := e.(type) {
+	case core.KeepAwake:
+		a.inhibitor.KeepAwake(e.On)
+	case core.LetShutDown:
+		a.inhibitor.LetShutDown()
+	}
 }
 
 // askSystemd is how long systemd may take to say whether the host shuts down.

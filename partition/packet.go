@@ -33,6 +33,9 @@ const (
 	// PacketDiffers is set while the sender's configuration file differs from the
 	// cluster record.
 	PacketDiffers
+	// PacketUninhibited is set while the login manager of the sender's host would not
+	// wait for its agent at a shutdown.
+	PacketUninhibited
 )
 
 // Packet is one network heartbeat, made for one recipient.

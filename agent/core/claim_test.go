@@ -110,3 +110,39 @@ func TestLostClaimIsReadInFull(t *testing.T) {
 		t.Errorf("%+v, want the end of the order: it has lost twice", ended)
 	}
 }
+
+// A master that has not heard how a machine ended may order a start that nobody wants.
+// It is given back before anything is claimed.
+func TestOrderOfAMasterThatKnowsLess(t *testing.T) {
+	keep := func(s *MachineState) { s.Entry.Policy.OnHostShutdown = poweron.LeaveOff }
+	for name, test := range map[string]struct {
+		reason poweron.ReleaseReason
+		change func(*MachineState)
+		known  uint64 // to the master
+		refuse bool
+	}{
+		"shut down by its guest": {poweron.GuestShutDown, nil, 3, true},
+		"held":                   {poweron.Held, nil, 3, true},
+		"handed over":            {poweron.HandedOver, nil, 3, false},
+		"its host was shut down": {poweron.HostShutdown, nil, 3, false},
+		"kept for its host":      {poweron.HostShutdown, keep, 3, true},
+		"kept for its host, which the master knew": {poweron.HostShutdown, keep, 4, false},
+	} {
+		d := ordered(t)
+		m := d.machine(guest)
+		m.anew, m.known = true, test.known
+		m.enter(phaseRead)
+		d.wait(timing.Interval / 10)
+		s := generation(4, 2, 0, writer(2))
+		s.Generation.Kind, s.Generation.Reason = poweron.Released, test.reason
+		if test.change != nil {
+			test.change(&s)
+		}
+		d.see(MachineRead{Span: d.span(), VM: guest, Purpose: ForStart, Machine: s})
+		_, claims := find[ClaimGeneration](d)
+		answer, ended := find[Send](d)
+		if claims == test.refuse || ended != test.refuse || ended && answer.Message.OK || (d.machine(guest) == nil) != test.refuse {
+			t.Errorf("%s: claimed %t, answered %t %+v", name, claims, ended, answer.Message)
+		}
+	}
+}

@@ -100,6 +100,7 @@ type Core struct {
 	record        record
 	confirmations []*confirmation
 	status        map[datastorehb.HostID]*hostStatus
+	inhibition    inhibition
 	leaving       *leaving // the orderly stop under way, nil for none
 	left          bool     // the agent ends: nothing is decided any more
 }
@@ -234,6 +235,10 @@ func (c *Core) observe(o Observation) {
 		c.onCommand(o)
 	case Leave:
 		c.onLeave(o)
+	case HostInhibited:
+		c.onHostInhibited(o)
+	case HostPrepares:
+		c.onHostPrepares(o)
 	case ConfirmDead:
 		c.onConfirmDead(o)
 	default:
@@ -271,6 +276,7 @@ func (c *Core) act() {
 	c.lead()
 	c.tendMoves()
 	c.tendRecord()
+	c.inhibit()
 	c.depart()
 }
 

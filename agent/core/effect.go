@@ -207,6 +207,13 @@ type StopMachine struct {
 // (R12). Result: MachineGone.
 type PutDown struct{ VM uuid.UUID }
 
+// KeepAwake asks the host's login manager not to suspend the host, or ends that.
+// Result: HostInhibited.
+type KeepAwake struct{ On bool }
+
+// LetShutDown lets the host go on with the shutdown that HostPrepares has announced.
+type LetShutDown struct{}
+
 // Left ends the agent. It is the last effect.
 type Left struct{}
 
@@ -250,6 +257,8 @@ func (RestartGuard) effect()    {}
 func (StartMachine) effect()    {}
 func (StopMachine) effect()     {}
 func (PutDown) effect()         {}
+func (KeepAwake) effect()       {}
+func (LetShutDown) effect()     {}
 func (Left) effect()            {}
 func (Journal) effect()         {}
 func (Reply) effect()           {}

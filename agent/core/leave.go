@@ -45,11 +45,18 @@ const leaveLeases = 3
 type leaving struct {
 	Leave
 	until datastorehb.Instant // it waits no longer than that for custody
+	waits bool                // the host waits with its shutdown, and the agent goes on until it is stopped
+	let   bool                // the host was told to go on
 }
 
 // onLeave begins an orderly stop. Who asks once more does not want to wait.
 func (c *Core) onLeave(o Leave) {
-	if c.leaving != nil {
+	switch l := c.leaving; {
+	case l != nil && l.waits && !o.AtOnce:
+		// The shutdown goes on, and what it was announced for goes on with it.
+		l.waits, l.Command = false, o.Command
+		return
+	case l != nil:
 		c.goAway()
 		return
 	}
@@ -159,7 +166,11 @@ func (c *Core) depart() {
 	}
 	c.giveUpAll()
 	missing, hope := c.missing()
+	over := len(missing) == 0 || !hope || c.due(l.until)
 	switch {
+	case l.waits && over:
+		c.letShutDown(missing)
+	case l.waits:
 	case len(missing) == 0:
 		c.goAway()
 	case hope && !c.due(l.until):
@@ -228,6 +239,12 @@ func (c *Core) goAway() {
 func (c *Core) stay(missing []string) {
 	c.replyLeave(Reply{Err: fmt.Sprintf("the agent goes on, since not all of its machines could be left in custody%s; `storebeat agent stop --now` ends it all the same: the guard freezes those machines when their leases end",
 		listed(missing))})
+	c.takeBack()
+	c.journal(Event{Kind: "agent-stays", Host: c.cfg.Self.Host, Rule: "R11", Text: "this host's agent goes on: it could not leave all its machines in custody", Evidence: missing})
+}
+
+// takeBack makes the agent go on as if it had never been asked to stop.
+func (c *Core) takeBack() {
 	c.leaving = nil
 	for _, f := range c.footings {
 		f.leaveMarked, f.leaveWritten = false, false
@@ -237,7 +254,6 @@ func (c *Core) stay(missing []string) {
 		f.nextWrite = min(f.nextWrite, c.now)
 	}
 	c.net.nextBeat = c.now
-	c.journal(Event{Kind: "agent-stays", Host: c.cfg.Self.Host, Rule: "R11", Text: "this host's agent goes on: it could not leave all its machines in custody", Evidence: missing})
 }
 
 func (c *Core) replyLeave(r Reply) {

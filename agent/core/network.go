@@ -154,6 +154,9 @@ func (c *Core) packetFlags() (flags partition.PacketFlags) {
 	if c.leaving != nil {
 		flags |= partition.PacketLeaving
 	}
+	if c.inhibition.known && !c.inhibition.Delays {
+		flags |= partition.PacketUninhibited
+	}
 	return flags
 }
 

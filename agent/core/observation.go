@@ -233,6 +233,19 @@ type Leave struct {
 	OrStay  bool              // go on if not all machines can be left in custody
 }
 
+// HostInhibited reports what the host's login manager grants this agent. Where
+// there is none to ask, none of these is observed.
+type HostInhibited struct {
+	Delays  bool          `json:"delays"`  // it waits at a shutdown until LetShutDown
+	Longest time.Duration `json:"longest"` // and no longer than that
+	Blocks  bool          `json:"blocks"`  // the host is not suspended
+	Why     string        `json:"why"`     // why something that was asked for is not granted, "" if all is
+}
+
+// HostPrepares reports that the host is about to shut down and waits for
+// LetShutDown, or that it does not do so after all.
+type HostPrepares struct{ Shutdown bool }
+
 // Command is a user's wish, given to this agent.
 type Command struct {
 	ID        uint64
@@ -346,4 +359,6 @@ func (MachineGone) observation()       {}
 func (MemoryState) observation()       {}
 func (Command) observation()           {}
 func (Leave) observation()             {}
+func (HostInhibited) observation()     {}
+func (HostPrepares) observation()      {}
 func (ConfirmDead) observation()       {}

@@ -256,10 +256,12 @@ func (c *Core) fillProgram(v *HostView) {
 		v.Machine = c.cfg.Self.Machine
 		v.Revision, v.Levels, v.Version, v.Differs = c.record.revision(), c.cfg.Levels, c.cfg.Version, len(c.record.differences) > 0
 		v.Lease, v.Takeover = c.cfg.Timing.Lease, c.cfg.Timing.Takeover
+		v.Uninhibited = c.inhibition.known && !c.inhibition.Delays
 		return
 	}
 	if p, ok := c.net.peers.LastPacket(v.ID); ok {
 		v.Revision, v.Levels, v.Version, v.Differs = p.Revision, p.Levels, p.Version, p.Flags&partition.PacketDiffers != 0
+		v.Uninhibited = p.Flags&partition.PacketUninhibited != 0
 		v.Lease, v.Takeover, v.Machine = p.Lease, p.Takeover, p.From.Machine
 	}
 	v.Stranger = c.net.strangers[v.ID]

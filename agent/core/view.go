@@ -25,6 +25,7 @@ type View struct {
 	Isolated   bool                `json:"isolated"`
 	GuardUp    bool                `json:"guard_up"`
 	Timing     datastorehb.Timing  `json:"timing"`
+	Inhibited  *HostInhibited      `json:"inhibited,omitempty"` // nil where there is no login manager to ask
 	Cluster    ClusterView         `json:"cluster"`
 	Hosts      []HostView          `json:"hosts"`
 	Datastores []DatastoreView     `json:"datastores"`
@@ -58,6 +59,8 @@ type HostView struct {
 	Machine  uuid.UUID          `json:"machine"` // its computer's machine-id
 
 	Stranger uuid.UUID `json:"stranger,omitzero"` // machine-id of another computer that says it is this host (R1)
+
+	Uninhibited bool `json:"uninhibited,omitempty"` // its login manager would not wait for its agent at a shutdown
 
 	NotInCustody []string `json:"not_in_custody,omitempty"` // in a pause: datastores on which its machines are not in custody
 
@@ -152,6 +155,10 @@ type MachineView struct {
 func (c *Core) View(now datastorehb.Instant) View {
 	v := View{At: now, Host: c.cfg.Self.Host, Name: c.HostName(c.cfg.Self.Host), Master: c.net.master, Leading: c.net.leading,
 		Isolated: c.net.isolated, GuardUp: c.guardUp, Timing: c.cfg.Timing, Cluster: c.viewCluster()}
+	if c.inhibition.known {
+		inhibited := c.inhibition.HostInhibited
+		v.Inhibited = &inhibited
+	}
 	if v.Master != 0 {
 		v.MasterName = c.HostName(v.Master)
 	}

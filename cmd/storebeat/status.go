@@ -138,6 +138,9 @@ func (v cluster) problems() (rows [][]string) {
 		if h := &v.Hosts[i]; v.worrying(h) {
 			add("host", h.Name, stateOf(h), firstOf(v.custodyLine(h), h.Rule))
 		}
+		if h := &v.Hosts[i]; h.Uninhibited {
+			add("host", h.Name, "no delay", v.uninhibitedLine(h))
+		}
 	}
 	for i := range v.Datastores {
 		if d := &v.Datastores[i]; d.State != "available" || d.ReadError != "" {
@@ -172,6 +175,15 @@ func (v cluster) custodyLine(h *core.HostView) string {
 		line += " (it answers no ping)"
 	}
 	return line
+}
+
+// uninhibitedLine says what it means that a host would not wait for its agent at a shutdown.
+func (v cluster) uninhibitedLine(h *core.HostView) string {
+	line := "at a shutdown its machines are stopped only when systemd stops the agent, while network and mounts may be going"
+	if h.ID == v.Host && v.Inhibited != nil && v.Inhibited.Why != "" {
+		return line + ": " + v.Inhibited.Why
+	}
+	return line + "; `storebeat events --kind host-not-inhibited` there has the reason"
 }
 
 // leftLine says who stopped a host's agent, and when by that host's own clock.

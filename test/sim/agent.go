@@ -155,8 +155,9 @@ func (h *host) stopAgent(away time.Duration) {
 	a.at(func() { a.observe(core.Leave{Why: datastorehb.Leave{By: datastorehb.LeftBySystemd}}) })()
 }
 
-// shutDown shuts the host down, as its operator does: the agent is asked to stop, and
-// once it has, or after a while all the same, the power goes.
+// shutDown shuts the host down, as its operator does: it is announced, and goes on once
+// the agent lets it, or after the login manager's time. Or nobody announces it. Then the agent
+// is asked to stop, and once it has, or after a while all the same, the power goes.
 func (h *host) shutDown(atMost time.Duration) {
 	a := h.agent
 	if a == nil || a.core == nil {
@@ -165,12 +166,38 @@ func (h *host) shutDown(atMost time.Duration) {
 	}
 	h.w.note(h.name, "shuts down")
 	h.stopping, h.shutting = false, true
-	a.at(func() { a.observe(core.Leave{Why: datastorehb.Leave{By: datastorehb.LeftByShutdown}}) })()
+	if h.announced = h.w.chance(0.5); h.announced {
+		a.at(func() { a.observe(core.HostPrepares{Shutdown: true}) })()
+		h.w.after(h.w.between(0, atMost), h.at(h.endShutDown))
+	} else {
+		a.at(a.stopForShutDown)()
+	}
 	h.w.after(atMost, h.at(func() {
 		if h.shutting {
 			h.powerOff()
 		}
 	}))
+}
+
+// endShutDown is when the host waits no longer with a shutdown that was announced.
+func (h *host) endShutDown() {
+	if a := h.agent; h.shutting && h.announced && a != nil {
+		h.announced = false
+		a.at(a.stopForShutDown)()
+	}
+}
+
+func (a *agent) stopForShutDown() {
+	a.observe(core.Leave{Why: datastorehb.Leave{By: datastorehb.LeftByShutdown}})
+}
+
+// seeAwake checks that a host may be suspended only when none of its agent's machines executes.
+func (h *host) seeAwake(on bool) {
+	for _, p := range h.processes {
+		if !on && p.executes() && p.generation > 0 {
+			h.w.fail("awake", "%s may be suspended while %s executes", h.name, h.w.nameOf(p.vm))
+		}
+	}
 }
 
 // agentLeft is the end of an orderly stop.

@@ -37,6 +37,7 @@
 //     I9, nor where a machine has crashed with a write under way: both are counted.
 //   - R1: no slot goes back to an older write, and no computer claims a term under the id of
 //     another one that executes machines there.
+//   - awake: no host may be suspended while its agent runs machines there.
 //   - R2: old values of a register are removed only by the holder of the newest one, ten
 //     minutes after it was won, and three stay.
 //   - R3: whatever is let go has the newest generation of its machine, won in this

@@ -78,6 +78,10 @@ func (a *agent) carryOutHere(e core.Effect) bool {
 		guarded(func(g *guardian) { g.custody(a, e) })
 	case core.Left:
 		a.h.agentLeft()
+	case core.LetShutDown:
+		a.h.endShutDown()
+	case core.KeepAwake:
+		a.h.seeAwake(e.On)
 	case core.FreezeMachines:
 		a.soon(func() { a.freezeMachines(e.Datastore) })
 	case core.RestartGuard:

@@ -47,6 +47,7 @@ type host struct {
 	stopping   bool               // its agent is being stopped in good order, or is stopped and will be started again
 	away       time.Duration      // for how long it stays stopped
 	shutting   bool               // it shuts down
+	announced  bool               // and its agent was told so, and is to let it go on
 	upgrading  bool               // its guard is between two programs
 	levels     datastorehb.Levels // that its program knows
 
