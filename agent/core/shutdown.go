@@ -75,7 +75,8 @@ func (c *Core) keeping(f *footing, i *info) keeping {
 	if long == poweron.ForGood {
 		k.until = math.MaxInt64
 	}
-	if host == 0 || c.now >= k.until {
+	gone := c.record.acting != nil && c.recordMember(host) == nil // it was removed and does not come back
+	if host == 0 || c.now >= k.until || gone {
 		return keeping{}
 	}
 	k.back = c.backSince(f, i, host)

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"storebeat/agent/core"
+	"storebeat/datastorehb"
 	"storebeat/poweron"
 )
 
@@ -216,7 +217,7 @@ func (w *World) seeSuccession(p *process) {
 // host which shut down: it is kept for that host as its policy says.
 func (w *World) seeKept(s *store, g poweron.Generation, newest uint64) {
 	es, old := s.entries[g.VM], s.gens[g.VM][newest-1]
-	if g.Kind != poweron.Run || len(es) == 0 || s.tampered {
+	if g.Kind != poweron.Run || len(es) == 0 || s.tampered || w.everRemoved(old.gen.Owner) {
 		return
 	}
 	host, long := poweron.Kept(es[len(es)-1].entry, &old.gen)
@@ -224,6 +225,16 @@ func (w *World) seeKept(s *store, g poweron.Generation, newest uint64) {
 		w.fail("I7", "host %d claims generation %d of %s to run it %v after host %d released it for its shutdown, and its policy says %q",
 			g.Owner, g.Number, w.nameOf(g.VM), since, host, es[len(es)-1].entry.Policy.OnHostShutdown)
 	}
+}
+
+// everRemoved reports whether some revision of the cluster record has left a host out.
+func (w *World) everRemoved(h datastorehb.HostID) bool {
+	for _, r := range w.counted {
+		if r.Member(h) == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // seeWill checks I7 when a generation is claimed to run a machine: it was not held, or
