@@ -22,7 +22,7 @@ func (h *host) startBehind(vm uuid.UUID, home *store) bool {
 	w.note(h.name, "%s is started behind its agent's back", w.nameOf(vm))
 	w.pids++
 	p := &process{h: h, born: w.now, vm: vm, home: home, pid: w.pids, boot: h.boots, state: running, ran: true}
-	d.holder = p
+	d.lock(p)
 	h.strangers = append(h.strangers, p)
 	w.seeExecution()
 	return true

@@ -88,11 +88,21 @@ func (p *process) landOnDisk() {
 // free reports whether the image lock can be taken.
 func (d *disk) free() bool { return d.holder == nil || !d.holder.locks() }
 
+// lock gives the image lock to a process, if there are such locks.
+func (d *disk) lock(p *process) {
+	if d.holder != nil && d.holder != p {
+		d.holder.lockLost = true
+	}
+	d.holder = p
+}
+
 // locks reports whether a process holds on to its image lock. The server keeps it
 // until the process is gone, or until it has not heard of the host for a while.
 func (p *process) locks() bool {
 	h, way := p.h, p.h.paths[p.home.index]
 	switch {
+	case p.lockLost:
+		return false
 	case h.boots != p.boot:
 		return false // the host has told the server that it began anew
 	case !h.powered || h.still:

@@ -34,6 +34,7 @@ type process struct {
 	state      processState
 	ran        bool // it was ever let go
 	thaws      int
+	lockLost   bool // another instance took the image lock, when the server had not heard of this one's host for long enough
 	stray      bool // nobody has asked for it any more when it came into being
 	born       time.Duration
 	found      uint64 // the incarnation that found it frozen, until it is let go
@@ -132,7 +133,7 @@ func (p *process) reap(detail string) {
 func (h *host) bear(e core.StartMachine) *process {
 	h.w.pids++
 	p := &process{h: h, born: h.w.now, vm: e.VM, generation: e.Generation, home: h.w.storeOf(e.Datastore), pid: h.w.pids, boot: h.boots, entry: e.Entry}
-	p.home.disk(p.vm).holder = p
+	p.home.disk(p.vm).lock(p)
 	h.processes = append(h.processes, p)
 	slices.SortFunc(h.processes, func(a, b *process) int { return compareUUID(a.vm, b.vm) })
 	h.w.note(h.name, "%s is born frozen, generation %d", h.w.nameOf(e.VM), e.Generation)
