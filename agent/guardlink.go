@@ -17,7 +17,9 @@ import (
 )
 
 // guardPatience is how long the guard may take to answer before it counts as hung.
-const guardPatience = 800 * time.Millisecond
+// One that is restarted takes up to a few tenths of a second; meanwhile the agent
+// freezes by itself what has to be.
+const guardPatience = 1500 * time.Millisecond
 
 // guardLink carries the core's effects to the guard, in their order, and the
 // guard's reports to the core. Losing the guard is reported once.
@@ -39,6 +41,9 @@ func (g *guardLink) connect(ctx context.Context) (*guard.Client, guard.Inventory
 	}
 	inventory, err := client.Hello(ctx, g.agent.self.Incarnation)
 	if err != nil {
+		if errors.Is(err, context.DeadlineExceeded) {
+			g.endHung(client)
+		}
 		client.Close()
 		return nil, guard.Inventory{}, fmt.Errorf("say hello to the guard: %w", err)
 	}
@@ -132,7 +137,7 @@ func (g *guardLink) endHung(client *guard.Client) {
 		return
 	default:
 	}
-	if h, err := freeze.Of(client.PID(), ""); err == nil {
+	if h, err := client.Guard(); err == nil {
 		if err := h.Kill(); err != nil && !errors.Is(err, freeze.ErrGone) {
 			g.agent.log.Warn("can't end the hung guard", "pid", client.PID(), "error", err)
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"storebeat/agent/freeze"
 	"storebeat/datastorehb"
 )
 
@@ -33,7 +34,8 @@ const eventBuffer = 4096
 // again, say Hello and compare the inventory.
 type Client struct {
 	conn   *net.UnixConn
-	pid    int
+	pid    int                           // of who listened when this connected
+	guard  atomic.Pointer[freeze.Handle] // who answered last, nil while nobody has
 	events chan Event
 	done   chan struct{}
 	fed    atomic.Int64 // an instant
@@ -67,9 +69,22 @@ func Dial(ctx context.Context, socket string) (*Client, error) {
 	return c, nil
 }
 
-// PID returns the process id of the guard, which the kernel knows even of a
-// guard that doesn't answer.
-func (c *Client) PID() int { return c.pid }
+// PID returns the process id of the guard that answered last. Of one that has not
+// answered yet the kernel knows it.
+func (c *Client) PID() int {
+	if h := c.guard.Load(); h != nil {
+		return h.PID
+	}
+	return c.pid
+}
+
+// Guard returns the process that answered last. It may have been restarted since.
+func (c *Client) Guard() (freeze.Handle, error) {
+	if h := c.guard.Load(); h != nil {
+		return *h, nil
+	}
+	return freeze.Of(c.pid, "")
+}
 
 // Events delivers what the guard reports to the agent, from Hello on. It is
 // closed with the connection; what was missed shows in the next inventory.
@@ -116,6 +131,7 @@ func (c *Client) inventory(ctx context.Context, r request) (Inventory, error) {
 	if a.Inventory == nil {
 		return Inventory{}, errors.New("guard answered without an inventory")
 	}
+	c.guard.Store(&a.Inventory.Guard)
 	return *a.Inventory, nil
 }
 
@@ -124,6 +140,9 @@ func (c *Client) Ping(ctx context.Context) error {
 	a, err := c.call(ctx, request{Op: opPing})
 	if err == nil {
 		c.fed.Store(int64(a.Fed))
+		if a.Guard != nil {
+			c.guard.Store(a.Guard)
+		}
 	}
 	return err
 }
@@ -217,7 +236,7 @@ func (c *Client) call(ctx context.Context, r request) (answer, error) {
 	case <-c.done:
 		return answer{}, fmt.Errorf("%s: %w", r.Op, c.Err())
 	case <-ctx.Done():
-		return answer{}, fmt.Errorf("%s: guard process %d gives no answer: %w", r.Op, c.pid, ctx.Err())
+		return answer{}, fmt.Errorf("%s: guard process %d gives no answer: %w", r.Op, c.PID(), ctx.Err())
 	}
 }
 
@@ -256,7 +275,7 @@ func (c *Client) write(ctx context.Context, r request) error {
 		_, err = c.conn.Write(line)
 	}
 	if err != nil {
-		err = fmt.Errorf("%s: write to guard process %d: %w", r.Op, c.pid, err)
+		err = fmt.Errorf("%s: write to guard process %d: %w", r.Op, c.PID(), err)
 		c.fail(err)
 	}
 	return err
@@ -271,14 +290,14 @@ func (c *Client) read() {
 	for scanner.Scan() {
 		var a answer
 		if err := json.Unmarshal(scanner.Bytes(), &a); err != nil {
-			c.fail(fmt.Errorf("guard process %d sends what is no message: %w", c.pid, err))
+			c.fail(fmt.Errorf("guard process %d sends what is no message: %w", c.PID(), err))
 			return
 		}
 		if !c.deliver(a) {
 			return
 		}
 	}
-	c.fail(fmt.Errorf("guard process %d has closed the connection: %w", c.pid, errors.Join(scanner.Err(), net.ErrClosed)))
+	c.fail(fmt.Errorf("guard process %d has closed the connection: %w", c.PID(), errors.Join(scanner.Err(), net.ErrClosed)))
 }
 
 func (c *Client) deliver(a answer) bool {

@@ -14,7 +14,8 @@
 // nobody: not for a machine, not for the agent, not for its log.
 //
 // On SIGHUP the guard executes the program that is installed now, in the same
-// process. What it knows goes along, and the agent does not notice.
+// process. What it knows goes along, and the agent does not notice. A service
+// manager that restarts the guard keeps all of it for the next process.
 //
 // Non-guarantees: the guard does not know generations or other hosts, and does
 // not judge whether the agent is entitled to what it asks for. A guard that has

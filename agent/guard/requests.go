@@ -73,7 +73,7 @@ func (s *server) drop(c *connection, err error) {
 func (s *server) perform(c *connection, r request) answer {
 	switch r.Op {
 	case opPing:
-		return answer{Fed: s.watchdog.lastFed()}
+		return answer{Fed: s.watchdog.lastFed(), Guard: &s.self}
 	case opInventory:
 		return s.inventory()
 	case opHello:

@@ -32,6 +32,10 @@ type Options struct {
 	// answers anybody (R11), though no agent may be there to tell it of them.
 	Machines func(ctx context.Context) ([]freeze.Handle, error)
 
+	// Manager, if set, is asked when the guard is told to end: if it starts another one
+	// at once, that one gets all that this one has, and nothing is frozen.
+	Manager Manager
+
 	// Ready, if set, is called once, when the guard answers. It must not block.
 	Ready func()
 
@@ -64,6 +68,8 @@ type server struct {
 	asked        chan error    // whether the new program could take over
 	acceptPaused chan struct{} // the listener stands still, by a deadline in the past
 	acceptGoOn   chan struct{}
+
+	ending chan bool // whether the guard that is told to end is being restarted
 }
 
 // Serve runs a guard until the context ends or the process gets SIGTERM or
@@ -97,13 +103,18 @@ func (s *server) serve(ctx context.Context) error {
 	if s.options.Ready != nil {
 		s.options.Ready()
 	}
-	s.loop(ctx, hangup)
+	if s.loop(ctx, hangup) {
+		return nil
+	}
 	return s.stop()
 }
 
 // begin takes over from the program before, or begins with nothing.
 func (s *server) begin(ctx context.Context) error {
 	st, err := inherited()
+	if err == nil && st == nil {
+		st, err = s.kept()
+	}
 	if err == nil && st != nil {
 		err = s.inherit(st)
 	}
@@ -171,6 +182,7 @@ func newServer(options Options) (*server, error) {
 		clients: map[*connection]bool{}, calls: make(chan call), accepted: make(chan *net.UnixConn),
 		stopped: make(chan struct{}), troubled: map[string]datastorehb.Instant{},
 		binary: binary, asked: make(chan error), acceptPaused: make(chan struct{}), acceptGoOn: make(chan struct{}),
+		ending: make(chan bool, 1),
 	}, nil
 }
 
@@ -200,16 +212,28 @@ func (s *server) accept() {
 	}
 }
 
-// loop does what is due before anything else, each time round.
-func (s *server) loop(ctx context.Context, hangup <-chan os.Signal) {
+// loop does what is due before anything else, each time round. It reports whether
+// the next guard has all that this one had.
+func (s *server) loop(ctx context.Context, hangup <-chan os.Signal) (restarted bool) {
+	told := ctx.Done()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		s.turn()
 		timer.Reset(s.idle())
 		select {
-		case <-ctx.Done():
-			return
+		case <-told:
+			told = nil
+			s.end()
+		case restarts := <-s.ending:
+			if !restarts {
+				return false
+			}
+			err := s.leave()
+			if err != nil {
+				s.log.say(hclog.Error, "the guard is restarted and can't leave what it knows to the next one", "error", err)
+			}
+			return err == nil
 		case <-timer.C:
 		case one := <-s.calls:
 			s.receive(one)

@@ -168,29 +168,42 @@ func (s *server) resume() {
 	s.acceptGoOn <- struct{}{}
 }
 
+// snapshot returns all that goes along. keep makes a file stay open for the next
+// program, and returns its descriptor there.
+func (s *server) snapshot(keep func(name string, conn syscall.Conn) (int, error)) (st state, err error) {
+	place := func(name string, conn syscall.Conn) int {
+		fd, keepErr := keep(name, conn)
+		err = errors.Join(err, keepErr)
+		return fd
+	}
+	st = state{Version: stateVersion, At: s.now(), Keeper: s.keeper.state(), AgentRun: s.agentRun, Watchdog: -1,
+		Listener: place(keptListener, s.listener), Lock: place(keptLock, s.lock)}
+	if s.watchdog != nil {
+		st.Watchdog, st.Fed = place(keptWatchdog, s.watchdog.device), s.watchdog.fed
+	}
+	for c := range s.clients {
+		if !c.left {
+			st.Clients = append(st.Clients, clientState{FD: place(clientName(len(st.Clients)), c.conn), Rest: c.reading.rest, Agent: c == s.agent})
+		}
+	}
+	return st, err
+}
+
 // execute writes the state down and executes the new program.
-func (s *server) execute() (err error) {
+func (s *server) execute() error {
 	var open []int
 	defer func() {
 		for _, fd := range open {
 			_ = unix.Close(fd)
 		}
 	}()
-	keep := func(conn syscall.Conn) int {
-		fd, dupErr := inheritable(conn)
-		err = errors.Join(err, dupErr)
-		open = append(open, fd)
-		return fd
-	}
-	st := state{Version: stateVersion, At: s.now(), Keeper: s.keeper.state(), AgentRun: s.agentRun, Watchdog: -1, Listener: keep(s.listener), Lock: keep(s.lock)}
-	if s.watchdog != nil {
-		st.Watchdog, st.Fed = keep(s.watchdog.device), s.watchdog.fed
-	}
-	for c := range s.clients {
-		if !c.left {
-			st.Clients = append(st.Clients, clientState{FD: keep(c.conn), Rest: c.reading.rest, Agent: c == s.agent})
+	st, err := s.snapshot(func(_ string, conn syscall.Conn) (int, error) {
+		fd, err := inheritable(conn)
+		if err == nil {
+			open = append(open, fd)
 		}
-	}
+		return fd, err
+	})
 	if err != nil {
 		return err
 	}
@@ -265,7 +278,11 @@ func inherited() (*state, error) {
 	if err != nil || fd < 3 {
 		return nil, fmt.Errorf("%s=%q names no file", stateVariable, value)
 	}
-	file := os.NewFile(uintptr(fd), "state")
+	return readState(os.NewFile(uintptr(fd), "state"))
+}
+
+// readState reads a state, and closes its file.
+func readState(file *os.File) (*state, error) {
 	defer file.Close()
 	raw, err := io.ReadAll(io.LimitReader(file, maxAnswer))
 	if err != nil {
@@ -294,6 +311,9 @@ func (s *server) inherit(st *state) error {
 		return err
 	}
 	s.listener = listener.(*net.UnixListener)
+	if err := s.introduce(); err != nil {
+		return err
+	}
 	s.lock = closedOnExec(st.Lock, "lock")
 	if st.Watchdog >= 0 {
 		s.watchdog = &watchdog{device: closedOnExec(st.Watchdog, "watchdog"), fed: st.Fed, ever: true}
@@ -311,6 +331,20 @@ func (s *server) inherit(st *state) error {
 		}
 	}
 	s.log.say(hclog.Info, "guard goes on in the new program", "pause", s.now().Sub(st.At), "machines", len(s.keeper.machines), "clients", len(s.clients))
+	return nil
+}
+
+// introduce makes the kernel tell who connects from now on that it is this process
+// that listens. It may be another one than before.
+func (s *server) introduce() error {
+	raw, err := s.listener.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("listen on: %w", err)
+	}
+	var listenErr error
+	if err := errors.Join(raw.Control(func(fd uintptr) { listenErr = unix.Listen(int(fd), unix.SOMAXCONN) }), listenErr); err != nil {
+		return fmt.Errorf("listen on: %w", err)
+	}
 	return nil
 }
 

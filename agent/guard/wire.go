@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"storebeat/agent/freeze"
 	"storebeat/datastorehb"
 )
 
@@ -66,6 +67,7 @@ type answer struct {
 	Event     *Event       `json:"event,omitempty"`
 	// Fed is when the watchdog was fed last, in the answer to a ping; 0 without one.
 	Fed      datastorehb.Instant `json:"fed,omitempty"`
+	Guard    *freeze.Handle      `json:"guard,omitempty"`    // who answers a ping: a guard that was restarted is another process
 	Deadline datastorehb.Instant `json:"deadline,omitempty"` // with the end of custody
 }
 

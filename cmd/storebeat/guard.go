@@ -36,7 +36,8 @@ while the file makes no sense: to be without a guard would freeze every machine.
 
 SIGHUP makes it execute the program that is installed now, in the same process: leases,
 machines and connections go along, and no machine notices. A program that could not take
-over is left alone. SIGTERM and SIGINT make it freeze every machine and end.`,
+over is left alone. SIGTERM and SIGINT make it freeze every machine and end, unless systemd
+is about to start it again: then it leaves what it holds with systemd, for the next process.`,
 		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.runGuard(cmd.Context(), o, of, takesOver) },
 	}
@@ -94,6 +95,7 @@ func (a *app) runGuard(ctx context.Context, o guard.Options, of hostMachines, ta
 	if takesOver != 0 {
 		return guard.CanTakeOver(takesOver)
 	}
+	o.Manager = guard.FindSystemd()
 	o.Log = newLog(a.errOut, log).Named("guard")
 	o.Ready = func() { tell(daemon.SdNotifyReady + "\nSTATUS=guards " + o.Socket) }
 	return guard.Serve(ctx, o)
