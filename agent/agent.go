@@ -43,6 +43,7 @@ type Agent struct {
 	self        datastorehb.Writer
 	cgroupRoot  string // "" for weak freeze
 	networkKey  partition.Key
+	identity    *peer.Identity // to other hosts
 
 	core         *core.Core // owned by the loop
 	observations chan core.Observation
@@ -153,8 +154,7 @@ func (a *Agent) run(ctx context.Context, self config.Host) error {
 		return err
 	}
 	defer socket.Close()
-	identity, err := peer.NewIdentity(config.Derive(a.cfg.Key(), config.ForTLS), a.cfg.Cluster.UUID, a.self.Host)
-	if err != nil {
+	if a.identity, err = peer.NewIdentity(config.Derive(a.cfg.Key(), config.ForTLS), a.cfg.Cluster.UUID, a.self.Host); err != nil {
 		return err
 	}
 	if err := a.openNetwork(self); err != nil {
@@ -165,7 +165,7 @@ func (a *Agent) run(ctx context.Context, self config.Host) error {
 	if err != nil {
 		return fmt.Errorf("listen for other agents: %w", err)
 	}
-	a.peers = peer.NewClient(identity, a.addresses(func(m cluster.Member) netip.AddrPort { return m.Management }))
+	a.peers = peer.NewClient(a.identity, a.addresses(func(m cluster.Member) netip.AddrPort { return m.Management }))
 	defer a.peers.Close()
 	if err := a.takeStock(ctx); err != nil {
 		return err
@@ -179,7 +179,7 @@ func (a *Agent) run(ctx context.Context, self config.Host) error {
 	}()
 	failed := make(chan error, 3)
 	go func() {
-		failed <- peer.NewServer(identity, peer.ServerOptions{Log: a.log.Named("peer")}, a.handle).Serve(ctx, listener)
+		failed <- peer.NewServer(a.identity, peer.ServerOptions{Log: a.log.Named("peer"), Join: a.join}, a.handle).Serve(ctx, listener)
 	}()
 	go func() {
 		err := socket.Serve(ctx, a.api())
@@ -234,7 +234,7 @@ func (a *Agent) takeStock(ctx context.Context) error {
 
 // coreConfig is the part of a configuration that the core goes by.
 func (a *Agent) coreConfig(from *config.Config) core.Config {
-	cfg := core.Config{Cluster: from.Cluster.UUID, Self: a.self, Timing: from.Timing, Heartbeats: datastorehb.DefaultRankOptions(), Parallel: from.Hypervisor.ParallelStarts, Version: a.version, Levels: datastorehb.KnownLevels(), Founding: from.Record()}
+	cfg := core.Config{Cluster: from.Cluster.UUID, Self: a.self, Timing: from.Timing, Heartbeats: datastorehb.DefaultRankOptions(), Parallel: from.Hypervisor.ParallelStarts, Version: a.version, Levels: datastorehb.KnownLevels(), Founding: from.Record(), Silent: from.Silent()}
 	cfg.Heartbeats.Count, cfg.Heartbeats.ThresholdPercent = from.Heartbeat.Datastores, from.Heartbeat.Threshold
 	for _, h := range from.Hosts {
 		cfg.Hosts = append(cfg.Hosts, core.Member{ID: h.ID, Name: h.Name, Address: h.Heartbeat.Addr().String()})

@@ -42,6 +42,8 @@ const (
 	MethodStop = "stop"
 	// MethodConfirmDead takes an operator's word that a host is off: core.ConfirmDead → CommandResult.
 	MethodConfirmDead = "confirm-dead"
+	// MethodToken makes a token to join the cluster with: TokenRequest → TokenResult.
+	MethodToken = "token"
 	// MethodMetrics returns the metrics in Prometheus's text format: nothing → string.
 	MethodMetrics = "metrics"
 )
@@ -98,6 +100,7 @@ func (a *Agent) api() http.Handler {
 	control.Handle(m, MethodCommand, a.command)
 	control.Handle(m, MethodMetrics, func(context.Context, struct{}) (string, error) { return metrics.Text(a.registry) })
 	control.Handle(m, MethodCluster, a.clusterCommand)
+	control.Handle(m, MethodToken, a.token)
 	control.Handle(m, MethodStop, a.stop)
 	control.Handle(m, MethodConfirmDead, a.confirmDead)
 	control.Handle(m, MethodForecast, a.clusterForecast)

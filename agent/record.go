@@ -17,8 +17,11 @@ import (
 // wallEvery is how often the core is told the time of day.
 const wallEvery = 2 * time.Second
 
-// recordFile keeps the revision of the cluster record that this host acted on last.
-func (a *Agent) recordFile() string { return filepath.Join(a.cfg.StateDirectory, "cluster.record") }
+// RecordFile is the name of the file, in the state directory, that keeps the
+// revision of the cluster record that this host acted on last.
+const RecordFile = "cluster.record"
+
+func (a *Agent) recordFile() string { return filepath.Join(a.cfg.StateDirectory, RecordFile) }
 
 // recallRecord reads the revision that the forerunner acted on. What is damaged
 // is left alone: the datastores have it. What only a newer program can read keeps

@@ -19,9 +19,13 @@ var sample string
 // Draft is what a new configuration is made from. Whatever is empty is filled in
 // with an example that the reader replaces.
 type Draft struct {
-	Cluster    string
-	UUID       uuid.UUID
-	KeyFile    string
+	Cluster string
+	UUID    uuid.UUID
+	KeyFile string
+	Self    string // "" leaves it to the computer's host name
+
+	RunDirectory, StateDirectory string // "" for the defaults
+
 	Hosts      []Host
 	Datastores []Datastore
 }
@@ -29,7 +33,7 @@ type Draft struct {
 // Generate writes a configuration in which every setting is explained and those
 // that have a default stand commented out with it.
 func Generate(d Draft) []byte {
-	t := template.Must(template.New("storebeat.hcl").Funcs(template.FuncMap{"quote": strconv.Quote, "default": defaultOf}).Parse(sample))
+	t := template.Must(template.New("storebeat.hcl").Funcs(template.FuncMap{"quote": strconv.Quote, "default": defaultOf, "usual": usual}).Parse(sample))
 	var b bytes.Buffer
 	if err := t.Execute(&b, d.filled()); err != nil {
 		panic(fmt.Sprintf("the sample configuration does not fit its data: %v", err)) // both are part of the program
@@ -84,6 +88,9 @@ func named(datastores []Datastore) []Datastore {
 	}
 	return filled
 }
+
+// usual reports whether a host's management address is the one that it has if none is given.
+func usual(h Host) bool { return h.Management == netipPort(h.Heartbeat.Addr(), ManagementPort) }
 
 // defaultOf shows the default of a setting, so that the sample can't lie.
 func defaultOf(block, name string) (string, error) {

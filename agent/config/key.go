@@ -25,6 +25,8 @@ const (
 	ForHeartbeats = "network heartbeat"
 	// ForTLS is the seed of the certificates between agents.
 	ForTLS = "tls"
+	// ForTokens proves that a member made a token to join with.
+	ForTokens = "join token"
 )
 
 // String keeps the key out of logs and error messages.

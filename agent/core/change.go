@@ -50,6 +50,8 @@ const changeTries = 5
 
 func (c *Core) onClusterCommand(o ClusterCommand) {
 	switch {
+	case c.record.outcast != "" && c.takesPlace(&o) && c.record.change == nil:
+		c.beginChange(o)
 	case c.record.outcast != "":
 		c.do(Reply{Command: o.ID, Err: c.record.outcast})
 	case !c.net.leading && c.net.master == 0:

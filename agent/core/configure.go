@@ -12,7 +12,7 @@ func (c *Core) Configure(cfg Config) {
 			f.Preferred, f.Excluded = d.Preferred, d.Excluded
 		}
 	}
-	c.record.refound(cfg.Founding)
+	c.record.refound(cfg.Founding, cfg.Silent)
 	c.net.pings.Keep(datastorehb.HostID(0), cfg.Isolation.Addresses)
 	c.net.nextRank, c.mastery.stale = c.now, true
 }

@@ -33,6 +33,7 @@ type Config struct {
 	// configuration file would make it.
 	Record   *cluster.Record
 	Founding *cluster.Record
+	Silent   []string // settings of the record of which the configuration file says nothing
 
 	// Leases are those that the guard kept for the agent's forerunner, and
 	// Found is every machine process found on the host: the new incarnation

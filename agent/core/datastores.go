@@ -52,7 +52,7 @@ func (c *Core) revive(d Datastore) *footing {
 	if at := slices.IndexFunc(c.retired, func(o *footing) bool { return o.ID == d.ID }); at >= 0 {
 		f = c.retired[at]
 		c.retired = slices.Delete(c.retired, at, at+1)
-		f.open, f.why, f.nextScan, f.scanned, f.record.next = false, "not opened yet", c.now, false, c.now
+		f.open, f.opened, f.why, f.nextScan, f.scanned, f.record.next = false, false, notOpened, c.now, false, c.now
 	}
 	c.footings = append(c.footings, f)
 	slices.SortFunc(c.footings, func(a, b *footing) int { return compareUUID(a.ID, b.ID) })

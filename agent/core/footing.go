@@ -82,8 +82,11 @@ func (p termPhase) String() string {
 	return [...]string{"unknown", "lapsed", "held"}[p]
 }
 
+// notOpened says why a datastore can't be used whose first opening is under way.
+const notOpened = "not opened yet"
+
 func newFooting(d Datastore) *footing {
-	return &footing{Datastore: d, why: "not opened yet", settled: true}
+	return &footing{Datastore: d, why: notOpened, settled: true}
 }
 
 // inherit takes over a lease whose deadline the guard kept. The term itself is

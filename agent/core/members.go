@@ -72,7 +72,7 @@ func (c *Core) outcast() string {
 		return fmt.Sprintf("id %d is no member of the cluster by revision %d of its record: join it with `storebeat join`, or add the host on a member with `storebeat host add`", c.cfg.Self.Host, r.Revision)
 	}
 	if self.Machine != uuid.Nil && self.Machine != c.cfg.Self.Machine {
-		return fmt.Sprintf("%s (id %d) is another computer by the cluster record: this one has machine-id %s, and the member %s; if it takes the other's place, say so on a member with `storebeat host add %s --replace`",
+		return fmt.Sprintf("%s (id %d) is another computer by the cluster record: this one has machine-id %s, and the member %s; if it takes the other's place, say so with `storebeat host add %s --replace`, on a member or here",
 			self.Name, self.ID, c.cfg.Self.Machine, self.Machine, self.Name)
 	}
 	return ""
@@ -100,6 +100,7 @@ func (c *Core) takePart() {
 	}
 	for _, f := range c.footings {
 		f.dirty = true
+		f.failing, f.slow = f.failing && why == "", f.slow && why == "" // it writes no heartbeats that could succeed again
 	}
 }
 
@@ -150,11 +151,31 @@ func (c *Core) changeMembers(next *cluster.Record) (what string, err error) {
 	}
 }
 
+// takesPlace reports whether a wish is that this very computer takes the place of
+// the member by its id. It is granted here, too: there may be no member left.
+func (c *Core) takesPlace(o *ClusterCommand) bool {
+	if o.Verb != ClusterHostAdd || !o.Replace || o.Member == nil {
+		return false
+	}
+	have := c.record.acting.Named(o.Member.Name)
+	return have != nil && have.ID == c.cfg.Self.Host && (o.Member.Machine == uuid.Nil || o.Member.Machine == c.cfg.Self.Machine)
+}
+
 func (c *Core) addHost(next *cluster.Record, m cluster.Member, replace bool) (what string, err error) {
 	if !replace {
 		return next.AddMember(m, c.ownsMachines)
 	}
-	if have := next.Named(m.Name); have != nil && have.Machine != m.Machine && (have.ID == c.cfg.Self.Host || c.heard(have.ID)) {
+	have := next.Named(m.Name)
+	if have == nil {
+		return next.ReplaceMember(m)
+	}
+	self := have.ID == c.cfg.Self.Host
+	if m.Machine == uuid.Nil && self {
+		m.Machine = c.cfg.Self.Machine
+	} else if m.Machine == uuid.Nil {
+		m.Machine = c.net.strangers[have.ID]
+	}
+	if have.Machine != m.Machine && (self && c.record.outcast == "" || c.heard(have.ID)) {
 		return "", fmt.Errorf("%s is heard on the network: another computer can take its place only once it is off", have.Name)
 	}
 	return next.ReplaceMember(m)

@@ -124,7 +124,7 @@ func (c *Core) beat(to datastorehb.HostID, echo partition.Echo) {
 		Version: datastorehb.Shorten(c.cfg.Version, partition.MaxVersion)}
 	for _, f := range c.footings {
 		flags := c.reportFlags(f, to)
-		if flags == 0 && !f.opened && f.why == "" {
+		if flags == 0 && !f.opened && f.why == notOpened {
 			continue // A starting agent has not tried yet: to say "not accessible" would be a false alarm.
 		}
 		p.Datastores = append(p.Datastores, partition.DatastoreReport{Datastore: f.ID, Flags: flags})

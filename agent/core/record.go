@@ -18,6 +18,7 @@ import (
 type record struct {
 	acting      *cluster.Record // the revision that this host acts on, nil while it knows none
 	founding    *cluster.Record // the first one, as the configuration file would make it
+	silent      []string        // settings of which the file says nothing
 	sum         uint64          // of acting, or else of founding
 	taken       uint64          // sum of the revision whose members this host goes by
 	outcast     string          // why this host takes no part, "" when it does
@@ -53,12 +54,12 @@ type recordCopy struct {
 
 func (r *record) begin(cfg Config) {
 	r.acting = cfg.Record
-	r.refound(cfg.Founding)
+	r.refound(cfg.Founding, cfg.Silent)
 }
 
 // refound takes in what the configuration file says now.
-func (r *record) refound(founding *cluster.Record) {
-	r.founding = founding
+func (r *record) refound(founding *cluster.Record, silent []string) {
+	r.founding, r.silent = founding, silent
 	if r.acting != nil {
 		r.act(r.acting)
 	} else if founding != nil {
@@ -70,7 +71,7 @@ func (r *record) refound(founding *cluster.Record) {
 func (r *record) act(next *cluster.Record) {
 	r.acting, r.sum, r.differences = next, next.Sum(), nil
 	if r.founding != nil {
-		r.differences = cluster.Differences(r.founding, next)
+		r.differences = cluster.Differences(r.founding, next, r.silent)
 	}
 }
 

@@ -12,6 +12,10 @@
 // from Send may mean that the message was handled and the reply got lost, so
 // every message must bear repetition. Messages are not ordered.
 //
+// A host that has no key yet may ask to join, with a Token that a member made: the
+// token holds the authority's public key, by which the host knows the member, and a
+// proof, by which any member knows the token. It gets nowhere else without a certificate.
+//
 // Duties: the handler heeds its context; the caller keeps warm the connections
 // it will need in a failover (KeepWarm).
 package peer

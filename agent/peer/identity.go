@@ -36,6 +36,7 @@ type Identity struct {
 	self      datastorehb.HostID
 	authority *x509.CertPool
 	own       tls.Certificate
+	public    [ed25519.PublicKeySize]byte // of the authority
 }
 
 // NewIdentity derives the certificate authority of the cluster from its key and
@@ -55,7 +56,8 @@ func NewIdentity(key [32]byte, cluster uuid.UUID, self datastorehb.HostID) (*Ide
 	}
 	pool := x509.NewCertPool()
 	pool.AddCert(ca)
-	return &Identity{cluster: cluster, self: self, authority: pool, own: own}, nil
+	public := [ed25519.PublicKeySize]byte(signer.Public().(ed25519.PublicKey))
+	return &Identity{cluster: cluster, self: self, authority: pool, own: own, public: public}, nil
 }
 
 // authority is a pure function of its arguments: Ed25519 signs without chance.
@@ -127,6 +129,13 @@ func (i *Identity) server() *tls.Config {
 	c.VerifyConnection = func(state tls.ConnectionState) error {
 		_, err := i.hostOf(state)
 		return err
+	}
+	join := i.joining()
+	c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if hello.ServerName == joinName(i.cluster) {
+			return join, nil
+		}
+		return nil, nil
 	}
 	return c
 }

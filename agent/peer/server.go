@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -38,6 +39,10 @@ type ServerOptions struct {
 	MaxConnections int           // open at a time, known or not; 4,096
 	PerHost        int           // messages handled at a time for one host; 8
 	Log            hclog.Logger  // nil: nothing is logged
+
+	// Join takes the request of a host that has no certificate, and anybody can
+	// send one: it asks for a token first. Nil refuses all.
+	Join func(ctx context.Context, body []byte) ([]byte, error)
 }
 
 // Server takes messages from other hosts.
@@ -46,6 +51,7 @@ type Server struct {
 	options  ServerOptions
 	handler  Handler
 	refusals clock.Pace
+	joins    atomic.Int32 // under way
 
 	mu    sync.Mutex
 	inUse map[datastorehb.HostID]int
@@ -122,6 +128,10 @@ func (s *Server) Write(line []byte) (int, error) {
 }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	if r.TLS.ServerName == joinName(s.identity.cluster) {
+		s.join(w, r)
+		return
+	}
 	from, err := s.identity.hostOf(*r.TLS)
 	if err != nil { // the handshake checked it, so it can't be
 		http.Error(w, err.Error(), http.StatusForbidden)

@@ -14,7 +14,7 @@ import (
 
 func newHost(a *app) *cobra.Command {
 	return newGroup("host", "List, add, remove and show hosts, take them out of service, confirm one dead",
-		newHostList(a), newHostShow(a), newHostAdd(a), newHostRemove(a), newHostRename(a), newHostSet(a), newMaintenance(a), newConfirmDead(a))
+		newHostList(a), newHostShow(a), newHostToken(a), newHostAdd(a), newHostRemove(a), newHostRename(a), newHostSet(a), newMaintenance(a), newConfirmDead(a))
 }
 
 func newHostList(a *app) *cobra.Command {

@@ -144,7 +144,8 @@ Next:
   2. Try out each datastore:        storebeat datastore check PATH
   3. Initialise each of them, once: storebeat datastore init%s --update-config %s
   4. Judge the result:              storebeat config validate %s
-  5. Copy both files to every host, the key with mode 0600.
+  5. Copy both files to every host, the key with mode 0600; or begin with one host
+     alone, and let the others join it later: storebeat host token, storebeat join.
   6. On every host:                 %s
   7. See that all is well:          storebeat status%s
 `, path, key, path, option, datastore, path, start, option)

@@ -37,6 +37,7 @@ storage. One agent runs on every host; the machines of a host that dies are star
 again on the others, each exactly once.
 
 A new cluster:   storebeat init, edit the file, storebeat datastore init, storebeat agent
+A new host:      storebeat host token on a member, storebeat join on the new host
 A running one:   storebeat status, storebeat explain, storebeat events`,
 		SilenceUsage:      true,
 		SilenceErrors:     true,
@@ -82,7 +83,7 @@ func (a *app) addCommands(root *cobra.Command) {
 		}
 	}
 	add("look", newStatus(a), newHost(a), newVM(a), newDatastore(a), newEvents(a), newExplain(a), newPlan(a), newCluster(a), newMetrics(a), newVersion(a))
-	add("setup", newInit(a), newConfig(a))
+	add("setup", newInit(a), newJoin(a), newConfig(a))
 	add("run", newAgent(a), newGuard(a))
 	add("setup", newDemo(a), newSimulate(a))
 	root.AddCommand(newJournalStore(a), newTicker())

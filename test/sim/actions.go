@@ -81,6 +81,20 @@ func init() {
 		scenario.Start:       userAsks(core.Start),
 		scenario.Protect:     userAsks(core.Protect),
 		scenario.Unprotect:   userAsks(core.Unprotect),
+		scenario.Maintain:    hostChange(func(h *host) core.ClusterCommand { return maintenance(h, true) }),
+		scenario.Unmaintain:  hostChange(func(h *host) core.ClusterCommand { return maintenance(h, false) }),
+		scenario.RemoveHost: hostChange(func(h *host) core.ClusterCommand {
+			return core.ClusterCommand{Verb: core.ClusterHostRemove, Host: h.name}
+		}),
+		scenario.AddHost: hostChange(func(h *host) core.ClusterCommand {
+			return core.ClusterCommand{Verb: core.ClusterHostAdd, Member: h.asMember()}
+		}),
+		scenario.RemoveStore: storeChange(func(s *store) core.ClusterCommand {
+			return core.ClusterCommand{Verb: core.ClusterDatastoreRemove, Host: s.name()}
+		}),
+		scenario.AddStore: storeChange(func(s *store) core.ClusterCommand {
+			return core.ClusterCommand{Verb: core.ClusterDatastoreAdd, Datastore: s.asked()}
+		}),
 		scenario.ConfirmDead: (*player).confirm,
 		scenario.Heal:        func(p *player, _ *scenario.Phrase) (func(), error) { p.heal(); return nil, nil },
 	}
@@ -280,6 +294,40 @@ func userAsks(verb core.Verb) action {
 			p.askFirst(through, a.Has("HOSTS"), c)
 		}
 		return nil, nil
+	}
+}
+
+// maintenance is the wish to begin or end a host's maintenance.
+func maintenance(h *host, on bool) core.ClusterCommand {
+	return core.ClusterCommand{Verb: core.ClusterMaintenance, Host: h.name, On: on, Move: on}
+}
+
+// hostChange has the cluster record changed about each of HOSTS.
+func hostChange(wish func(h *host) core.ClusterCommand) action {
+	return func(p *player, a *scenario.Phrase) (func(), error) {
+		hosts, err := p.hostsIn(a, "HOSTS", nil)
+		for _, h := range hosts {
+			p.askMaster(wish(h))
+		}
+		return nil, err
+	}
+}
+
+// storeChange has the cluster record changed about each of DATASTORES.
+func storeChange(wish func(s *store) core.ClusterCommand) action {
+	return eachStore(func(p *player, s *store) error { p.askMaster(wish(s)); return nil })
+}
+
+// askMaster asks the master, or else any host, which then refuses.
+func (p *player) askMaster(c core.ClusterCommand) {
+	h := p.leader()
+	for i := 0; h == nil && i < len(p.hosts); i++ {
+		if o := p.hosts[i]; o.works() && !o.still {
+			h = o
+		}
+	}
+	if h != nil {
+		p.asked = p.order(h, c)
 	}
 }
 

@@ -100,6 +100,9 @@ func (a *agent) begin() {
 		}
 		cfg.Found = append(cfg.Found, core.FoundMachine{VM: p.vm, Generation: p.generation, Datastore: p.home.id, Frozen: p.state == frozen})
 	}
+	if !w.member(h) {
+		w.met(outcastBegan)
+	}
 	a.core = core.New(cfg, h.now())
 	a.observe(core.MemoryState{Total: h.memory})
 	a.tellTime()

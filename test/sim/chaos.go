@@ -193,6 +193,8 @@ var mischiefs = []mischief{
 		}
 		return nil
 	}},
+	{"host removed", func(x *Chaos, h *host, _ *store) func() { return x.removeHost(h) }},
+	{"datastore removed", func(x *Chaos, _ *host, s *store) func() { return x.removeDatastore(s) }},
 	{"user", func(x *Chaos, h *host, s *store) func() { x.user(h); return nil }},
 	{"operator", func(x *Chaos, h *host, s *store) func() { return x.operator(h) }},
 }
@@ -367,14 +369,16 @@ func (x *Chaos) one() {
 	}
 }
 
+// askAll has the cluster record changed by way of every host.
+func (x *Chaos) askAll(c core.ClusterCommand) {
+	for _, by := range x.w.hosts {
+		x.w.order(by, c)
+	}
+}
+
 // operator changes the cluster record: by way of every host, of which the masters do it.
 func (x *Chaos) operator(h *host) (end func()) {
-	w := x.w
-	ask := func(c core.ClusterCommand) {
-		for _, by := range w.hosts {
-			w.order(by, c)
-		}
-	}
+	w, ask := x.w, x.askAll
 	if w.chance(0.4) {
 		ask(core.ClusterCommand{Verb: core.ClusterSet, Set: []clusterrecord.Assignment{{Setting: "machine_defaults.limit", Value: fmt.Sprint(1 + w.rng.IntN(1000))}}})
 		return nil

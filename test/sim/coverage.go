@@ -39,13 +39,21 @@ const (
 	writeCrashed    meeting = "the write of a machine that crashed while its path hung reached the disk late"
 	voidWin         meeting = "a late claim won a name that had been removed, and was void"
 	besideStranger  meeting = "a machine was let go beside one that somebody had started behind the agents' backs"
+	hostLeft        meeting = "a host was removed"
+	hostBack        meeting = "a host that was removed was added again"
+	ownerStays      meeting = "a host was not removed since machines are in its name"
+	outcastBegan    meeting = "the agent of a host that is no member began"
+	datastoreLeft   meeting = "a datastore was removed"
+	datastoreBack   meeting = "a datastore that was removed was added again"
+	homeStays       meeting = "a datastore was not removed since machines have their home there"
 	startRefused    meeting = "a start was refused since another instance held the image lock"
 )
 
 // Coverage returns the names of all coverage counters.
 func Coverage() []string {
 	all := []meeting{thawLost, takeoverLost, twoClosers, twoTakers, twoUsers, aliveClosed, frozenTaken, wonUnknown, lateWon, deadWon,
-		diedWorking, vouchedOnly, foundFrozen, foundRunning, backUnnoticed, backTooLate, twoMasters, masterLost, lostStarting, stoppedStarting, writeRefused, writeLate, writeCrashed, startRefused, voidWin, besideStranger}
+		diedWorking, vouchedOnly, foundFrozen, foundRunning, backUnnoticed, backTooLate, twoMasters, masterLost, lostStarting, stoppedStarting, writeRefused, writeLate, writeCrashed, startRefused, voidWin, besideStranger,
+		hostLeft, hostBack, ownerStays, outcastBegan, datastoreLeft, datastoreBack, homeStays}
 	names := make([]string, len(all))
 	for i, m := range all {
 		names[i] = string(m)

@@ -45,7 +45,7 @@ func Find(s Setup) Finding {
 	x.Rage(min(longest, shortest+time.Duration(w.rng.ExpFloat64()*float64(usual))))
 	w.Run(x.most)
 	w.heal()
-	w.endMaintenance()
+	w.tidyUp()
 	wrong := w.rest()
 	if len(wrong) == 0 && w.chance(0.1) {
 		w.repeatOrders()

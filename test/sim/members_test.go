@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -14,15 +13,9 @@ import (
 	"storebeat/datastorehb"
 )
 
-// member is a host as a user adds it.
-func (h *host) member() *clusterrecord.Member {
-	address := netip.AddrFrom4([4]byte{10, 0, 0, byte(h.id)})
-	return &clusterrecord.Member{ID: h.id, Name: h.name, Heartbeat: netip.AddrPortFrom(address, 7480), Management: netip.AddrPortFrom(address, 7481)}
-}
-
 func (c *cluster) addHost(h *host) string {
 	c.t.Helper()
-	return c.answer(c.order(c.master(), core.ClusterCommand{Verb: core.ClusterHostAdd, Member: h.member()}))
+	return c.answer(c.order(c.master(), core.ClusterCommand{Verb: core.ClusterHostAdd, Member: h.asMember()}))
 }
 
 func (c *cluster) removeHost(h *host, without ...string) string {
@@ -212,7 +205,7 @@ func (c *cluster) leave(s *store) string {
 
 func (c *cluster) enter(s *store) string {
 	c.t.Helper()
-	return c.answer(c.order(c.master(), core.ClusterCommand{Verb: core.ClusterDatastoreAdd, Datastore: &clusterrecord.Datastore{ID: s.id, Name: s.name()}}))
+	return c.answer(c.order(c.master(), core.ClusterCommand{Verb: core.ClusterDatastoreAdd, Datastore: s.asked()}))
 }
 
 // agreeBut waits until a datastore has left the cluster, and its vote has, too.

@@ -115,6 +115,7 @@ func (w *World) seeStart(p *process) {
 	}
 	w.seeRules(p)
 	w.seeMaintenance(p)
+	w.seeOutcast(p)
 }
 
 // seeRight checks, whenever a machine is let go, that what the datastore says allows
@@ -334,6 +335,9 @@ func (w *World) Unsettled() (why []string) {
 		return why
 	}
 	for _, h := range w.hosts {
+		if !w.member(h) {
+			continue
+		}
 		why = append(why, h.stuck()...)
 	}
 	return why

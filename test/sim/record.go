@@ -98,6 +98,7 @@ func (w *World) seeRevision(r *clusterrecord.Record) {
 	}
 	if w.counted[r.Revision] == nil {
 		w.countedAt[r.Revision] = w.now
+		w.meetMembers(w.newestCounted(), r)
 	}
 	w.counted[r.Revision] = r
 }
@@ -210,9 +211,9 @@ func (w *World) order(h *host, c core.ClusterCommand) uint64 {
 	return c.ID
 }
 
-// endMaintenance is an operator who ends every pause and every maintenance that a master knows of,
-// again and again.
-func (w *World) endMaintenance() {
+// tidyUp is an operator who ends every pause and every maintenance that a master knows of, and
+// brings back all hosts and datastores that were removed, again and again.
+func (w *World) tidyUp() {
 	for _, h := range w.hosts {
 		if h.agent == nil || h.agent.core == nil || !h.agent.core.Leading() {
 			continue
@@ -224,13 +225,14 @@ func (w *World) endMaintenance() {
 		if acting.Pause != nil {
 			w.order(h, core.ClusterCommand{Verb: core.ClusterResume})
 		}
+		w.bringBack(h, acting)
 		for _, m := range acting.Members {
 			if m.Maintenance != nil {
 				w.order(h, core.ClusterCommand{Verb: core.ClusterMaintenance, Host: m.Name})
 			}
 		}
 	}
-	w.after(3*time.Second, w.endMaintenance)
+	w.after(3*time.Second, w.tidyUp)
 }
 
 // disagreement says why the cluster record is not at rest: every agent acts on one
@@ -255,6 +257,9 @@ func (w *World) disagreement() string {
 	}
 	if r.Pause != nil {
 		return "the cluster is paused"
+	}
+	if why := w.missing(r); why != "" {
+		return why
 	}
 	for i := range r.Members {
 		if m := &r.Members[i]; m.Maintenance != nil || len(m.Returning) > 0 {

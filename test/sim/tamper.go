@@ -52,10 +52,11 @@ func (h *host) exchange() {
 // and again until the cluster record says so.
 func (w *World) admit(h *host) {
 	for _, o := range w.hosts {
-		if o.agent == nil || o.agent.core == nil || !o.agent.core.Leading() {
+		if o.agent == nil || o.agent.core == nil || !o.agent.core.Leading() && (o != h || o.agent.core.Outcast() == "") {
 			continue
 		}
 		if r := o.agent.core.Acting(); r != nil && r.Member(h.id) != nil && r.Member(h.id).Machine == h.machine {
+			w.count("admitted")
 			return
 		}
 		w.order(o, core.ClusterCommand{Verb: core.ClusterHostAdd, Member: &clusterrecord.Member{Name: h.name, Machine: h.machine}, Replace: true})

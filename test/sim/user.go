@@ -34,6 +34,7 @@ func (w *World) reply(h *host, r core.Reply) {
 	text := r.Text
 	if r.Err != "" {
 		text = "refused: " + r.Err
+		w.meetRefusal(r.Err)
 	}
 	w.note(h.name, "answers command %d: %s", r.Command, text)
 	if _, ok := w.replies[r.Command]; ok {

@@ -10,8 +10,9 @@ import (
 // Differences says in which way a configuration file differs from the record;
 // local is the first revision as the file would make it. Each difference names
 // both values and the remedy. What the file does not mention is none: it need not
-// name the other hosts, nor a datastore that is where the record says.
-func Differences(local, record *Record) (all []string) {
+// name the other hosts, nor a datastore that is where the record says, nor the
+// settings that are silent.
+func Differences(local, record *Record, silent []string) (all []string) {
 	add := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
 	for i := range local.Members {
 		l := &local.Members[i]
@@ -32,6 +33,9 @@ func Differences(local, record *Record) (all []string) {
 		}
 	}
 	for _, name := range Settings() {
+		if slices.Contains(silent, name) {
+			continue
+		}
 		if name == "timing.profile" && (local.Show(name) == "none" || record.Show(name) == "none") {
 			continue // the single timings say it
 		}

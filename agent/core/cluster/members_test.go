@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -123,12 +124,16 @@ func TestIDsAreNotReused(t *testing.T) {
 func TestDifferences(t *testing.T) {
 	r, file := sample(), sample()
 	file.Members, file.Datastores = file.Members[:1], file.Datastores[:1] // a file need not name everything
-	if d := Differences(&file, &r); len(d) > 0 {
+	if d := Differences(&file, &r, nil); len(d) > 0 {
+		t.Errorf("%q", d)
+	}
+	file.Timing.Lease, file.Machines.Priority = 3*time.Second, 5
+	if d := Differences(&file, &r, []string{"timing.lease"}); len(d) != 1 || !strings.Contains(d[0], "machine_defaults.priority") {
 		t.Errorf("%q", d)
 	}
 	file.Members[0].Name, file.Datastores[0].ID = "omega", datastoreID(7)
 	file.Members = append(file.Members, Member{ID: 9, Name: "iota"})
-	d := strings.Join(Differences(&file, &r), "\n")
+	d := strings.Join(Differences(&file, &r, nil), "\n")
 	for _, want := range []string{`"omega"`, `"alpha"`, `"iota" (id 9)`, "storebeat host add", "storebeat datastore add"} {
 		if !strings.Contains(d, want) {
 			t.Errorf("%q lacks %q", d, want)

@@ -130,6 +130,23 @@ func (c *Cluster) datastoreBlocks(o Options, h *Host) (string, error) {
 	return b.String(), nil
 }
 
+// Newcomer makes a directory and addresses for one more host, which has no
+// configuration yet: Host.Config is where it is to be. The addresses are one for
+// network heartbeats and one for requests.
+func (c *Cluster) Newcomer() (h *Host, heartbeat, management string, err error) {
+	n := len(c.Hosts) + 1
+	free, err := freeAddresses(1)
+	if err != nil {
+		return nil, "", "", err
+	}
+	h = &Host{Name: fmt.Sprintf("host%d", n), ID: datastorehb.HostID(n), Address: free[0].ip, cluster: c}
+	h.Dir = filepath.Join(c.Dir, h.Name)
+	h.Config = filepath.Join(h.Dir, "storebeat.hcl")
+	h.Client = control.NewClient(filepath.Join(h.RunDir(), "control.sock"))
+	c.Hosts = append(c.Hosts, h)
+	return h, free[0].heartbeat, free[0].management, os.Mkdir(h.Dir, 0o755)
+}
+
 type addresses struct{ ip, heartbeat, management string }
 
 // networks counts the clusters of this process: each has loopback addresses of

@@ -71,6 +71,14 @@ func (h *Host) StateDir() string { return filepath.Join(h.Dir, "state") }
 // method of Host. It may have ended by itself: see Ended.
 func (h *Host) Up() bool { return h.agent != nil }
 
+// PID is the process of the agent, 0 while it is down.
+func (h *Host) PID() int {
+	if h.agent == nil {
+		return 0
+	}
+	return h.agent.Process.Pid
+}
+
 // Ended is closed when the agent's process has ended.
 func (h *Host) Ended() <-chan struct{} { return h.ended }
 

@@ -34,7 +34,7 @@ var (
 	ResumeAgent  = form("resume agent of HOSTS", "Ends `pause agent`.")
 	KillGuard    = form("kill guard of HOSTS", "The guard ends at once. The agent notices and starts another.")
 	UpgradeGuard = form("upgrade guard of HOSTS [for LENGTH]", "The guard replaces itself by a new version, with all that it holds; for so long it does nothing.")
-	ReplaceHost  = form("replace host HOSTS", "The host loses power for good; another computer with its id and name comes up.")
+	ReplaceHost  = form("replace host HOSTS", "The host loses power for good; another computer with its id and name comes up, and an operator says that it takes the member's place.")
 	SetForward   = form("set clock of HOSTS forward by DELAY", "The wall clock jumps. Nothing that Storebeat decides hangs on it.")
 	SetBack      = form("set clock of HOSTS back by DELAY", "The same, the other way.")
 	TwinHost     = form("start twin of HOSTS", "Another computer with its id and name comes up beside it.")
@@ -94,6 +94,12 @@ var (
 	Start       = form("start MACHINES [through HOSTS]", "A user wants them running.")
 	Protect     = form("protect MACHINES [through HOSTS]", "A user puts them on the protected list, as the scenario declares them.")
 	Unprotect   = form("unprotect MACHINES [through HOSTS]", "A user takes them off it.")
+	Maintain    = form("maintain HOSTS", "A user begins their maintenance and has their machines moved elsewhere.")
+	Unmaintain  = form("end maintenance of HOSTS", "A user ends it.")
+	RemoveHost  = form("remove host HOSTS", "A user takes them out of the cluster.")
+	AddHost     = form("add host HOSTS", "A user adds hosts that were removed, with the ids that they had.")
+	RemoveStore = form("remove datastore DATASTORES", "A user takes them out of the cluster.")
+	AddStore    = form("add datastore DATASTORES", "A user adds datastores that were removed.")
 	ConfirmDead = form("confirm HOSTS dead", "An operator looks at the status, sees that the hosts have no power, and confirms it to the master. It does nothing if they have.")
 	Heal        = form("heal everything", "Every fault ends, hosts without power boot, agents start.")
 )
@@ -103,7 +109,7 @@ var Actions = []*Form{
 	PowerOff, PowerOn, ShutDown, PowerCycle, Suspend, Resume, KillAgent, StopAgent, StartAgent, PauseAgent, ResumeAgent, KillGuard, UpgradeGuard, ReplaceHost, TwinHost, SetForward, SetBack,
 	Cut, CutOneWay, CutNetwork, Isolate, Reconnect, ReconnectAll, Degrade, DegradeLink, FakePings,
 	Hang, Break, Slow, HangOps, FailOps, FailShare, DelayOps, DelayReply, LoseReply, LandLate, Mend, Tear, TearWrites, Forget, Stale, Fill, Replace, Snapshot, Restore,
-	Crash, GuestOff, FailStarts, HangStarts, LateStarts, SlowStarts, StartBehind, MoveBehind, EndBehind, HangStops, Stop, Start, Protect, Unprotect, ConfirmDead, Heal,
+	Crash, GuestOff, FailStarts, HangStarts, LateStarts, SlowStarts, StartBehind, MoveBehind, EndBehind, HangStops, Stop, Start, Protect, Unprotect, Maintain, Unmaintain, RemoveHost, AddHost, RemoveStore, AddStore, ConfirmDead, Heal,
 }
 
 // Conditions are facts that the simulator sees, and what Storebeat says about them.
