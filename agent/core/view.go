@@ -85,23 +85,24 @@ type ClusterView struct {
 
 // DatastoreView is one datastore as this host sees it.
 type DatastoreView struct {
-	ID        uuid.UUID     `json:"id"`
-	Name      string        `json:"name"`
-	State     string        `json:"state"`
-	Why       string        `json:"why,omitempty"`
-	FSType    string        `json:"fs_type"`
-	Scanned   bool          `json:"scanned"`   // its machines have been read
-	Heartbeat bool          `json:"heartbeat"` // this host writes heartbeats here
-	Rank      int           `json:"rank"`      // 0: discarded
-	Reasons   []string      `json:"reasons,omitempty"`
-	Term      uint64        `json:"term"`
-	First     uint64        `json:"first"` // of its chain
-	Phase     string        `json:"phase"`
-	Custody   bool          `json:"custody,omitempty"` // this host's machines here are in custody (R11)
-	Lease     time.Duration `json:"lease"`             // what is left of it
-	Writing   time.Duration `json:"writing,omitempty"` // how long a heartbeat write has been under way
-	ReadError string        `json:"read_error,omitempty"`
-	Hosts     []WatchView   `json:"hosts"`
+	ID          uuid.UUID     `json:"id"`
+	Name        string        `json:"name"`
+	State       string        `json:"state"`
+	Why         string        `json:"why,omitempty"`
+	FSType      string        `json:"fs_type"`
+	Scanned     bool          `json:"scanned"`   // its machines have been read
+	Heartbeat   bool          `json:"heartbeat"` // this host writes heartbeats here
+	Rank        int           `json:"rank"`      // 0: discarded
+	Reasons     []string      `json:"reasons,omitempty"`
+	Term        uint64        `json:"term"`
+	First       uint64        `json:"first"` // of its chain
+	Phase       string        `json:"phase"`
+	Custody     bool          `json:"custody,omitempty"`      // this host's machines here are in custody (R11)
+	Lease       time.Duration `json:"lease"`                  // what is left of it
+	LeaseLength time.Duration `json:"lease_length,omitempty"` // in force under the term that is held: that of the term's claim (R4)
+	Writing     time.Duration `json:"writing,omitempty"`      // how long a heartbeat write has been under way
+	ReadError   string        `json:"read_error,omitempty"`
+	Hosts       []WatchView   `json:"hosts"`
 }
 
 // WatchView is what a datastore says of another host.
@@ -200,6 +201,9 @@ func (c *Core) viewDatastore(f *footing, now datastorehb.Instant) DatastoreView 
 	}
 	if f.phase == termHeld && !f.lease.InCustody() {
 		v.Lease = f.lease.Deadline().Sub(now)
+	}
+	if f.phase == termHeld {
+		v.LeaseLength = f.lease.Length()
 	}
 	if f.writing {
 		v.Writing = now.Sub(f.issued)

@@ -66,6 +66,9 @@ of the configuration file:
   datastore.NAME.excluded
   datastore.NAME.accept_no_barrier
 
+Where timings are set, timing.freeze is not among them: guards go by the files of their
+hosts, and status names a file that has a longer one than the cluster counts on.
+
 Machine defaults are what machines get that are protected from then on. Timings take
 effect on each host when its agent starts again, one host after the other, in any order:
 a host's lease stands in its terms, and who takes over goes by the longer of both. Until
@@ -276,6 +279,7 @@ func (v cluster) recordProblems(add func(kind, name, state, why string)) {
 	for _, d := range c.Differences {
 		add("host", v.Name, "file differs", d)
 	}
+	v.olderLeases(add)
 	if !v.Leading {
 		return
 	}
@@ -300,6 +304,16 @@ func (v cluster) computer(id datastorehb.HostID) string {
 		return r.Member(id).Machine.String()
 	}
 	return "not known"
+}
+
+// olderLeases lists where the term that is held has another lease than the next
+// one will have.
+func (v cluster) olderLeases(add func(kind, name, state, why string)) {
+	for i := range v.Datastores {
+		if d := &v.Datastores[i]; d.LeaseLength > 0 && d.LeaseLength != v.Timing.Lease {
+			add("datastore", d.Name, "older lease", fmt.Sprintf("on %s a lease of %v is in force under term %d there, and %v from its next term on", v.Name, d.LeaseLength, d.Term, v.Timing.Lease))
+		}
+	}
 }
 
 // oddProgram compares a host with the one that answers.

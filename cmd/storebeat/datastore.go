@@ -53,6 +53,8 @@ func termOf(d *core.DatastoreView) string {
 
 func leaseOf(d *core.DatastoreView) string {
 	switch {
+	case d.Lease > 0 && d.LeaseLength > 0:
+		return fmt.Sprintf("%s of %v left", short(d.Lease), d.LeaseLength)
 	case d.Lease > 0:
 		return short(d.Lease) + " left"
 	case d.Lease < 0:

@@ -32,6 +32,9 @@ func Differences(local, record *Record, silent []string) (all []string) {
 			add("datastore %s is %q in the file and %q in the record: correct the file", d.ID, l.Name, d.Name)
 		}
 	}
+	if l, r := local.Timing.Freeze, record.Timing.Freeze; l > r { // whatever the file is silent about: its guard goes by it
+		add("by the file the guard of this host freezes within %v, and the cluster counts on %v: write freeze = %q into its timing block, and run `systemctl reload storebeat-guard`", l, r, r)
+	}
 	for _, name := range Settings() {
 		if slices.Contains(silent, name) {
 			continue

@@ -127,6 +127,11 @@ func TestDifferences(t *testing.T) {
 	if d := Differences(&file, &r, nil); len(d) > 0 {
 		t.Errorf("%q", d)
 	}
+	file.Timing.Freeze = time.Second
+	if d := Differences(&file, &r, Settings()); len(d) != 1 || !strings.Contains(d[0], "counts on 500ms") {
+		t.Errorf("%q", d)
+	}
+	file.Timing.Freeze = 100 * time.Millisecond // the guard is quicker than need be
 	file.Timing.Lease, file.Machines.Priority = 3*time.Second, 5
 	if d := Differences(&file, &r, []string{"timing.lease"}); len(d) != 1 || !strings.Contains(d[0], "machine_defaults.priority") {
 		t.Errorf("%q", d)

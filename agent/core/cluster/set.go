@@ -30,7 +30,8 @@ type setting struct {
 
 // settings are all of them. They have the names of the configuration file.
 // timing.profile stands before the single values, which go over it. The freeze
-// time is not among them: the guard has it from its start.
+// time is not among them: guards go by their hosts' files, before there is an agent or a
+// record, and a record that promised more than they do would break R9.
 var settings = []setting{
 	{"timing.profile", setProfile, profileOf},
 	duration("timing.interval", func(r *Record) *time.Duration { return &r.Timing.Interval }),
