@@ -106,7 +106,7 @@ func (a *Agent) tellTime(ctx context.Context) {
 
 // clusterCommand has the master change the cluster record.
 func (a *Agent) clusterCommand(ctx context.Context, cmd core.ClusterCommand) (CommandResult, error) {
-	v, err := a.view(ctx)
+	v, err := a.viewWithMaster(ctx)
 	if err != nil {
 		return CommandResult{}, err
 	}
@@ -118,6 +118,22 @@ func (a *Agent) clusterCommand(ctx context.Context, cmd core.ClusterCommand) (Co
 		err = a.askWithin(ctx, v.Master, envelope{Cluster: &cmd}, &r)
 	}
 	return result(r, err, "the master did not answer in time: the change may still be recorded", "look with `storebeat cluster show`, then repeat the command")
+}
+
+// viewWithMaster returns this host's view once it has a master, or after a few
+// seconds without one: one may just have been lost, or removed.
+func (a *Agent) viewWithMaster(ctx context.Context) (core.View, error) {
+	for until := time.Now().Add(3 * time.Second); ; {
+		v, err := a.view(ctx)
+		if err != nil || v.Master != 0 || v.Cluster.Outcast != "" || time.Now().After(until) {
+			return v, err
+		}
+		select {
+		case <-ctx.Done():
+			return v, nil
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // changeRecord gives a wish to this host's core and waits for the answer.
