@@ -143,7 +143,11 @@ func (c *Core) holdsMachines(f *footing, w *watch) bool {
 	if !known || t.Closed {
 		return false
 	}
-	if w.listOK && len(w.listed.Machines) > 0 {
+	listed := func(l poweron.Listed) bool { // and not known to have been given up or taken since
+		i := f.info(l.VM)
+		return i == nil || i.newest() == nil || i.Generation.Number <= l.Generation && i.Generation.Kind == poweron.Run
+	}
+	if w.listOK && slices.ContainsFunc(w.listed.Machines, listed) {
 		return true
 	}
 	return slices.ContainsFunc(f.infos, func(i *info) bool {
