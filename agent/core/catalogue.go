@@ -211,7 +211,7 @@ func (c *Core) onStartOrder(f *footing, from datastorehb.HostID, msg Message) {
 	if m.begun() {
 		m.since, m.known = c.now, msg.Generation
 	}
-	if m.phase == phaseRun {
+	if m.phase == phaseRun && !m.frozen { // A frozen one is answered for when it goes on, or is given up.
 		c.orderEnded(m, true, "")
 	}
 }

@@ -314,8 +314,8 @@ func (c *Core) running(m *machine) {
 		kind, text = "machine-started", "runs"
 		m.enter(phaseRun)
 		m.since, m.checked = c.now, 0
-		c.orderEnded(m, true, "")
 	}
+	c.orderEnded(m, true, "")
 	c.journalMachine(m, kind, "R3", fmt.Sprintf("%s %s on %s under generation %d and term %d", m.entry.Name, text, c.HostName(c.cfg.Self.Host), m.gen.Number, m.home.own.Number))
 }
 

@@ -51,6 +51,7 @@ func (a *agent) journal(e core.Event) {
 	h, w := a.h, a.h.w
 	e.Wall = h.wall()
 	w.count(string(e.Kind))
+	w.seeStorm(h, &e)
 	if w.changes++; w.watch != nil {
 		w.watch.journaled(h, &e)
 	}

@@ -127,8 +127,8 @@ func (w *World) seeDisturbed(p *process, what string) {
 func (w *World) seeOrder(by, to *host, s *store) {
 	known := w.now - w.setup.Timing.Takeover - 2*w.setup.Timing.Interval
 	way := to.paths[s.index]
-	if w.twins[to.id] || by.trouble.since(known) {
-		return // A master that has been asleep can't know, until it has listened for a while.
+	if w.twins[to.id] || by.trouble.since(known) || to.trouble.since(known) {
+		return // Who has been asleep can't know, until it has listened, or tried, for a while.
 	}
 	switch {
 	case !to.powered && to.lostAt < known:

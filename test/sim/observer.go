@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"storebeat/agent/core"
 	clusterrecord "storebeat/agent/core/cluster"
 	"storebeat/datastorehb"
 	"storebeat/poweron"
@@ -16,10 +17,11 @@ import (
 type observer struct {
 	bars       []func(h *host, vm uuid.UUID) (why string) // what forbids machines on hosts, beside their datastores (I3)
 	violations []string
-	starts     map[uuid.UUID]int // processes that were let go for the first time
-	log        []start           // the same, one by one
-	counts     map[string]int    // events of the journals
-	covered    map[string]int    // meetings, see Coverage
+	starts     map[uuid.UUID]int  // processes that were let go for the first time
+	log        []start            // the same, one by one
+	counts     map[string]int     // events of the journals
+	recorded   map[repeated]burst // the same, of late
+	covered    map[string]int     // meetings, see Coverage
 	startedAt  map[uuid.UUID]time.Duration
 	counted    map[uint64]*clusterrecord.Record // revisions of the cluster record that came to count
 	countedAt  map[uint64]time.Duration         // when they did, for the first time
@@ -28,7 +30,40 @@ type observer struct {
 
 func (o *observer) init() {
 	o.counted, o.countedAt = map[uint64]*clusterrecord.Record{}, map[uint64]time.Duration{}
+	o.recorded = map[repeated]burst{}
 	o.starts, o.counts, o.covered, o.startedAt = map[uuid.UUID]int{}, map[string]int{}, map[string]int{}, map[uuid.UUID]time.Duration{}
+}
+
+// repeated is what events that follow each other too fast have in common.
+type repeated struct {
+	by        int
+	kind      core.Kind
+	host      datastorehb.HostID
+	datastore uuid.UUID
+	vm        uuid.UUID
+}
+
+// burst is how often something came within the second that began at since.
+type burst struct {
+	since time.Duration
+	times int
+}
+
+// storm is how often a host may record the same within a second.
+const storm = 40
+
+// seeStorm fails when a host does the same over and over.
+func (w *World) seeStorm(h *host, e *core.Event) {
+	k := repeated{h.index, e.Kind, e.Host, e.Datastore, e.VM}
+	b := w.recorded[k]
+	if w.now-b.since > time.Second {
+		b = burst{since: w.now}
+	}
+	b.times++
+	w.recorded[k] = b
+	if b.times == storm {
+		w.fail("storm", "%s recorded %s %d times within a second: %s", h.name, e.Kind, storm, e.Text)
+	}
 }
 
 func (o *observer) count(what string) { o.counts[what]++ }

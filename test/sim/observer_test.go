@@ -48,6 +48,11 @@ func TestObserverObjects(t *testing.T) {
 			b.Run(20 * time.Second)
 			start(b, b.h, mine, 3)
 		}},
+		{"storm", func(b *bench, mine int) {
+			for range storm {
+				b.k.agent.carryOut(core.Journal{Event: core.Event{Kind: "start-ordered", VM: b.vms[mine-1]}})
+			}
+		}},
 		{"I6", func(b *bench, _ int) { b.h.freezeAll(nil) }},
 		{"I6", func(b *bench, mine int) { b.h.agent.carryOut(core.StopMachine{VM: b.vms[mine-1]}) }},
 		{"I6", func(b *bench, mine int) { b.h.agent.carryOut(core.PutDown{VM: b.vms[mine-1]}) }},
