@@ -297,7 +297,7 @@ func (c *Core) onOrderEnded(from datastorehb.HostID, msg Message) {
 // plan finds the machines that should run and do not, and orders their starts.
 func (c *Core) plan() {
 	in := poweron.Input{Starts: c.cfg.Parallel}
-	homes := map[uuid.UUID]*footing{}
+	homes, kept := map[uuid.UUID]*footing{}, map[uuid.UUID]datastorehb.HostID{}
 	for _, f := range c.footings {
 		if !f.usable() || !f.scanned {
 			continue
@@ -308,7 +308,7 @@ func (c *Core) plan() {
 				m := c.candidate(f, i)
 				c.mastery.moves.aim(&m)
 				if k := c.keeping(f, i); k.host != 0 {
-					m.Rules.Must.Hosts = []datastorehb.HostID{k.host}
+					kept[i.vm] = k.host
 				}
 				in.Machines = append(in.Machines, m)
 			}
@@ -319,11 +319,28 @@ func (c *Core) plan() {
 		return
 	}
 	in.Hosts, in.Present = c.planHosts(), residents(c.locate(), in.Machines)
+	for i := range in.Machines {
+		if h := kept[in.Machines[i].VM]; h != 0 {
+			bringBack(&in.Machines[i], h, in.Hosts)
+		}
+	}
 	r := poweron.Plan(in)
 	c.mastery.waiting = r.Waiting
 	for _, p := range r.Placements {
 		c.order(homes[p.VM], p)
 	}
+}
+
+// bringBack has a machine that was kept for a host started there, now that it is back.
+// Once that host could run machines of its datastore, another one will do: there may
+// be no room left, or a rule in the way.
+func bringBack(m *poweron.Machine, host datastorehb.HostID, hosts []poweron.Host) {
+	at := slices.IndexFunc(hosts, func(h poweron.Host) bool { return h.ID == host })
+	if at >= 0 && hosts[at].Live && hosts[at].Memory > 0 && slices.Contains(hosts[at].Datastores, m.Home) {
+		m.Rules.Prefer.Hosts = []datastorehb.HostID{host}
+		return
+	}
+	m.Rules.Must.Hosts = []datastorehb.HostID{host}
 }
 
 // wants reports whether a machine should be started now.

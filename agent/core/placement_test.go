@@ -235,3 +235,36 @@ func TestStartGivesNoNameTwice(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// TestBringBack: a machine that was kept for its host starts there, waits while that
+// host can't run it yet, and goes elsewhere when a rule keeps it off a host that could.
+func TestBringBack(t *testing.T) {
+	home, vm, other := uuid.UUID{1}, uuid.UUID{2}, uuid.UUID{3}
+	ready := poweron.Host{ID: 1, Name: "alpha", Live: true, Memory: 1 << 30, Datastores: []uuid.UUID{home}}
+	second := ready
+	second.ID, second.Name = 2, "beta"
+	booting := ready
+	booting.Datastores = nil
+	apart := poweron.Rules{Must: poweron.Affinity{Apart: []string{"other"}}}
+	for name, c := range map[string]struct {
+		alpha poweron.Host
+		rules poweron.Rules
+		want  datastorehb.HostID
+	}{
+		"at home":           {ready, poweron.Rules{}, 1},
+		"not yet":           {booting, poweron.Rules{}, 0},
+		"a rule in the way": {ready, apart, 2},
+	} {
+		m := poweron.Machine{VM: vm, Name: "vm", Home: home, Memory: 1 << 20, Rules: c.rules}
+		hosts := []poweron.Host{c.alpha, second}
+		bringBack(&m, 1, hosts)
+		r := poweron.Plan(poweron.Input{Starts: 4, Machines: []poweron.Machine{m}, Hosts: hosts, Present: []poweron.Resident{{VM: other, Name: "other", Host: 1}}})
+		got := datastorehb.HostID(0)
+		if len(r.Placements) > 0 {
+			got = r.Placements[0].Host
+		}
+		if got != c.want {
+			t.Errorf("%s: on host %d, want %d: %+v", name, got, c.want, r)
+		}
+	}
+}

@@ -71,6 +71,11 @@ func (w *World) loseOne() (wrong []string) {
 	seen := len(w.violations)
 	w.lose(h)
 	t := w.setup.Timing
+	for _, s := range w.stores { // a host of another timing is waited for by its own
+		if r, ok := s.newestTerm(h.id); ok {
+			t.Takeover = max(t.Takeover, r.term.Timing.LeastTakeover())
+		}
+	}
 	limit := t.Takeover*103/100 + t.Interval*3/2 + w.setup.LockLease + 2*time.Second
 	missing := func(vm uuid.UUID) bool {
 		return !slices.ContainsFunc(w.executing(vm), func(o *host) bool { return o != h })
