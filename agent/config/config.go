@@ -40,9 +40,17 @@ type Config struct {
 	Metrics    Metrics
 	Notify     []Notify // in the order of the file
 
-	key    Key
-	source [sha256.Size]byte // of the file's content
-	places places
+	key      Key
+	source   [sha256.Size]byte // of the file's content
+	places   places
+	override func(*Config)
+}
+
+// Override has with carry out what the command line says in place of the file: now, and
+// whenever Watch reads the file again, so that it compares like with like.
+func (c *Config) Override(with func(*Config)) {
+	c.override = with
+	with(c)
 }
 
 // Cluster says which cluster this is.

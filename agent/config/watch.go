@@ -130,6 +130,9 @@ func (w *watcher) judge() {
 		}
 		return
 	}
+	if w.running.override != nil {
+		next.Override(w.running.override)
+	}
 	w.seen, w.broken = next.source, ""
 	for _, d := range diags {
 		w.log.Warn(d.Summary, "at", where(d.Subject), "detail", d.Detail)

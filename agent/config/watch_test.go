@@ -66,11 +66,14 @@ func must(t *testing.T, err error) {
 }
 
 // watch loads the configuration at path and watches it until the test ends.
-func watch(t *testing.T, path string, pace config.Pace) *watched {
+func watch(t *testing.T, path string, pace config.Pace, override ...func(*config.Config)) *watched {
 	t.Helper()
 	running, diags := config.Load(path)
 	if diags.HasErrors() {
 		t.Fatal(config.Describe(diags))
+	}
+	for _, with := range override {
+		running.Override(with)
 	}
 	w := &watched{t: t, path: path, applied: make(chan *config.Config, 100), log: &record{}}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -289,5 +292,22 @@ func TestWhatNeedsARestartIsNamedInTheLog(t *testing.T) {
 		if !strings.Contains(w.log.String(), want) {
 			t.Errorf("%s is not in the log:\n%s", want, w.log)
 		}
+	}
+}
+
+// What the command line says in place of the file is no change of the file, the
+// first time or later.
+func TestOverridesAreNoChanges(t *testing.T) {
+	_, path := folderWith(t, "info")
+	w := watch(t, path, notified, func(c *config.Config) { c.Guard.Spawn, c.ControlSocket = false, "/run/other.sock" })
+	for _, level := range []string{"warn", "error"} {
+		mustWrite(t, path, withLevel(level))
+		w.wants(level)
+	}
+	mustWrite(t, path, withLevel("debug")+"run_directory = \"/run/elsewhere\"\n")
+	w.logs("run_directory")
+	w.wants("debug")
+	if log := w.log.String(); strings.Contains(log, "guard.spawn") || strings.Contains(log, "control_socket") {
+		t.Errorf("told as a change:\n%s", log)
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -53,10 +54,10 @@ func (a *app) runAgent(ctx context.Context, host string, spawnGuard bool) error 
 	if err != nil {
 		return &failure{exitUsage, err}
 	}
-	if a.socket != "" {
-		cfg.ControlSocket = a.socket
-	}
-	cfg.Guard.Spawn = cfg.Guard.Spawn && spawnGuard
+	cfg.Override(func(c *config.Config) {
+		c.ControlSocket = cmp.Or(a.socket, c.ControlSocket)
+		c.Guard.Spawn = c.Guard.Spawn && spawnGuard
+	})
 	stayInMemory()
 	ended, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
