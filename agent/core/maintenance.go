@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -85,6 +86,10 @@ func (c *Core) advanceMove() {
 			continue
 		}
 		at := c.placeOf(f, i)
+		if why := c.immovable(f, i); why != "" && at == v.now.from {
+			c.giveUpMove(why)
+			return
+		}
 		arrived := at != 0 && at != v.now.from && (v.now.to == 0 || at == v.now.to) && c.mastery.orders[vm] == nil
 		pending = pending || !arrived
 		if at == v.now.from && c.due(v.now.next) {
@@ -98,14 +103,23 @@ func (c *Core) advanceMove() {
 	case !pending:
 		v.now = nil
 	case c.due(v.now.ends):
-		c.giveUpMove()
+		c.giveUpMove(fmt.Sprintf("its move from %s did not come to its end in time", c.HostName(v.now.from)))
 	}
 }
 
-func (c *Core) giveUpMove() {
+// immovable says why a machine can't be stopped in good order where it is, so that
+// its move would hold up those of others.
+func (c *Core) immovable(f *footing, i *info) string {
+	if state, _, why := c.machineState(f, i); state == "frozen" {
+		return "it is frozen: " + why
+	}
+	return ""
+}
+
+func (c *Core) giveUpMove(why string) {
 	v := &c.mastery.moves
 	for _, vm := range v.now.vms {
-		c.refuseMove(vm, fmt.Sprintf("its move from %s did not come to its end in time", c.HostName(v.now.from)))
+		c.refuseMove(vm, why)
 		v.retry[vm] = c.now.Add(moveAgain)
 	}
 	v.now = nil
@@ -240,7 +254,11 @@ func (c *Core) departing(all []located) (list []departing) {
 // it, if there is a place for all of them.
 func (c *Core) beginMove(all []located, d departing) bool {
 	together := c.joined(all, d.located)
-	if why := c.noPlace(all, together, d.to); why != "" {
+	why := ""
+	for _, l := range together {
+		why = cmp.Or(why, c.immovable(l.home, l.info))
+	}
+	if why = cmp.Or(why, c.noPlace(all, together, d.to)); why != "" {
 		c.refuseMove(d.vm, why)
 		c.mastery.moves.retry[d.vm] = c.now.Add(2 * c.interval())
 		return false
@@ -420,6 +438,9 @@ func (c *Core) viewMaintenance(v *HostView) {
 			why := c.mastery.moves.stuck[i.vm].why
 			if why != "" && (m.Maintenance != nil && c.placeOf(f, i) == m.ID || slices.Contains(m.Returning, i.vm)) {
 				v.Stuck = append(v.Stuck, i.Entry.Name+": "+why)
+			}
+			if m.Maintenance != nil && m.Maintenance.Move && i.EntryState == datastorehb.Valid && !i.Entry.Protected && c.placeOf(f, i) == m.ID {
+				v.Unprotected = append(v.Unprotected, i.Entry.Name)
 			}
 		}
 	}

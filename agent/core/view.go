@@ -65,8 +65,9 @@ type HostView struct {
 	NotInCustody []string `json:"not_in_custody,omitempty"` // in a pause: datastores on which its machines are not in custody
 
 	Maintenance *cluster.Maintenance `json:"maintenance,omitempty"`
-	Returning   []uuid.UUID          `json:"returning,omitempty"` // machines that are to be brought back there
-	Stuck       []string             `json:"stuck,omitempty"`     // machines that can't be moved for now, and why
+	Returning   []uuid.UUID          `json:"returning,omitempty"`   // machines that are to be brought back there
+	Stuck       []string             `json:"stuck,omitempty"`       // machines that can't be moved for now, and why
+	Unprotected []string             `json:"unprotected,omitempty"` // machines there that nobody moves, since they are not protected
 }
 
 // ClusterView is what this host knows of the cluster record.

@@ -104,6 +104,7 @@ func (a *app) showHost(v cluster, h core.HostView) error {
 		p.add("Maintenance", "since %s; %s", m.Since.Local().Format(time.DateTime), map[bool]string{true: "its machines move elsewhere", false: "its machines stay"}[m.Move])
 	}
 	p.list("Not moved", h.Stuck)
+	p.list("Not protected", h.Unprotected)
 	p.list("Evidence", h.Evidence)
 	p.list("Machines", v.machinesOn(&h))
 	return p.flush()

@@ -124,6 +124,9 @@ func (a *app) followMoves(ctx context.Context, host string, left func(cluster, *
 		}
 		waiting := left(v, &h)
 		if len(waiting) == 0 {
+			if len(h.Unprotected) > 0 {
+				fmt.Fprintf(a.errOut, "note: not protected, and so not moved: %s; protect them with `storebeat vm protect`, or stop them\n", strings.Join(h.Unprotected, ", "))
+			}
 			return nil
 		}
 		for i := range v.Machines {

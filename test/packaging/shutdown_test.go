@@ -39,8 +39,9 @@ func TestShutdown(t *testing.T) {
 	}
 }
 
-// slowToStop protects a machine that takes two seconds to shut down. Switching the
-// power off is replaced by a file, so that there is something to look at afterwards.
+// slowToStop protects a machine that takes two seconds to shut down. A service
+// beside it notes what of the machine is there when the shutdown stops services. Switching
+// the power off is replaced by a file, so that there is something to look at afterwards.
 const slowToStop = `
 storebeat vm protect slow --datastore first --memory 16MiB --wait=60s -- /bin/sh -c 'trap "sleep 2; exit 0" TERM; while :; do sleep 0.1; done'
 cat >/etc/systemd/system/systemd-poweroff.service <<END
@@ -52,15 +53,23 @@ After=shutdown.target umount.target final.target
 Type=oneshot
 ExecStart=/bin/touch /run/powered-off
 END
+cat >/etc/systemd/system/witness.service <<END
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/true
+ExecStop=/bin/sh -c 'pgrep --full "sleep 2; exi[t]" >/run/witness; true'
+END
 systemctl daemon-reload
+systemctl start witness
 `
 
-// powersOff shuts the system down, and checks in which order its journal tells of it.
+// powersOff shuts the system down, and checks in which order the agent tells of it.
 func (s *system) powersOff(order ...string) {
 	s.Helper()
 	s.run("systemctl poweroff")
 	s.until("test -e /run/powered-off")
-	lines := strings.Split(s.run("journalctl --no-pager --output cat"), "\n")
+	lines := strings.Split(s.run("journalctl --no-pager --output cat --unit storebeat"), "\n")
 	at := 0
 	for _, word := range order {
 		for at < len(lines) && !strings.Contains(lines[at], word) {
@@ -70,7 +79,8 @@ func (s *system) powersOff(order ...string) {
 			s.Fatalf("%q does not come after what is before it in %q:\n%s", word, order, strings.Join(lines, "\n"))
 		}
 	}
-	s.wants("pgrep --list-full 'trap'", "")
+	s.wants("pgrep --full 'sleep 2; exi[t]'", "")
+	s.wants("test -e /run/witness && echo it was stopped", "it was stopped")
 }
 
 func shutsDown(s *system) {
@@ -96,14 +106,17 @@ func shutsDown(s *system) {
 	s.until("busctl get-property org.freedesktop.login1 /org/freedesktop/login1 org.freedesktop.login1.Manager InhibitDelayMaxUSec | grep 't 600000000'")
 	s.wants("storebeat events --kind shutdown-delay-short | wc -l", "1")
 
-	s.powersOff("The system will power off now!", "this host shuts down", "gave slow up: host shutdown", "its shutdown goes on", "System is powering down.", "this host's agent ends")
+	s.powersOff("this host shuts down", "gave slow up: host shutdown", "its shutdown goes on", "this host's agent ends")
+	s.wants("cat /run/witness", "") // nothing was stopped before the machine was gone
 }
 
 // shutsDownInAHurry: the login manager waits for half a second.
 func shutsDownInAHurry(s *system) {
 	s.run("mkdir -p /etc/systemd/logind.conf.d && printf '[Login]\\nInhibitDelayMaxSec=500ms\\n' >/etc/systemd/logind.conf.d/storebeat.conf && systemctl restart systemd-logind")
 	s.until("storebeat events --kind shutdown-delay-short | grep 'slow may take'")
-	s.powersOff("The system will power off now!", "this host shuts down", "System is powering down.", "gave slow up: host shutdown", "this host's agent ends")
+	s.powersOff("this host shuts down", "gave slow up: host shutdown", "this host's agent ends")
+	s.run("journalctl --no-pager --unit systemd-logind | grep 'inhibitor timeout is reached'")
+	s.run("! journalctl --no-pager --unit storebeat | grep 'its shutdown goes on'")
 }
 
 func shutsDownUnannounced(s *system) {
