@@ -160,6 +160,7 @@ var chapters = []Chapter{
 	}},
 	{"Machines", []About{
 		{"start-ordered", Notice, false, "The master has ordered a host to start a machine.", ""},
+		{"machine-without-place", Warning, false, "A machine that is to run has found no host that can take it for a while. The master goes on looking for one.", "The evidence says of each host what is in the way: make room, bring a host back, or change a rule."},
 		{"generation-won", Info, false, "This host has won the right to run a machine.", ""},
 		{"machine-started", Notice, false, "A machine runs on this host.", ""},
 		{"machine-thawed", Notice, false, "A machine that was frozen goes on, where it had stopped.", ""},

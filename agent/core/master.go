@@ -22,6 +22,7 @@ type mastery struct {
 	stale     bool // something changed that a plan depends on
 	nextPlan  datastorehb.Instant
 	waiting   []poweron.Wait
+	placeless map[uuid.UUID]placeless
 	moves     moves
 }
 
@@ -55,7 +56,7 @@ func (c *Core) lead() {
 	}
 	if !c.net.leading {
 		clear(c.mastery.orders)
-		c.mastery.waiting = nil
+		c.mastery.waiting, c.mastery.placeless = nil, nil
 		c.answerConfirmations()
 		return
 	}
@@ -72,6 +73,7 @@ func (c *Core) lead() {
 	if c.mastery.stale || c.due(c.mastery.nextPlan) {
 		c.mastery.stale, c.mastery.nextPlan = false, c.now.Add(c.interval()/2)
 		c.plan()
+		c.notePlaceless()
 	}
 }
 

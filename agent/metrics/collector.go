@@ -60,7 +60,7 @@ var shown = []string{
 	"storebeat_datastore_state", "storebeat_datastore_heartbeat", "storebeat_lease_valid", "storebeat_lease_age_seconds", "storebeat_lease_duration_seconds",
 	"storebeat_heartbeat_write_pending_seconds", "storebeat_operation_pending_seconds", "storebeat_datastore_operations_total",
 	"storebeat_datastore_read_bytes_total", "storebeat_datastore_written_bytes_total",
-	"storebeat_machines", "storebeat_cluster_machines", "storebeat_machine_trouble",
+	"storebeat_machines", "storebeat_cluster_machines", "storebeat_cluster_machines_without_place", "storebeat_machine_trouble",
 	"storebeat_network_heartbeats_sent_total", "storebeat_network_send_errors_total",
 }
 
@@ -196,11 +196,13 @@ var (
 )
 
 func (w writer) machines(v *core.View) {
-	here, all := map[string]int{}, map[string]int{}
+	here, all, without := map[string]int{}, map[string]int{}, 0
 	told := map[uuid.UUID]bool{} // a machine known on two datastores is one series
 	for i := range v.Machines {
 		m := &v.Machines[i]
-		all[m.State]++
+		if all[m.State]++; len(m.Refusals) > 0 {
+			without++
+		}
 		if m.Host == v.Host {
 			here[m.State]++
 		}
@@ -211,6 +213,9 @@ func (w writer) machines(v *core.View) {
 	}
 	for _, state := range localStates {
 		w.gauge("storebeat_machines", float64(here[state]), state)
+	}
+	if v.Leading {
+		w.gauge("storebeat_cluster_machines_without_place", float64(without))
 	}
 	for _, state := range clusterStates {
 		if v.Leading {

@@ -42,7 +42,7 @@ func full() metrics.State {
 			Datastores: []core.DatastoreView{{ID: nfs, Name: "nfs", State: "failing", Heartbeat: true, Lease: 3 * time.Second, Writing: 700 * time.Millisecond}},
 			Machines: []core.MachineView{
 				{VM: uuid.UUID{1}, Name: "web", Home: "nfs", State: "running", Host: 1},
-				{VM: uuid.UUID{2}, Name: "db", Home: "nfs", State: "waiting"},
+				{VM: uuid.UUID{2}, Name: "db", Home: "nfs", State: "waiting", Refusals: []string{"beta has 1 GiB of memory left"}},
 				{VM: uuid.UUID{3}, Name: "mail", Home: "nfs", State: "frozen", Host: 2},
 			},
 		},
@@ -152,6 +152,7 @@ func TestState(t *testing.T) {
 		`storebeat_datastore_operations_total{datastore="nfs",operation="metadata"} 3`,
 		`storebeat_machines{state="running"} 1`,
 		`storebeat_cluster_machines{state="waiting"} 1`,
+		`storebeat_cluster_machines_without_place 1`,
 		`storebeat_machine_trouble{datastore="nfs",machine="db",state="waiting",vm="02000000-0000-0000-0000-000000000000"} 1`,
 		`storebeat_journal_dropped_total 2`,
 	)

@@ -183,7 +183,7 @@ func checkStates(t *testing.T, where, metric, states string) {
 	known := map[string][]string{
 		"storebeat_datastore_state":  {"available", "failing", "unavailable", "distrusted"},
 		"storebeat_machines":         {"running", "frozen", "starting", "stopping"},
-		"storebeat_cluster_machines": {"running", "frozen", "starting", "stopping", "stopped", "waiting", "held", "undetermined", "unknown"},
+		"storebeat_cluster_machines": {"running", "frozen", "starting", "stopping", "stopped", "left off", "waiting", "held", "undetermined", "unknown"},
 		"storebeat_machine_trouble":  {"frozen", "waiting", "held", "undetermined", "unknown"},
 	}
 	for s := partition.Undetermined; s <= partition.Dead; s++ {

@@ -94,6 +94,7 @@ var chapters = []Chapter{
 	{"Machines", []Definition{
 		{"storebeat_machines", Gauge, []string{"state"}, "Machines on this host: running, frozen, starting, stopping."},
 		{"storebeat_cluster_machines", Gauge, []string{"state"}, "Machines of the whole cluster, shown by the master alone."},
+		{"storebeat_cluster_machines_without_place", Gauge, nil, "Machines that are to start and that no host can take at present, shown by the master alone. The event `machine-without-place` has the reasons."},
 		{"storebeat_machine_trouble", Gauge, []string{"machine", "vm", "datastore", "state"}, "1 for each machine that is to run and does not (frozen, waiting, held, undetermined, unknown), shown by the master, or by the host that it is on. `storebeat explain vm` has the reason."},
 		{"storebeat_machine_starts_total", Counter, nil, "Machines that were started on this host."},
 		{"storebeat_machine_start_failures_total", Counter, nil, "Machines that could not be started on this host."},
