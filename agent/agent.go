@@ -430,7 +430,10 @@ func (a *Agent) fields(e core.Event) []any {
 	}
 	add(e.Host != 0, "host", a.core.HostName(e.Host))
 	add(e.Datastore != uuid.Nil, "datastore", a.datastoreName(e.Datastore))
-	add(e.VM != uuid.Nil, "vm", e.VM)
+	if name := a.core.MachineName(e.VM); e.VM != uuid.Nil {
+		add(name != "", "machine", name)
+		add(true, "vm", e.VM)
+	}
 	add(e.Generation != 0, "generation", e.Generation)
 	add(e.Term != 0, "term", e.Term)
 	add(e.Rule != "", "rule", e.Rule)

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/journal"
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/sys/unix"
 
@@ -20,8 +21,12 @@ import (
 func newLog(to io.Writer, l config.Log) hclog.Logger { return logTo(to, to, l) }
 
 // newQueuedLog makes a log that holds nobody up, however its reader is doing. Its
-// last lines are written by flush.
+// last lines are written by flush. In the journal of systemd facts are fields.
 func newQueuedLog(to io.Writer, l config.Log) (log hclog.Logger, flush func()) {
+	if l.Format != "json" && isJournal(to) {
+		q := newQueuedWriter(journalWriter{journal.Send, to})
+		return newJournalLog(q, hclog.LevelFromString(l.Level)), q.flush
+	}
 	q := newQueuedWriter(to)
 	return logTo(to, q, l), q.flush
 }

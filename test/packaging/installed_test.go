@@ -115,6 +115,8 @@ func protected(s *system) {
 	s.wants("cat "+machineCgroup+"/cgroup.procs", s.machine())
 	s.run("! grep -z -E 'NOTIFY_SOCKET|JOURNAL_STREAM|RUNTIME_DIRECTORY' /proc/" + s.machine() + "/environ")
 	s.ticks()
+	s.until("journalctl --no-pager STOREBEAT_MACHINE=w1 STOREBEAT_EVENT=machine-started --output json | grep '\"_SYSTEMD_UNIT\":\"storebeat.service\"'")
+	s.until("journalctl --no-pager --unit storebeat | grep 'storebeat.*: storebeat: w1 runs on alpha.*event=machine-started host=alpha datastore=first machine=w1'")
 }
 
 // machine is the process of the machine.
