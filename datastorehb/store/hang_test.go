@@ -99,8 +99,8 @@ func waitFor(t *testing.T, what string, condition func() bool) {
 	}
 }
 
-// TestFullDatastore fills a small file system to the last byte: slots, lists and
-// claims go on, until the ready files are used up.
+// TestFullDatastore fills a small file system to the last byte: slots, lists (the
+// first one, too) and claims go on, until the ready files are used up.
 func TestFullDatastore(t *testing.T) {
 	path := t.TempDir()
 	if err := unix.Mount("tmpfs", path, "tmpfs", 0, "size=2m"); err != nil {
@@ -116,10 +116,9 @@ func TestFullDatastore(t *testing.T) {
 	f := &fixture{t: t, path: path, id: id}
 	s := f.open(1)
 	must(t, s.Refill())
-	must(t, s.WriteList([]byte("before"), 1))
 	fill(t, filepath.Join(path, "ballast"))
 	must(t, s.WriteSlot(datastorehb.Slot{Writer: writer(1), Sequence: 1}))
-	must(t, s.WriteList([]byte("full"), 2))
+	must(t, s.WriteList([]byte("full"), 1))
 	for n := uint64(1); n <= readyFull; n++ {
 		res, err := s.Claim(s.term(n, byte(n)))
 		checkOutcome(t, "claim on a full datastore", res, err, datastorehb.ClaimWon)
@@ -129,7 +128,7 @@ func TestFullDatastore(t *testing.T) {
 	if !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("the error does not say that there is no space: %v", err)
 	}
-	if err := s.WriteList([]byte(strings.Repeat("x", 200_000)), 3); !errors.Is(err, unix.ENOSPC) {
+	if err := s.WriteList([]byte(strings.Repeat("x", 200_000)), 2); !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("a list that needs space: %v", err)
 	}
 	if got, state, err := s.ReadList(1); state != datastorehb.Valid || err != nil || string(got) != "full" {

@@ -105,6 +105,21 @@ func (s *Store) openList() error {
 	return nil
 }
 
+// reserveList makes the own list, empty, if there is none. The first one would
+// need space else: a host that takes over its first machine on a full datastore
+// could not list it, and so never start it.
+func (s *Store) reserveList() error {
+	name := listName(s.want.Writer.Host)
+	f, err := s.openLikeRegion(name, unix.O_RDONLY)
+	if isAbsent(err) {
+		f, err = s.makeList(name)
+	}
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
 func (s *Store) makeList(name string) (File, error) {
 	if err := s.stillThere(listsDir); err != nil {
 		return nil, err

@@ -117,14 +117,16 @@ func (s *Store) drain() error {
 	return err
 }
 
-// prepare makes what a claim on a full datastore needs. Not having it is no
-// reason to refuse the datastore: the claim itself will say what is wrong.
+// prepare makes what a claim, and the list that must be durable before a start,
+// need on a full datastore. Not having it is no reason to refuse the datastore: the
+// claim or the list itself will say what is wrong.
 func (s *Store) prepare() error {
 	if err := s.removeStale(); err != nil {
 		return fmt.Errorf("open datastore %s: remove claim files of an earlier agent: %w", s.path, err)
 	}
 	_ = s.makeDirs(datastorehb.TermsOf(s.want.Writer.Host))
 	_ = s.refill(readyAtOpen)
+	_ = s.reserveList()
 	return nil
 }
 
