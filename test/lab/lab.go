@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/google/uuid"
+	"golang.org/x/sys/unix"
 
 	"storebeat/agent/config"
 	"storebeat/datastorehb"
@@ -24,8 +25,7 @@ type Options struct {
 	Datastores int    // 1 or more
 	Profile    string // fast, default or relaxed; "" is fast
 	Settings   string // further blocks for the configuration
-	// Directory returns the directory behind a datastore, in place of one in the lab's own.
-	Directory func(name string) (string, error)
+	Size       string // of each datastore, such as "8m", for one that can be full; "" for no limit
 }
 
 // Validate refuses options that make no lab.
@@ -96,14 +96,13 @@ func (l *Lab) furnish(o Options) error {
 	for i := range o.Datastores {
 		d := Datastore{Name: fmt.Sprintf("ds%d", i+1)}
 		d.Dir = filepath.Join(l.Dir, d.Name)
-		if o.Directory != nil {
-			var err error
-			if d.Dir, err = o.Directory(d.Name); err != nil {
-				return err
-			}
-		}
 		if err := os.MkdirAll(d.Dir, 0o755); err != nil {
 			return err
+		}
+		if o.Size != "" {
+			if err := unix.Mount("storebeat-lab", d.Dir, "tmpfs", 0, "size="+o.Size); err != nil {
+				return fmt.Errorf("limit %s to %q: %w", d.Name, o.Size, err)
+			}
 		}
 		id, err := store.Init(d.Dir, l.Cluster, d.Name, 64)
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -110,29 +111,32 @@ func (h *Host) isProcess(words []string, p Process, m *Machine) bool {
 	return strings.Contains(words[0], "qemu-system") && (m == nil || slices.Contains(words, m.VM.String()))
 }
 
-// Stopped reports whether none of the host's machines can execute: every thread
-// of their hypervisors is stopped, frozen or waits in the kernel for storage.
+// Stopped reports whether none of the host's machines can execute: the cgroup of
+// each is told to freeze, so no thread of it returns to its program. A thread that
+// waits for storage does so on.
 func (h *Host) Stopped() (bool, error) {
 	pids, err := h.PIDs(Hypervisor, nil)
 	for _, pid := range pids {
-		if !frozen(pid) {
+		if !toldToFreeze(pid) {
 			return false, err
 		}
 	}
 	return true, err
 }
 
-// frozen reports whether a process is in a cgroup that is frozen by itself.
-func frozen(pid int) bool {
+func toldToFreeze(pid int) bool {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	if gone(err) || errors.Is(err, unix.ESRCH) {
+		return true // it has ended meanwhile
+	}
 	root, mountErr := cgroupMount()
 	if err != nil || mountErr != nil {
-		return gone(err) || errors.Is(err, unix.ESRCH)
+		return false
 	}
 	for line := range strings.Lines(string(text)) {
 		if path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok {
-			is, err := cgroup(root + path).is("frozen")
-			return is && err == nil
+			told, err := os.ReadFile(filepath.Join(root, path, "cgroup.freeze"))
+			return err == nil && strings.TrimSpace(string(told)) == "1"
 		}
 	}
 	return false

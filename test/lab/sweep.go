@@ -108,7 +108,11 @@ func remove(dir string) error {
 	if err := cg.end(); err != nil {
 		return err
 	}
-	return os.RemoveAll(dir)
+	datastores, err := filepath.Glob(filepath.Join(dir, "ds*"))
+	for _, d := range datastores {
+		_ = unix.Unmount(d, unix.MNT_DETACH) // most are plain directories
+	}
+	return errors.Join(err, os.RemoveAll(dir))
 }
 
 // patience is how long the kernel may take to do what it was told.

@@ -58,7 +58,7 @@ type console struct {
 	run  *Run
 }
 
-const lookEvery = 10 * time.Millisecond
+const lookEvery = 20 * time.Millisecond
 
 func newWatch(l *Lab) *Watch {
 	w := &Watch{lab: l, quit: make(chan struct{}), stopped: make(chan struct{}), machines: map[uuid.UUID]*watched{}}

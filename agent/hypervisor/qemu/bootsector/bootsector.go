@@ -17,7 +17,6 @@ const (
 
 // Where the guest writes on its disk, in sectors.
 const (
-	newest    = 2
 	firstMark = 16
 	// Marks is how many marks a disk holds.
 	Marks = 1024
@@ -62,29 +61,30 @@ func markOf(b []byte) Mark {
 // Count reads the guest's newest count from its disk; zero means that it has
 // not counted yet.
 func Count(path string) (uint32, error) {
-	marks, err := read(path, newest, 1)
-	if err != nil {
-		return 0, err
+	marks, err := ReadMarks(path)
+	var newest Mark
+	for _, m := range marks {
+		if m.Boot > newest.Boot || m.Boot == newest.Boot && m.Count > newest.Count {
+			newest = m
+		}
 	}
-	return marks[0].Count, nil
+	return newest.Count, err
 }
 
 // ReadMarks reads the guest's last marks from its disk. The mark of a count lies
 // at the count's remainder by Marks, so that a write which reached the disk late
 // stays there to be seen.
-func ReadMarks(path string) ([]Mark, error) { return read(path, firstMark, Marks) }
-
-func read(path string, from, sectors int) ([]Mark, error) {
+func ReadMarks(path string) ([]Mark, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("read the boot-sector guest's count: %w", err)
+		return nil, fmt.Errorf("read the boot-sector guest's marks: %w", err)
 	}
 	defer f.Close()
-	content := make([]byte, sectors*sector)
-	if _, err := f.ReadAt(content, int64(from*sector)); err != nil {
-		return nil, fmt.Errorf("read the boot-sector guest's count from %s: %w", path, err)
+	content := make([]byte, Marks*sector)
+	if _, err := f.ReadAt(content, firstMark*sector); err != nil {
+		return nil, fmt.Errorf("read the boot-sector guest's marks from %s: %w", path, err)
 	}
-	marks := make([]Mark, sectors)
+	marks := make([]Mark, Marks)
 	for i := range marks {
 		marks[i] = markOf(content[i*sector:])
 	}

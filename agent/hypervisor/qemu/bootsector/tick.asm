@@ -1,7 +1,7 @@
 ; tick.asm - 512-byte real-mode test VM.  nasm -f bin -o tick.img tick.asm
 ; Every ~110 ms (2 BIOS ticks): counter++, print "T xxxxxxxx\n" on COM1 and,
 ; when sector 1 of the boot disk starts with 'D', write counter and number of
-; this boot to sector 2 and to sector 16 + (counter mod 1024).
+; this boot to sector 16 + (counter mod 1024). Sector 2 holds the number of boots.
 ; Bytes received on COM1 are commands:
 ;  p pvpanic(0x505)  c crashload(0x505 bit1)  q ACPI poweroff  r reset
 ;  h cli;hlt  w arm ib700 watchdog 2 s and never feed   e echo counter tagged
@@ -36,6 +36,10 @@ start:  cli
         mov dword [dap_lba],2
         call disk
         inc dword [0x7e04]
+        cmp byte [flag],'D'
+        jne .boot
+        call write
+.boot:
         mov si,banner
         call puts
         mov eax,[0x46c]
@@ -60,8 +64,6 @@ tick:   inc dword [ctr]
         jne wait_
         mov eax,[ctr]
         mov [0x7e00],eax
-        mov dword [dap_lba],2
-        call write
         and eax,1023
         add eax,16
         mov [dap_lba],eax

@@ -1,0 +1,139 @@
+package faults
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"storebeat/poweron"
+	"storebeat/test/lab"
+)
+
+// TestLinkDown pulls a host's network cable. Its storage is well, so it knows that
+// nobody takes its machines; it does with each what the machine's policy says.
+func TestLinkDown(t *testing.T) {
+	for _, c := range []struct {
+		response poweron.IsolationResponse
+		moves    bool
+	}{
+		{poweron.Leave, false},
+		{poweron.ShutDown, true}, // the guest is deaf, so it is switched off in the end
+		{poweron.PowerOff, true},
+	} {
+		t.Run(string(c.response), func(t *testing.T) {
+			r := newTrial(t, lab.Options{}, 3, func(p *poweron.Policy) { p.Isolation, p.StopTime = c.response, 2*time.Second })
+			_, others := r.master()
+			h := others[0]
+			its, want := r.on(h), r.starts()
+			if c.moves {
+				want = want.and(its)
+			}
+			r.do(h.LinkDown())
+			r.awaitEvent("isolated", h)
+			if c.moves {
+				r.awaitStarts(want)
+			} else {
+				r.awaitCounts(80, r.machines...) // longer than a takeover takes
+			}
+			r.expectStarts(want)
+			r.do(h.LinkUp())
+			r.awaitEvent("isolation-ended", h)
+			r.awaitWhole()
+			r.awaitCounts(10, r.machines...)
+			r.expectStarts(want)
+		})
+	}
+}
+
+// TestNetworkHalves cuts the network in two while storage is well. Each half has a
+// master, nobody is taken for dead, and no machine notices.
+func TestNetworkHalves(t *testing.T) {
+	r := newTrial(t, lab.Options{Hosts: 4}, 4)
+	want := r.starts()
+	r.Network.Partition(r.Hosts[:2], r.Hosts[2:])
+	for _, half := range [][]*lab.Host{r.Hosts[:2], r.Hosts[2:]} {
+		r.await("a master in each half", func() (bool, string) {
+			for _, h := range half {
+				v, err := h.View(r.ctx, true)
+				if err == nil && v.Leading {
+					return true, ""
+				}
+			}
+			return false, "neither host leads"
+		})
+	}
+	r.awaitCounts(90, r.machines...)
+	r.refuse(restarts...)
+	r.Network.Heal()
+	r.awaitWhole()
+	r.expectStarts(want)
+}
+
+// TestHalvesAndHostOff cuts the network in two and then switches a host off. Its
+// machines are started once, though two masters see them lost.
+func TestHalvesAndHostOff(t *testing.T) {
+	r := newTrial(t, lab.Options{Hosts: 5}, 4)
+	newest, _ := r.Watch.Newest(r.machines[0])
+	victim, err := r.Host(newest.Host)
+	r.do(err)
+	rest := slices.DeleteFunc(slices.Clone(r.Hosts), func(h *lab.Host) bool { return h == victim })
+	want := r.starts().and(r.on(victim))
+	r.Network.Partition(rest[:2], rest[2:])
+	r.do(victim.PowerOff())
+	r.awaitStarts(want)
+	r.awaitCounts(40, r.machines...)
+	r.expectStarts(want)
+	r.Network.Heal()
+	r.awaitWhole()
+	r.expectStarts(want)
+}
+
+// TestOneDeaf loses all packets to one host, and none from it.
+func TestOneDeaf(t *testing.T) {
+	r := newTrial(t, lab.Options{}, 3)
+	want := r.starts()
+	_, others := r.master()
+	for _, h := range r.Hosts {
+		r.Network.Cut(h, others[0])
+	}
+	r.awaitCounts(90, r.machines...)
+	r.refuse(restarts...)
+	r.Network.Heal()
+	r.awaitWhole()
+	r.expectStarts(want)
+}
+
+// TestBadCable loses a third of one host's packets and delays the rest, for many
+// times the takeover time.
+func TestBadCable(t *testing.T) {
+	r := newTrial(t, lab.Options{}, 3)
+	want := r.starts()
+	master, others := r.master()
+	r.do(r.Network.Impair(others[0], lab.Line{Loss: 0.3, Delay: 40 * time.Millisecond}))
+	r.awaitCounts(100, r.machines...)
+	r.Network.Heal()
+	r.do(r.Network.Impair(master, lab.Line{Loss: 0.3, Delay: 40 * time.Millisecond}))
+	r.awaitCounts(100, r.machines...)
+	r.Network.Heal()
+	r.awaitWhole()
+	r.refuse(restarts...)
+	r.expectStarts(want)
+}
+
+// TestFlappingLink pulls a cable and puts it back again and again, at a pace that
+// meets every state on the way to a verdict.
+func TestFlappingLink(t *testing.T) {
+	r := newTrial(t, lab.Options{}, 3)
+	want := r.starts()
+	master, others := r.master()
+	for i := range 16 {
+		h := []*lab.Host{others[0], master}[i%2]
+		r.do(h.LinkDown())
+		r.awaitCounts(uint64(2+2*i), r.machines...)
+		r.do(h.LinkUp())
+		r.awaitCounts(uint64(2+i), r.machines...)
+	}
+	r.awaitWhole()
+	r.refuse(restarts...)
+	r.expectStarts(want)
+}

@@ -1,0 +1,117 @@
+package faults
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"storebeat/test/lab"
+)
+
+// TestFrozenBriefly freezes a host as a whole for less than the lease and the
+// takeover time together: nobody else starts anything.
+func TestFrozenBriefly(t *testing.T) {
+	r := newTrial(t, lab.Options{}, 3)
+	_, others := r.master()
+	want := r.starts()
+	began := time.Now()
+	r.do(others[0].Freeze())
+	r.hold(began, 3*time.Second)
+	r.do(others[0].Resume())
+	r.awaitCounts(10, r.machines...)
+	r.awaitWhole()
+	r.expectStarts(want)
+	r.refuse(restarts...)
+}
+
+// TestFrozenForLong freezes a host as a whole for longer than a takeover takes, and
+// resumes it when its machines run elsewhere.
+func TestFrozenForLong(t *testing.T) {
+	r := newTrial(t, lab.Options{}, 3)
+	_, others := r.master()
+	h := others[0]
+	its := r.on(h)
+	want := r.starts().and(its)
+	r.do(h.Freeze())
+	r.awaitEvent("start-refused", r.Hosts...)
+	r.expire(h)
+	r.awaitStarts(want)
+	r.do(h.Resume())
+	r.awaitGone(h, its...)
+	r.awaitWhole()
+	r.awaitCounts(20, r.machines...)
+	r.expectStarts(want)
+}
+
+// TestHypervisorKilled kills the hypervisor of one machine: it is started again on
+// the spot.
+func TestHypervisorKilled(t *testing.T) {
+	r := newTrial(t, lab.Options{}, 3)
+	m := r.machines[0]
+	was, _ := r.Watch.Newest(m)
+	h, err := r.Host(was.Host)
+	r.do(err)
+	want := r.starts().and([]*lab.Machine{m})
+	r.do(h.KillHypervisor(r.ctx, m))
+	r.awaitStarts(want)
+	r.awaitWhole()
+	if is, _ := r.Watch.Newest(m); is.Host != was.Host {
+		t.Errorf("it was started on %s, not on %s", is.Host, was.Host)
+	}
+	r.expectStarts(want)
+	r.refuse("term-closed")
+}
+
+// TestAgentAndGuardGone kills a host's agent and guard and leaves it so. Nothing is
+// left there that could freeze its machines, and there is no watchdog. What keeps
+// them from running twice is the image lock; once the agent is back it freezes
+// what it finds.
+func TestAgentAndGuardGone(t *testing.T) {
+	r := newTrial(t, lab.Options{}, 3)
+	master, others := r.master()
+	h := others[0]
+	r.on(h)
+	// The agent first, or it would start another guard.
+	r.do(h.KillAgent(r.ctx))
+	r.do(h.KillGuard(r.ctx))
+	r.awaitEvent("term-closed", master, others[1])
+	r.awaitEvent("start-refused", master, others[1])
+	r.do(h.StartAgent())
+	r.awaitWhole()
+	r.awaitCounts(20, r.machines...)
+}
+
+// TestAgentStopsAndHostFreezes stops an agent in good order and then freezes its
+// host for longer than a takeover takes: its machines are in custody, and stay.
+func TestAgentStopsAndHostFreezes(t *testing.T) {
+	r := newTrial(t, lab.Options{}, 3)
+	_, others := r.master()
+	h := others[0]
+	want := r.starts()
+	r.do(h.StopAgent(r.ctx))
+	began := time.Now()
+	r.do(h.Freeze())
+	r.hold(began, 15*time.Second)
+	r.do(h.Resume())
+	r.awaitCounts(10, r.machines...)
+	r.do(h.StartAgent())
+	r.awaitWhole()
+	r.expectStarts(want)
+	r.refuse(restarts...)
+}
+
+// TestClocksApart checks that the hosts' boot-time clocks are as far apart as the
+// lab says: all other tests then prove that nobody compares them (R13).
+func TestClocksApart(t *testing.T) {
+	r := newTrial(t, lab.Options{Hosts: 2}, 1)
+	seen := map[string]bool{}
+	for _, h := range r.Hosts {
+		v, err := h.View(r.ctx, true)
+		r.do(err)
+		days := fmt.Sprint(time.Duration(v.At).Hours() / 24)
+		if seen[days[:3]] {
+			t.Errorf("two hosts have been up for %s days", days)
+		}
+		seen[days[:3]] = true
+	}
+}
