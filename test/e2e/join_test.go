@@ -100,6 +100,7 @@ func TestJoinProtectRemove(t *testing.T) {
 		l.refused(n.Host, "move them first", "host", "remove", first.Name)
 	}
 	l.must(n.Host, "host", "maintenance", "on", first.Name, "--move")
+	l.awaitTicks(2, l.machines...)
 	before := l.runs()
 	if out := l.must(n.Host, "host", "remove", first.Name); !strings.Contains(out, "was removed") {
 		t.Errorf("%q", out)
@@ -156,6 +157,7 @@ func (l *lab) removedComesBack(h *cluster.Host) {
 	if err := h.Start(); err != nil {
 		l.Fatal(err)
 	}
+	l.awaitAnswer(h)
 	l.awaitEvent(h, at, "host-outcast")
 	l.awaitTicks(3, l.machines...)
 	if on := l.on(h); len(on) > 0 {
