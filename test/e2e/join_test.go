@@ -167,6 +167,41 @@ func (l *lab) removedComesBack(h *cluster.Host) {
 	h.KillAgent()
 }
 
+// TestAnotherKey gives a cluster another key, as one does after a token has leaked:
+// no machine notices.
+func TestAnotherKey(t *testing.T) {
+	l := newLab(t, cluster.Options{})
+	l.protect(2, "process")
+	token, runs := l.token(l.Hosts[0]), l.runs()
+	for _, h := range l.Hosts {
+		if err := h.StopAgent(l.ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fresh := filepath.Join(l.Dir, "fresh")
+	if out, err := exec.CommandContext(l.ctx, program, "init", fresh).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if err := os.Rename(filepath.Join(fresh, "cluster.key"), filepath.Join(l.Dir, "cluster.key")); err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range l.Hosts {
+		if err := h.Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.awaitSettled()
+	l.awaitTicks(2, l.machines...)
+	for name, now := range l.runs() {
+		if now != runs[name] {
+			t.Errorf("%s was started anew", name)
+		}
+	}
+	if out, err := l.join(l.newcomer(), token); err == nil {
+		t.Errorf("the token that leaked is taken still: %s", out)
+	}
+}
+
 // TestDatastoreAddedAndRemoved takes a datastore in and out while agents and
 // machines run.
 func TestDatastoreAddedAndRemoved(t *testing.T) {

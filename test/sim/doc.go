@@ -78,6 +78,8 @@
 //     hang. Somebody starts or moves them with other tools: no observation tells the core, and
 //     only an image lock keeps the two apart, so without one that is counted and not judged.
 //   - Users start, stop, protect and unprotect.
+//   - Users remove hosts and datastores, at once or after having emptied them, and add them again; an
+//     operator says of a host's other computer that it takes the member's place.
 //
 // Random schedules mix such faults with plots, which follow the runs that break weaker rules. Some
 // end with the loss of a host, whose machines must start elsewhere once and in time (I2).
