@@ -85,8 +85,12 @@ func (c *Core) heartbeatNetwork() {
 }
 
 // recipients are everybody for a master, for a host without one and for one that
-// stops, and the master alone for everybody else.
+// stops, and the master alone for everybody else. A host that was removed has
+// nothing to say; another computer than the member is to be noticed.
 func (c *Core) recipients() (to []datastorehb.HostID) {
+	if c.record.outcast != "" && c.recordMember(c.cfg.Self.Host) == nil {
+		return nil
+	}
 	if c.leaving == nil && c.net.master != 0 && !c.net.leading && !c.net.standing && !c.net.masterQuiet(c.now) {
 		return []datastorehb.HostID{c.net.master}
 	}

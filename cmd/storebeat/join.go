@@ -315,7 +315,7 @@ func (a *app) tellJoined(d joined) error {
 	}
 	start := "storebeat agent" + option
 	if _, err := os.Stat(unitFile); err == nil && option == "" {
-		start = "systemctl enable --now storebeat"
+		start = "systemctl start storebeat"
 	}
 	_, err := fmt.Fprintf(a.out, "\nNext:\n  1. Start the agent:       %s\n  2. See that all is well:  storebeat status%s\n", start, option)
 	return err
