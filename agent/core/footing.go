@@ -356,10 +356,10 @@ func (c *Core) advanceTerm(f *footing) {
 		c.do(ReadTerms{Datastore: f.ID, Host: c.cfg.Self.Host})
 		return
 	}
-	if !wanted {
+	if !wanted || c.record.outcast != "" { // what is frozen on a host that takes no part stays so, and others take over
 		return
 	}
-	if f.phase == termLapsed && c.record.outcast == "" && c.guardUp && f.settled && f.proven() && c.due(f.nextClaim) {
+	if f.phase == termLapsed && c.guardUp && f.settled && f.proven() && c.due(f.nextClaim) {
 		c.claimOwn(f)
 	}
 }
