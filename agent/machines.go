@@ -316,5 +316,12 @@ func (ms *machines) adopt(ctx context.Context, client *guard.Client, driver hype
 			out.Frozen = held.State != freeze.Running
 		}
 	}
+	// The guard does not know of it when the agent before was about to end the machine,
+	// and had frozen it for that, or had begun to.
+	if state, err := m.Handle().State(); err != nil {
+		return core.FoundMachine{}, fmt.Errorf("look whether machine %s is frozen: %w", m.vm, err)
+	} else if state == freeze.Frozen || state == freeze.Freezing {
+		out.Frozen = true
+	}
 	return out, nil
 }

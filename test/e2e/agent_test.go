@@ -50,6 +50,31 @@ func TestAgentRestart(t *testing.T) {
 	}
 }
 
+// TestAgentKilledWhileItEndsMachines: an agent freezes what it is about to end, and
+// the guard is not told. The next agent lets such machines go on.
+func TestAgentKilledWhileItEndsMachines(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, cluster.Options{Profile: "default"})
+	l.protect(3, driver(t))
+	h, runs := l.owner(l.machines[0]), l.runs()
+	found, err := h.Machines(l.ctx)
+	if err != nil || len(found) == 0 {
+		t.Fatalf("machines of %s: %v, %v", h.Name, found, err)
+	}
+	for _, f := range found {
+		if err := f.Handle.Freeze(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.KillAgent()
+	if err := h.Start(); err != nil {
+		t.Fatal(err)
+	}
+	l.awaitSettled()
+	l.awaitTicks(3, l.machines...)
+	l.expectRuns(runs)
+}
+
 // TestAgentDown leaves a host without its agent for longer than the lease: the
 // guard freezes its machines, and another host takes them over. When the agent
 // comes back it puts the frozen instances down.

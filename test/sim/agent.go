@@ -92,13 +92,13 @@ func (a *agent) begin() {
 	}
 	for _, p := range h.processes {
 		h.guard.register(p)
-		if p.found = 0; p.state == frozen {
+		if p.found = 0; p.state != running {
 			p.found = a.self.Incarnation
 			w.met(foundFrozen)
 		} else {
 			w.met(foundRunning)
 		}
-		cfg.Found = append(cfg.Found, core.FoundMachine{VM: p.vm, Generation: p.generation, Datastore: p.home.id, Frozen: p.state == frozen})
+		cfg.Found = append(cfg.Found, core.FoundMachine{VM: p.vm, Generation: p.generation, Datastore: p.home.id, Frozen: p.state != running})
 	}
 	if !w.member(h) {
 		w.met(outcastBegan)
