@@ -221,11 +221,17 @@ func (w *World) seeKept(s *store, g poweron.Generation, newest uint64) {
 		return
 	}
 	host, long := poweron.Kept(es[len(es)-1].entry, &old.gen)
+	if host != 0 && w.hosts[host-1].isBack() {
+		return // It could not take the machine, for want of room or by a rule.
+	}
 	if since := w.now - old.at; host != 0 && host != g.Owner && (long == poweron.ForGood || since < long-long*3/100) {
 		w.fail("I7", "host %d claims generation %d of %s to run it %v after host %d released it for its shutdown, and its policy says %q",
 			g.Owner, g.Number, w.nameOf(g.VM), since, host, es[len(es)-1].entry.Policy.OnHostShutdown)
 	}
 }
+
+// isBack reports whether a host that was shut down has an agent again.
+func (h *host) isBack() bool { return h.powered && !h.shutting && h.agent != nil && h.agent.core != nil }
 
 // everRemoved reports whether some revision of the cluster record has left a host out.
 func (w *World) everRemoved(h datastorehb.HostID) bool {
