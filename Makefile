@@ -22,7 +22,7 @@ OUTPUT     ?= bin/storebeat
 # Where "make deb" puts the package.
 DIST       ?= dist
 
-.PHONY: help build lab deb demo test check race sim sim-long mutants fuzz bench clean install-dependencies
+.PHONY: help build lab deb demo faults test check race sim sim-long mutants fuzz bench clean install-dependencies
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ help: ## list the targets
 build: ## build bin/storebeat, one static binary, the same bytes each time
 	@mkdir -p $(dir $(OUTPUT))
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -buildid= -X main.version=$(VERSION)' -o $(OUTPUT) ./cmd/storebeat
+
+faults: install-dependencies ## strike a lab with every real fault, one package alone
+	go run ./scripts/testsummary -timeout=20m ./test/faults -args -all
 
 lab: install-dependencies build ## build bin/storebeat-lab: a cluster on this computer to strike with real faults
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o $(dir $(OUTPUT))storebeat-lab ./test/lab/cmd/storebeat-lab
