@@ -231,7 +231,9 @@ func (w *World) seeKept(s *store, g poweron.Generation, newest uint64) {
 }
 
 // isBack reports whether a host that was shut down has an agent again.
-func (h *host) isBack() bool { return h.powered && !h.shutting && h.agent != nil && h.agent.core != nil }
+func (h *host) isBack() bool {
+	return h.powered && !h.shutting && h.agent != nil && h.agent.core != nil
+}
 
 // everRemoved reports whether some revision of the cluster record has left a host out.
 func (w *World) everRemoved(h datastorehb.HostID) bool {
