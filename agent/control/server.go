@@ -126,6 +126,9 @@ func checkPath(socket string) error {
 	return nil
 }
 
+// lockTime is how long a former agent may take to be gone altogether.
+const lockTime = 2 * time.Second
+
 // lockSocket settles which of two agents that start at once is the one. The
 // lock goes with the process, the file stays.
 func lockSocket(socket string) (*os.File, error) {
@@ -134,7 +137,13 @@ func lockSocket(socket string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("locking control socket %s: %w", socket, err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	// A process that the agent before was just about to start holds the lock for a moment more.
+	for deadline := time.Now().Add(lockTime); ; time.Sleep(20 * time.Millisecond) {
+		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(deadline) {
+			break
+		}
+	}
+	if err != nil {
 		_ = f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, inUse(socket)

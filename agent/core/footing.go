@@ -23,6 +23,7 @@ type footing struct {
 	open       bool
 	opened     bool   // it was open once: the shell opens it the first time, and only then
 	why        string // why it is not open, or not trusted
+	missed     bool   // it was told that it can't be used
 	distrusted bool   // replaced or rolled back (R14): nothing on it counts
 
 	// The own slot.
@@ -133,6 +134,10 @@ func (c *Core) onDatastoreState(o DatastoreState) {
 		kind, text = "datastore-unavailable", fmt.Sprintf("datastore %s can't be used: %s", f.Name, o.Why)
 		f.failWatches(o.Why)
 	}
+	if f.missed && !o.Available {
+		return // It was told already; one operation may fail in other words than the next.
+	}
+	f.missed = !o.Available
 	c.journal(Event{Kind: kind, Datastore: f.ID, Text: text})
 }
 

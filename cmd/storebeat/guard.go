@@ -36,8 +36,9 @@ while the file makes no sense: to be without a guard would freeze every machine.
 
 SIGHUP makes it execute the program that is installed now, in the same process: leases,
 machines and connections go along, and no machine notices. A program that could not take
-over is left alone. SIGTERM and SIGINT make it freeze every machine and end, unless systemd
-is about to start it again: then it leaves what it holds with systemd, for the next process.`,
+over is left alone. SIGTERM and SIGINT make it freeze every machine and end, unless
+systemd is about to start it again: then it leaves what it holds with systemd, for the
+next process.`,
 		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.runGuard(cmd.Context(), o, of, takesOver) },
 	}

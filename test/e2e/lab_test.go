@@ -136,6 +136,20 @@ func (l *lab) protect(machines int, driver string) {
 func (l *lab) awaitMaster() {
 	l.Helper()
 	l.await("the cluster to form", func() (bool, string) { return l.Settled(l.ctx, 0) })
+	l.await("every host to use every datastore", func() (bool, string) {
+		for _, h := range l.Hosts {
+			v, err := h.View(l.ctx, true)
+			if err != nil {
+				return false, err.Error()
+			}
+			for _, d := range v.Datastores {
+				if d.State != "available" {
+					return false, fmt.Sprintf("%s is %s for %s: %s", d.Name, d.State, h.Name, d.Why)
+				}
+			}
+		}
+		return true, ""
+	})
 }
 
 // awaitAnswer waits until a host's agent answers.
