@@ -136,9 +136,10 @@ func stateIn(files map[string]int, now datastorehb.Instant) (*state, error) {
 	if age := now.Sub(st.At); age < 0 || age > keptTime {
 		return nil, fmt.Errorf("it is %v old, more than %v", age, keptTime)
 	}
+	fed := st.Watchdog >= 0 // one that nobody goes on feeding resets the computer
 	st.Listener, st.Lock, st.Watchdog = take(keptListener), take(keptLock), take(keptWatchdog)
-	if st.Listener < 0 || st.Lock < 0 {
-		return nil, fmt.Errorf("its socket or lock is not among %q", slices.Sorted(maps.Keys(files)))
+	if st.Listener < 0 || st.Lock < 0 || fed && st.Watchdog < 0 {
+		return nil, fmt.Errorf("its socket, lock or watchdog is not among %q", slices.Sorted(maps.Keys(files)))
 	}
 	for i := range st.Clients {
 		st.Clients[i].FD = take(clientName(i))

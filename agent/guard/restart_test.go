@@ -2,6 +2,7 @@ package guard
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -52,7 +53,9 @@ func TestStateIn(t *testing.T) {
 		t.Errorf("%+v, want the files %v", st, want)
 	}
 
-	files = keptFiles(t, left, keptListener, keptLock, clientName(1), "something else")
+	unfed := left
+	unfed.Watchdog, unfed.Clients = -1, slices.Clone(left.Clients)
+	files = keptFiles(t, unfed, keptListener, keptLock, clientName(1), "something else")
 	other, agent := files["something else"], files[clientName(1)]
 	st, err = stateIn(files, at)
 	if err != nil || st.Watchdog != -1 || len(st.Clients) != 1 || st.Clients[0].FD != agent || !st.Clients[0].Agent {
@@ -69,9 +72,10 @@ func TestStateIn(t *testing.T) {
 	}{
 		"too old":      {at.Add(keptTime + 1), all, "5s"},
 		"later":        {at.Add(-1), all, "old"},
-		"no listener":  {at, all[1:], "socket or lock"},
-		"no lock":      {at, []string{keptListener}, "socket or lock"},
-		"nothing else": {at, nil, "socket or lock"},
+		"no listener":  {at, all[1:], "socket, lock or watchdog"},
+		"no lock":      {at, []string{keptListener}, "socket, lock or watchdog"},
+		"no watchdog":  {at, []string{keptListener, keptLock}, "socket, lock or watchdog"},
+		"nothing else": {at, nil, "socket, lock or watchdog"},
 	} {
 		if _, err := stateIn(keptFiles(t, left, c.names...), c.now); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want one with %q", name, err, c.want)
