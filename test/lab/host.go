@@ -171,7 +171,7 @@ func (h *Host) startFirst(order bootOrder) error {
 func (h *Host) hear() (files []*os.File, err error) {
 	buf, rights := make([]byte, maxMessage), make([]byte, unix.CmsgSpace(64*4))
 	_ = unix.SetsockoptTimeval(int(h.line.Fd()), unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: int64(patience.Seconds())})
-	n, length, _, _, err := unix.Recvmsg(int(h.line.Fd()), buf, rights, unix.MSG_CMSG_CLOEXEC)
+	n, length, err := receive(int(h.line.Fd()), buf, rights)
 	if err != nil {
 		return nil, fmt.Errorf("its first process does not answer: %w", err)
 	}
@@ -199,6 +199,17 @@ func (h *Host) hear() (files []*os.File, err error) {
 		}
 	}
 	return files, nil
+}
+
+// receive waits for a message. A socket with a time limit is one of the things whose
+// waiting a signal interrupts, and Go's own signals come all the time.
+func receive(socket int, buf, rights []byte) (n, length int, err error) {
+	for {
+		n, length, _, _, err = unix.Recvmsg(socket, buf, rights, unix.MSG_CMSG_CLOEXEC)
+		if !errors.Is(err, unix.EINTR) {
+			return n, length, err
+		}
+	}
 }
 
 // plugIn joins the host's ends of network and storage to the lab's.
