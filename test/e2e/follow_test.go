@@ -13,6 +13,7 @@ import (
 	"storebeat/agent/core"
 	"storebeat/agent/demo/cluster"
 	"storebeat/agent/journal"
+	"storebeat/test/program"
 )
 
 // TestFollowingTheCluster follows the journals of all hosts through one of them,
@@ -60,7 +61,7 @@ func (l *lab) followAll(by *cluster.Host) (shown func() []journal.Entry, notes f
 	l.do(err)
 	errOut, err := os.Create(filepath.Join(dir, "err"))
 	l.do(err)
-	cmd := exec.Command(program, "events", "--follow", "--cluster", "--limit", "10000", "-o", "json", "--config", by.Config)
+	cmd := exec.Command(program.Path, "events", "--follow", "--cluster", "--limit", "10000", "-o", "json", "--config", by.Config)
 	cmd.Stdout, cmd.Stderr = out, errOut
 	l.do(cmd.Start())
 	l.Cleanup(func() {

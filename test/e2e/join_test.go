@@ -14,6 +14,7 @@ import (
 	"storebeat/agent/core"
 	"storebeat/agent/demo/cluster"
 	"storebeat/datastorehb/store"
+	"storebeat/test/program"
 )
 
 // must runs a command that has to succeed, and returns what it says.
@@ -51,7 +52,7 @@ func (l *lab) newcomer() newcomer {
 
 // join runs `storebeat join` on a newcomer, the token on its standard input.
 func (l *lab) join(n newcomer, token string) (string, error) {
-	cmd := exec.CommandContext(l.ctx, program, "join", "-", "--config", n.Config, "--name", n.Name, "--address", n.heartbeat, "--management", n.management,
+	cmd := exec.CommandContext(l.ctx, program.Path, "join", "-", "--config", n.Config, "--name", n.Name, "--address", n.heartbeat, "--management", n.management,
 		"--run-directory", "run", "--state-directory", "state")
 	cmd.Stdin = strings.NewReader(token)
 	out, err := cmd.CombinedOutput()
@@ -180,7 +181,7 @@ func TestAnotherKey(t *testing.T) {
 		}
 	}
 	fresh := filepath.Join(l.Dir, "fresh")
-	if out, err := exec.CommandContext(l.ctx, program, "init", fresh).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(l.ctx, program.Path, "init", fresh).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	if err := os.Rename(filepath.Join(fresh, "cluster.key"), filepath.Join(l.Dir, "cluster.key")); err != nil {

@@ -15,6 +15,7 @@ import (
 	"storebeat/agent/demo/cluster"
 	"storebeat/agent/journal"
 	"storebeat/datastorehb"
+	"storebeat/test/program"
 )
 
 // patience is how long anything may take that has no limit of its own. It says
@@ -62,7 +63,7 @@ func withDefaults(t *testing.T, o cluster.Options) cluster.Options {
 	if o.Profile == "" {
 		o.Profile = "fast"
 	}
-	o.Binary = program
+	o.Binary = program.Path
 	return o
 }
 

@@ -6,11 +6,12 @@ import (
 	"testing"
 
 	"storebeat/agent/demo/cluster"
+	"storebeat/test/program"
 )
 
 // cli runs a command of the program against a host's agent, and returns what it says.
 func (l *lab) cli(h *cluster.Host, args ...string) (string, error) {
-	out, err := exec.CommandContext(l.ctx, program, append(args, "--config", h.Config)...).CombinedOutput()
+	out, err := exec.CommandContext(l.ctx, program.Path, append(args, "--config", h.Config)...).CombinedOutput()
 	return string(out), err
 }
 

@@ -3,7 +3,6 @@ package e2e
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,6 +10,7 @@ import (
 	"storebeat/agent"
 	"storebeat/agent/core"
 	"storebeat/agent/demo/cluster"
+	"storebeat/test/program"
 )
 
 // nextProgram builds the program that the next version would be: it knows one
@@ -18,9 +18,8 @@ import (
 func nextProgram(t *testing.T) string {
 	t.Helper()
 	next := filepath.Join(t.TempDir(), "storebeat-next")
-	build := exec.Command("go", "build", "-tags", "nextlevel", "-o", next, "storebeat/cmd/storebeat")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the next program: %v\n%s", err, out)
+	if err := program.Build(next, "-tags", "nextlevel"); err != nil {
+		t.Fatal(err)
 	}
 	return next
 }

@@ -2,20 +2,12 @@ package faults
 
 import (
 	"flag"
-	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 
 	"storebeat/test/lab"
+	"storebeat/test/program"
 )
-
-// program is the path of the program under test.
-var program string
-
-// together is how many tests run at the same time. They mostly wait.
-const together = "3"
 
 // usual are the tests of every run of the suite. All of them take some minutes of two
 // processors, and starve beside others: they have a run of their own, make faults.
@@ -31,27 +23,5 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 	}
-	os.Exit(run(m))
-}
-
-// run builds the program once and runs the tests.
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "storebeat-faults-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	program = filepath.Join(dir, "storebeat")
-	build := exec.Command("go", "build", "-o", program, "storebeat/cmd/storebeat")
-	build.Stderr = os.Stderr
-	if err := build.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "build the program under test:", err)
-		return 1
-	}
-	if err := flag.Set("test.parallel", together); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return m.Run()
+	os.Exit(program.Main(m))
 }

@@ -14,6 +14,7 @@ import (
 	"storebeat/agent/journal"
 	"storebeat/poweron"
 	"storebeat/test/lab"
+	"storebeat/test/program"
 )
 
 // patience is how long anything may take that has no limit of its own. It says
@@ -39,7 +40,7 @@ func newTrial(t *testing.T, o lab.Options, machines int, change ...func(*poweron
 		t.Skip(err)
 	}
 	t.Parallel()
-	o.Binary = program
+	o.Binary = program.Path
 	o.Hosts, o.Datastores, o.Profile = cmp.Or(o.Hosts, 3), cmp.Or(o.Datastores, 2), cmp.Or(o.Profile, "default")
 	l, err := lab.Build(o)
 	if err != nil {
