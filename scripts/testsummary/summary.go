@@ -72,9 +72,27 @@ func (s *summary) ended(e event, output []string) {
 		if s.failures[e.Package] == 0 && e.FailedBuild == "" {
 			s.failed++
 		}
+		s.unended(e.Package)
 		fmt.Fprintf(s.out, "--- %s%s failed\n%s", e.Package, e.ImportPath, strings.Join(output, ""))
 	case "pass":
 		fmt.Fprintf(s.out, "ok   %-50s %6.1f s\n", e.Package, e.Elapsed)
+	}
+}
+
+// unended shows the tests that a package was at when it ended: who caused a panic
+// or hung is among them.
+func (s *summary) unended(pkg string) {
+	var tests []string
+	for id := range s.output {
+		if id[0] == pkg && id[1] != "" {
+			tests = append(tests, id[1])
+		}
+	}
+	slices.Sort(tests)
+	for _, test := range tests {
+		id := [2]string{pkg, test}
+		fmt.Fprintf(s.out, "--- %s %s did not end\n%s", pkg, test, strings.Join(s.output[id], ""))
+		delete(s.output, id)
 	}
 }
 

@@ -28,6 +28,11 @@ plain words
 {"Action":"fail","Package":"c","Elapsed":0,"FailedBuild":"c"}
 {"Action":"output","Package":"d","Output":"panic: in TestMain\n"}
 {"Action":"fail","Package":"d","Elapsed":0}
+{"Action":"output","Package":"e","Test":"TestHangs","Output":"=== RUN   TestHangs\n"}
+{"Action":"output","Package":"e","Test":"TestEnds","Output":"=== RUN   TestEnds\n"}
+{"Action":"pass","Package":"e","Test":"TestEnds","Elapsed":0.1}
+{"Action":"output","Package":"e","Output":"FAIL\te\t1440.0s\n"}
+{"Action":"fail","Package":"e","Elapsed":1440}
 `
 
 func TestSummary(t *testing.T) {
@@ -51,8 +56,12 @@ c.go:1: no such thing
 FAIL	c [build failed]
 --- d failed
 panic: in TestMain
+--- e TestHangs did not end
+=== RUN   TestHangs
+--- e failed
+FAIL	e	1440.0s
 skipped a TestLate: a_test.go:7: needs root
-1 passed, 4 failed, 1 skipped
+2 passed, 5 failed, 1 skipped
 not allowed with -no-skips: a TestLate: a_test.go:7: needs root
 `
 	if diff := cmp.Diff(want, out.String()); diff != "" || !refused {

@@ -12,6 +12,13 @@ import (
 	"syscall"
 )
 
+// enterCgroup has a shell become one of the host's processes before it executes a
+// program. It is not left to the kernel at the fork: in the cgroup of a frozen
+// host the child would stop before it has executed anything, our thread would wait
+// for that without being interruptible, and Go's collector for the thread, so that
+// the storage that this program serves would hang too.
+const enterCgroup = `echo $$ > "$0/cgroup.procs" && exec "$@"`
+
 // Run runs a program on the host and returns what it wrote. When the context ends
 // first the program is killed, and left behind if it hangs on storage.
 func (h *Host) Run(ctx context.Context, argv ...string) (string, error) {
@@ -19,15 +26,10 @@ func (h *Host) Run(ctx context.Context, argv ...string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	group, err := os.Open(string(h.cgroup))
-	if err != nil {
-		return "", err
-	}
-	defer group.Close()
 	var output bytes.Buffer
-	c := exec.Command(argv[0], argv[1:]...)
+	c := exec.Command("sh", slices.Concat([]string{"-c", enterCgroup, string(h.cgroup)}, argv)...)
 	c.Env, c.Stdout, c.Stderr = hostEnv(), &output, &output
-	c.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(group.Fd()), Setpgid: true}
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := c.Start(); err != nil {
 		return "", err
 	}
