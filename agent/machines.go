@@ -100,6 +100,7 @@ var endings = map[hypervisor.ExitKind]core.Ending{
 	hypervisor.Crashed:       core.EndedByCrash,
 	hypervisor.GuestShutDown: core.EndedByGuest,
 	hypervisor.Killed:        core.EndedByUs,
+	hypervisor.Destroyed:     core.EndedByUser,
 }
 
 // start creates a machine's process, born frozen, and registers it with the guard.

@@ -53,6 +53,9 @@ func wantsAfter(e Entry, g Generation) (wants bool, why string) {
 	case HandedOver:
 		return true, fmt.Sprintf("host %d handed it over", g.Owner)
 	case Held:
+		if g.Failures == 0 {
+			return false, fmt.Sprintf("held (%s): let it go with `storebeat vm start %s`", g.Detail, e.Name)
+		}
 		return false, fmt.Sprintf("held since failure %d in a row (%s): let it go with `storebeat vm start %s`", g.Failures, g.Detail, e.Name)
 	case GuestShutDown:
 		if e.Policy.OnGuestShutDown != StartAgain {

@@ -414,6 +414,12 @@ func (c *Core) ended(m *machine, o MachineGone) {
 		c.release(m, poweron.GuestShutDown, o.Detail)
 		return
 	}
+	if o.Ending == EndedByUser {
+		c.journalMachine(m, "machine-destroyed", "", fmt.Sprintf("%s was ended by a user of the hypervisor, and stays off until a user wants it started", m.entry.Name), o.Detail)
+		m.failures = 0
+		c.release(m, poweron.Held, o.Detail)
+		return
+	}
 	if m.revision == 0 {
 		c.journalMachine(m, "machine-crashed", "", "a machine ended that was found here and had not been looked up", o.Detail)
 		c.release(m, poweron.Crashed, "ended before its policy was known")

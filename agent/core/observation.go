@@ -212,6 +212,9 @@ const (
 	EndedByGuest
 	// EndedByUs means that the agent ended it.
 	EndedByUs
+	// EndedByUser means that somebody ended it, or took it away, with the
+	// hypervisor's own tools.
+	EndedByUser
 )
 
 // MachineGone reports that a machine's process is reaped.

@@ -4,11 +4,24 @@
 // Guarantees every driver gives (package hypervisortest checks them against
 // the real thing):
 //
+//   - List. Scan and Find list what has a process here, from /proc and the run
+//     directory alone: a hypervisor's daemon that is dead or hangs hides nothing.
+//   - Define. A driver whose hypervisor keeps definitions of its own makes or
+//     replaces the machine's within Start, and removes it through Keeper.Forget.
 //   - Born frozen. When Start returns a machine, nothing of the guest has
 //     executed, its leading process is stopped by SIGSTOP, and everything that
 //     could refuse the start (a locked image, a missing file) has been asked.
-//     From then on the guest executes exactly when the process does: whoever
-//     may let the process go (the guard) needs no monitor to do it.
+//     The guest executes only while the process may, so whoever holds the process
+//     (the guard) holds the guest; and once the process is let go, the guest
+//     begins without anybody's doing: by an order that waits for it in the
+//     monitor's socket, or, where a daemon owns the monitor, by one that the
+//     driver gives as soon as it sees the process run. A guest that ran here
+//     already, outside of the agent's care, is taken over as it is: stopped in
+//     the middle, and it goes on from there.
+//   - Freeze and thaw from outside. Handle is all it takes (package freeze). No
+//     driver, monitor or daemon is asked.
+//   - Stop. Shutdown asks the guest and returns; nobody waits in it for the guest.
+//     The caller waits for Done with a deadline, and powers off by Kill then.
 //   - When Start fails, no process is left, or the error is a *LeftoverError
 //     that names the one that would not die.
 //   - Survival. A machine outlives the agent: own session and process group, no
@@ -22,11 +35,17 @@
 //   - Truth about the end. Done is closed, and Kill returns nil, only once no
 //     process of the machine exists any more: what holds an image lock holds it
 //     until then. A machine whose leading process ended is over; what that
-//     process left behind is killed before Done is closed.
+//     process left behind is killed before Done is closed. A kill is pending
+//     until then: Kill returns an error at its deadline, and may be repeated.
 //   - Deadlines. Every call ends with its context, and within the driver's own
 //     limit if the context has none. A monitor that does not answer is a
-//     Condition, and holds up no other machine and no other call. Nothing waits
-//     for the monitor of a frozen machine.
+//     Condition of its own (MonitorState), and holds up no other machine and no
+//     other call. Nothing waits for the monitor of a frozen machine.
+//   - Events. What a monitor or daemon tells arrives in Condition, and the reason
+//     of an end in Exit; both are looked up anew after a silence, so that a lost
+//     event costs time and not truth.
+//   - Export. A driver whose hypervisor keeps machines of its own is a Keeper: it
+//     says what those need and may not have, in the form that Start takes.
 //
 // Non-guarantees: a driver does not know who may run a machine (R3), takes no
 // lease into account and never lets a machine go. A command of the process

@@ -83,11 +83,14 @@ const (
 	GuestShutDown
 	// Killed means that Kill ended it.
 	Killed
+	// Destroyed means that somebody ended it, or took it away, with the
+	// hypervisor's own tools: that is a user's will.
+	Destroyed
 )
 
 // String returns the word used in logs.
 func (k ExitKind) String() string {
-	names := [...]string{"not ended", "crashed", "guest shut down", "killed"}
+	names := [...]string{"not ended", "crashed", "guest shut down", "killed", "destroyed"}
 	if int(k) < len(names) {
 		return names[k]
 	}

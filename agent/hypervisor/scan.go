@@ -34,14 +34,21 @@ func Scan(ctx context.Context, cluster uuid.UUID, host datastorehb.HostID, runDi
 		return nil, err
 	}
 	records, recordErr := recordsOf(cluster, host, runDir)
-	sessions := map[int]sighted{}
+	sessions, members := map[int]sighted{}, map[int]sighted{}
 	for _, r := range records {
-		if stat, ok := stats[r.handle.PID]; ok && stat.Start == r.handle.StartTime {
-			sessions[r.handle.PID] = r
+		stat, ok := stats[r.handle.PID]
+		if !ok || stat.Start != r.handle.StartTime {
+			continue
+		}
+		sessions[r.handle.PID] = r
+		if !stat.Dead() {
+			members[r.handle.PID] = r // it may lead no session: another daemon gave birth to it
 		}
 	}
-	members := map[int]sighted{}
 	for pid, stat := range stats {
+		if _, recorded := members[pid]; recorded {
+			continue // the record is newer than the environment
+		}
 		if s, ok := sight(stat); ok && s.Cluster == cluster && s.Host == host {
 			members[pid] = s
 			if _, known := sessions[pid]; s.sessionLeader && !known {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -213,5 +214,30 @@ func TestStopSeesEveryThread(t *testing.T) {
 	}
 	if err := p.Stop(t.Context()); err == nil {
 		t.Error("a machine that is gone was stopped")
+	}
+}
+
+// A daemon of the hypervisor's gives birth to its machines: they are not the
+// agent's children, lead no session, and carry no marker if they ran before.
+func TestFoundByRecordAlone(t *testing.T) {
+	spec := hypervisortest.NewSpec(t)
+	cmd := exec.Command("sleep", "1000")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	h, err := freeze.Of(cmd.Process.Pid, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(hypervisor.MachineDir(spec.RunDir, spec.VM, spec.Generation), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := hypervisor.WriteRecord(spec.RunDir, spec.Marker(), "script", h); err != nil {
+		t.Fatal(err)
+	}
+	found := scan(t, spec)
+	if len(found) != 1 || found[0].Leaderless || found[0].Newborn || found[0].Handle != h || found[0].Marker != spec.Marker() {
+		t.Errorf("found %+v, want process %v", found, h)
 	}
 }

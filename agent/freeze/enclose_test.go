@@ -1,0 +1,91 @@
+package freeze
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// sleeper starts a process that shares the test's cgroup.
+func sleeper(t *testing.T) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command("sleep", "1000")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	return cmd
+}
+
+func TestEncloseMovesOnceAndIsFoundAgain(t *testing.T) {
+	root, err := FindCgroupRoot()
+	if err != nil {
+		t.Skip(err)
+	}
+	pid := sleeper(t).Process.Pid
+	name := fmt.Sprintf("storebeat-test-enclose-%d", pid)
+	dir, err := Enclose(root, name, pid)
+	if err != nil || dir != filepath.Join(root, name) {
+		t.Fatalf("enclosed in %q, %v", dir, err)
+	}
+	// What another one made for the process alone is used, whatever its name.
+	if again, err := Enclose(root, name+"-other", pid); err != nil || again != dir {
+		t.Errorf("enclosed again in %q, %v; want %q", again, err, dir)
+	}
+	h, err := Of(pid, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Freeze(); err != nil {
+		t.Fatal(err)
+	}
+	if state, err := h.State(); err != nil || state != Frozen {
+		t.Errorf("%v is %v, %v", h, state, err)
+	}
+	if err := h.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := Wait(t.Context(), h); err != nil {
+		t.Fatal(err)
+	}
+	if err := RemoveCgroup(dir); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestEncloseWithoutRoot(t *testing.T) {
+	if dir, err := Enclose("", "any", sleeper(t).Process.Pid); err != nil || dir != "" {
+		t.Errorf("enclosed in %q, %v; want weak freeze", dir, err)
+	}
+}
+
+func TestEncloseWhatIsGone(t *testing.T) {
+	root, err := FindCgroupRoot()
+	if err != nil {
+		t.Skip(err)
+	}
+	cmd := exec.Command("true")
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	name := fmt.Sprintf("storebeat-test-gone-%d", os.Getpid())
+	if dir, err := Enclose(root, name, cmd.Process.Pid); err == nil {
+		t.Errorf("a process that is gone was enclosed in %q", dir)
+	}
+	if _, err := os.Stat(filepath.Join(root, name)); !os.IsNotExist(err) {
+		t.Errorf("the cgroup is left behind: %v", err)
+	}
+}
+
+func TestCgroupPath(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "", "0::/\n": "/", "9:name=systemd:/x\n0::/machine.slice/a b.scope/libvirt\n": "/machine.slice/a b.scope/libvirt",
+		"0::/../x\n": "", "0::x\n": "",
+	} {
+		if got := cgroupPath(text); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}

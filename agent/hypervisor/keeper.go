@@ -1,0 +1,41 @@
+package hypervisor
+
+import (
+	"context"
+
+	"github.com/google/uuid"
+)
+
+// Keeper is a driver whose hypervisor has guests of its own, which people define,
+// start and end with the hypervisor's own tools.
+type Keeper interface {
+	Driver
+	// Guests lists the names of all guests that are there, running or not.
+	Guests(ctx context.Context) ([]string, error)
+	// Export says what it takes to protect the guest of that name as a machine
+	// whose home is one of the datastores.
+	Export(ctx context.Context, name string, datastores []Place) (Guest, error)
+	// Forget removes what the hypervisor keeps of a machine that has no process
+	// here: its definition, and saved states of a past generation. The caller
+	// knows that another host owns the machine. ErrRunning means that a process
+	// of it runs here all the same, which nobody has taken over; nothing was removed.
+	Forget(ctx context.Context, vm uuid.UUID) error
+}
+
+// Place is a datastore as a host sees it.
+type Place struct {
+	Name string
+	Path string // where it is mounted
+}
+
+// Guest is what a hypervisor says of one of its guests.
+type Guest struct {
+	VM         uuid.UUID `json:"vm"`
+	Name       string    `json:"name"`
+	Running    bool      `json:"running"`
+	Memory     uint64    `json:"memory"`     // in bytes
+	Datastore  string    `json:"datastore"`  // name of the datastore that holds all of its disks; "" if there is none
+	Definition []byte    `json:"definition"` // for Spec; nil if there are problems
+	Problems   []string  `json:"problems"`   // each a reason why it can't be protected, with the remedy
+	Warnings   []string  `json:"warnings"`   // what will not be as its user may expect
+}
