@@ -142,7 +142,17 @@ func TestNetworkFaults(t *testing.T) {
 	expect("isolation", c, a.Address, false)
 	must(t, l.Network.Impair(a, lab.Line{Loss: 1}))
 	expect("loss", b, a.Address, false)
+	heard := func() string {
+		out, err := run(t, a, "cat", "/sys/class/net/eth0/statistics/rx_packets")
+		must(t, err)
+		return out
+	}
 	must(t, a.LinkDown())
+	before := heard()
+	expect("link down", b, a.Address, false)
+	if now := heard(); now != before {
+		t.Errorf("with its cable pulled a host has heard %s packets, and %s before", now, before)
+	}
 	expect("link down", a, b.Address, false)
 	if out, err := run(t, a, "cat", "/sys/class/net/eth0/carrier"); err == nil && strings.TrimSpace(out) != "0" {
 		t.Errorf("the kernel sees carrier %q", out)

@@ -21,11 +21,12 @@ const (
 // Network is the switch that joins the hosts of a lab, and a gateway that does
 // nothing but answer pings.
 type Network struct {
-	mu    sync.Mutex
-	ports map[int]*os.File // by host; a frame that is written to one reaches the host
-	cuts  map[way]bool
-	lines map[int]Line
-	quiet bool // the gateway does not answer
+	mu     sync.Mutex
+	ports  map[int]*os.File // by host; a frame that is written to one reaches the host
+	pulled map[int]bool     // cables
+	cuts   map[way]bool
+	lines  map[int]Line
+	quiet  bool // the gateway does not answer
 }
 
 // way is a direction through the switch.
@@ -38,7 +39,7 @@ type Line struct {
 }
 
 func newNetwork() *Network {
-	return &Network{ports: map[int]*os.File{}, cuts: map[way]bool{}, lines: map[int]Line{}}
+	return &Network{ports: map[int]*os.File{}, pulled: map[int]bool{}, cuts: map[way]bool{}, lines: map[int]Line{}}
 }
 
 // macOf is the hardware address of a host, by which the switch knows it.
@@ -58,7 +59,7 @@ func (n *Network) plugIn(id int, device *os.File) error {
 	}
 	port := os.NewFile(uintptr(fd), fmt.Sprintf("port %d", id))
 	n.mu.Lock()
-	n.ports[id] = port
+	n.ports[id], n.pulled[id] = port, false
 	n.mu.Unlock()
 	go n.receive(id, port)
 	return nil
@@ -109,7 +110,7 @@ func (n *Network) forward(from int, frame []byte) {
 func (n *Network) send(from, to int, frame []byte) {
 	n.mu.Lock()
 	a, b := n.lines[from], n.lines[to]
-	lost := from == to || n.cuts[way{from, to}] || rand.Float64() < a.Loss || rand.Float64() < b.Loss
+	lost := from == to || n.pulled[from] || n.pulled[to] || n.cuts[way{from, to}] || rand.Float64() < a.Loss || rand.Float64() < b.Loss
 	n.mu.Unlock()
 	switch delay := a.Delay + b.Delay; {
 	case lost:
@@ -195,10 +196,12 @@ func (n *Network) Heal() {
 	n.cuts, n.lines, n.quiet = map[way]bool{}, map[int]Line{}, false
 }
 
-// carrier plugs a host's cable in or pulls it, as the host's kernel sees it.
+// carrier plugs a host's cable in or pulls it. The host's kernel sees it; it would
+// still take frames that were written to its device.
 func (n *Network) carrier(id int, up bool) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.pulled[id] = !up
 	port := n.ports[id]
 	if port == nil {
 		return fmt.Errorf("host %d is off", id)
