@@ -1,0 +1,238 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"storebeat/agent/core"
+	"storebeat/agent/journal"
+	"storebeat/poweron"
+	"storebeat/test/faultfs"
+	"storebeat/test/lab"
+)
+
+const (
+	hosts, machines, datastores = 3, 6, 2
+	// patience is how long anything may take.
+	patience = 2 * time.Minute
+)
+
+// bench is a lab with its machines.
+type bench struct {
+	lab      *lab.Lab
+	machines []*lab.Machine
+}
+
+// newBench makes a lab and waits until its machines run.
+func newBench(ctx context.Context, binary, profile string, response poweron.IsolationResponse) (*bench, error) {
+	l, err := lab.Build(lab.Options{Binary: binary, Hosts: hosts, Datastores: datastores, Profile: profile})
+	if err != nil {
+		return nil, err
+	}
+	b := &bench{lab: l}
+	if err := b.begin(ctx, response); err != nil {
+		return nil, errors.Join(err, l.End())
+	}
+	return b, nil
+}
+
+func (b *bench) begin(ctx context.Context, response poweron.IsolationResponse) error {
+	if err := b.lab.Start(); err != nil {
+		return err
+	}
+	if err := b.awaitWhole(ctx); err != nil {
+		return err
+	}
+	for i := range machines {
+		m, err := b.lab.NewMachine(fmt.Sprintf("vm%d", i+1), b.lab.Datastores[i%datastores])
+		if err != nil {
+			return err
+		}
+		m.Policy.Isolation = cmp.Or(response, m.Policy.Isolation)
+		if err := b.lab.Hosts[0].Protect(ctx, m); err != nil {
+			return err
+		}
+		b.machines = append(b.machines, m)
+	}
+	return b.awaitWhole(ctx)
+}
+
+// row is how one machine came through one strike, in seconds since then. A step
+// that there was not is 0.
+type row struct {
+	Machine                                 string
+	Noticed, Lost, Claimed, Started, Output float64
+}
+
+// strike has a fault strike, waits until all machines run again, and tells how
+// each machine that it concerned came through.
+func (b *bench) strike(ctx context.Context, f fault) ([]row, error) {
+	victim, err := b.victim(ctx, f.master)
+	if err != nil {
+		return nil, err
+	}
+	lost := b.on(victim, f.moves)
+	before := b.starts()
+	at := time.Now()
+	if err := f.strike(ctx, b, victim); err != nil {
+		return nil, err
+	}
+	for _, m := range lost {
+		if f.moves {
+			before[m]++
+		}
+		if err := b.await(ctx, m.Name+" to run", func() (bool, string) { return b.runs(m, before[m]) }); err != nil {
+			return nil, err
+		}
+	}
+	rows, err := b.gather(ctx, f, victim, at, lost)
+	if err != nil {
+		return nil, err
+	}
+	return rows, errors.Join(b.recover(ctx, victim), b.judge(before))
+}
+
+// victim returns the master's host, or another one.
+func (b *bench) victim(ctx context.Context, master bool) (*lab.Host, error) {
+	v, err := b.lab.Hosts[0].View(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	at := slices.IndexFunc(b.lab.Hosts, func(h *lab.Host) bool {
+		return (h.ID == v.Master) == master && len(b.on(h, true)) > 0
+	})
+	if at < 0 {
+		return nil, errors.New("no host to strike runs a machine")
+	}
+	return b.lab.Hosts[at], nil
+}
+
+// on lists the machines that run on a host, or all.
+func (b *bench) on(h *lab.Host, only bool) (on []*lab.Machine) {
+	for _, m := range b.machines {
+		if newest, _ := b.lab.Watch.Newest(m); !only || newest.Host == h.Name {
+			on = append(on, m)
+		}
+	}
+	return on
+}
+
+// starts is how often each machine was started, by its own words.
+func (b *bench) starts() map[*lab.Machine]int {
+	all := map[*lab.Machine]int{}
+	for _, m := range b.machines {
+		_, all[m] = b.lab.Watch.Newest(m)
+	}
+	return all
+}
+
+// runs reports whether a machine is in its run of that number, and speaks.
+func (b *bench) runs(m *lab.Machine, number int) (bool, string) {
+	newest, runs := b.lab.Watch.Newest(m)
+	return runs >= number && time.Since(newest.Last) < time.Second, fmt.Sprintf("it is in run %d, at %d", runs, newest.Count)
+}
+
+// recover undoes everything and waits until the lab is whole.
+func (b *bench) recover(ctx context.Context, victim *lab.Host) error {
+	if err := b.lab.Heal(); err != nil {
+		return err
+	}
+	if !victim.IsOn() {
+		if err := victim.PowerOn(); err != nil {
+			return err
+		}
+	}
+	return b.awaitWhole(ctx)
+}
+
+// judge returns what the guests show to be wrong.
+func (b *bench) judge(want map[*lab.Machine]int) (err error) {
+	for _, fault := range b.lab.Watch.Faults() {
+		err = errors.Join(err, errors.New(fault))
+	}
+	for m, runs := range b.starts() {
+		if runs != want[m] {
+			err = errors.Join(err, fmt.Errorf("%s was started %d times, not %d times", m.Name, runs, want[m]))
+		}
+	}
+	return err
+}
+
+// gather puts together what happened, from consoles and recorded events.
+func (b *bench) gather(ctx context.Context, f fault, victim *lab.Host, at time.Time, lost []*lab.Machine) (rows []row, err error) {
+	var events []journal.Entry
+	for _, h := range b.lab.On() {
+		its, err := h.Events(ctx, at)
+		if err != nil && (h != victim || f.Name != "dark-host") {
+			return nil, err
+		}
+		events = append(events, its...)
+	}
+	first := func(kinds []core.Kind, match func(e core.Event) bool) (earliest float64) {
+		for _, e := range events {
+			since := e.Wall.Sub(at).Seconds()
+			if slices.Contains(kinds, e.Kind) && match(e.Event) && (earliest == 0 || since < earliest) {
+				earliest = since
+			}
+		}
+		return earliest
+	}
+	for _, m := range lost {
+		newest, _ := b.lab.Watch.Newest(m)
+		if !f.moves {
+			rows = append(rows, row{Machine: m.Name, Output: newest.Gap.Seconds()})
+			continue
+		}
+		its := func(e core.Event) bool { return e.VM == m.VM }
+		rows = append(rows, row{Machine: m.Name, Output: newest.At.Sub(at).Seconds(),
+			Noticed: first(f.noticed, func(e core.Event) bool { return e.Host == victim.ID || e.By == victim.ID }),
+			Lost: first(f.lost, func(e core.Event) bool {
+				return e.VM == m.VM || e.Host == victim.ID && e.Datastore == m.Home.ID
+			}),
+			Claimed: first([]core.Kind{"generation-won"}, its), Started: first([]core.Kind{"machine-started"}, its)})
+	}
+	return rows, nil
+}
+
+func (b *bench) eachPath(do func(m *faultfs.Mount)) {
+	for _, h := range b.lab.On() {
+		for _, d := range b.lab.Datastores {
+			do(h.Storage(d))
+		}
+	}
+}
+
+// awaitWhole waits until the cluster is whole and every guest speaks.
+func (b *bench) awaitWhole(ctx context.Context) error {
+	return b.await(ctx, "the cluster to be whole", func() (bool, string) {
+		if ok, why := b.lab.Settled(ctx, len(b.machines)); !ok {
+			return false, why
+		}
+		for _, m := range b.machines {
+			if ok, why := b.runs(m, 1); !ok {
+				return false, m.Name + ": " + why
+			}
+		}
+		return true, ""
+	})
+}
+
+func (b *bench) await(ctx context.Context, what string, ok func() (bool, string)) error {
+	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+		done, why := ok()
+		switch {
+		case done:
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case len(b.lab.Watch.Faults()) > 0:
+			return fmt.Errorf("while waiting for %s the guests showed that the product failed: %v", what, b.lab.Watch.Faults())
+		case time.Now().After(deadline):
+			return fmt.Errorf("waited %v for %s: %s", patience, what, why)
+		}
+	}
+}
