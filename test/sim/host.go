@@ -34,6 +34,7 @@ type host struct {
 	badStart   bool               // machines can't be started
 	hesitant   float64            // part of the effects before which the agent pauses
 	unaware    int                // so many of the last hosts are not in its configuration
+	recordless bool               // has kept no cluster record, and can't read the one on the datastores
 	kept       []byte             // the cluster record, on the host's own disk
 	walled     time.Duration      // by how much its wall clock is ahead
 	echoed     bool               // something else answers pings to its address

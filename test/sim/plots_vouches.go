@@ -56,7 +56,7 @@ func (x *Chaos) unseen(h *host, s *store) func() {
 }
 
 // stranger is vouched, by a host that has been added to the cluster and that the
-// configuration of the others does not know yet.
+// others do not know yet: their configuration is older, and they can't read the record.
 func (x *Chaos) stranger(h *host, s *store) func() {
 	w, t := x.w, x.w.setup.Timing
 	k, v := x.master(), w.hosts[len(w.hosts)-1]
@@ -67,7 +67,7 @@ func (x *Chaos) stranger(h *host, s *store) func() {
 		o.alone.note(w.now) // to the new one the others are silent
 	}
 	for _, o := range x.apart(h, v) {
-		o.unaware = 1
+		o.unaware, o.recordless = 1, true
 		w.restartAgent(o, w.between(0, t.Interval/4))
 	}
 	ended := false
@@ -83,7 +83,7 @@ func (x *Chaos) stranger(h *host, s *store) func() {
 			x.cure(s)()
 			v.alone.note(w.now)
 			for _, o := range x.apart(h, v) {
-				o.unaware = 0
+				o.unaware, o.recordless = 0, false
 				x.configured(o)
 			}
 		})

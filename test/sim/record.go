@@ -38,7 +38,7 @@ func (h *host) founding(cfg *core.Config) *clusterrecord.Record {
 // recall gives a new core what the host's disk kept of the record.
 func (h *host) recall(cfg *core.Config) {
 	cfg.Founding = h.founding(cfg)
-	if h.kept == nil {
+	if h.kept == nil || h.recordless {
 		return
 	}
 	r, err := clusterrecord.Decode(h.kept, h.levels)
@@ -160,11 +160,19 @@ func voter(r *clusterrecord.Record, s *store) bool {
 	return false
 }
 
+// withhold says why a host can't read the cluster record, or nothing.
+func (h *host) withhold() string {
+	if h.recordless {
+		return "input/output error"
+	}
+	return ""
+}
+
 func (a *agent) readRecord(e core.ReadRecord) {
 	s := a.h.w.storeOf(e.Datastore)
 	var err error
 	o := core.RecordRead{State: datastorehb.Absent}
-	a.issue(e.Datastore, "catalogue", operation{what: "cluster record", effect: func() {
+	a.issue(e.Datastore, "catalogue", operation{what: "cluster record", refuse: a.h.withhold, effect: func() {
 		if r, ok := s.newestRevision(); ok {
 			o.State, o.Record, o.Payload = datastorehb.Valid, r.record, r.payload
 			_, err = clusterrecord.Decode(r.payload, a.h.levels)

@@ -280,7 +280,7 @@ func TestTraceVouchOfANewMember(t *testing.T) {
 	c := newCluster(t, s)
 	b := &bench{cluster: c, s: c.stores[0], h: c.hosts[1], v: c.hosts[3]}
 	for _, h := range b.others(b.h, b.v) {
-		h.unaware = 1
+		h.unaware, h.recordless = 1, true
 		b.restartAgent(h, 100*time.Millisecond)
 	}
 	b.Run(10 * time.Second)
