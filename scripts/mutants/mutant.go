@@ -93,6 +93,8 @@ func (m *Mutant) fill(keys map[string]string) error {
 		return fmt.Errorf("it must have a Title and a Rule")
 	case m.Seeds == 0 && len(m.Tests) == 0:
 		return fmt.Errorf("it must say where it is caught: Seeds, Tests or both")
+	case strings.Contains(keys["Invariant"]+keys["Tests"], ","):
+		return fmt.Errorf("headers Invariant %q and Tests %q: separate names by spaces", keys["Invariant"], keys["Tests"])
 	case m.Survives != "" && verdict != "needless" && verdict != "hole":
 		return fmt.Errorf("header Survives is %q: begin with \"needless:\" or \"hole:\"", m.Survives)
 	case m.Survives == "" && m.Seeds > 0 && len(m.Invariants) == 0:

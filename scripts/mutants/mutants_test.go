@@ -60,6 +60,7 @@ func TestBadHeadersAreRefused(t *testing.T) {
 		{"Invariant: R3 I1\n", "", "Invariant"},
 		{"Seeds: 300\n", "", "Note why"},
 		{"Rule: R2", "Rule: R2\nSurvives: perhaps", "perhaps"},
+		{"TestOne TestTwo", "TestOne, TestTwo", "spaces"},
 		{"\n--- a", "\n-- a", "no diff"},
 	} {
 		_, err := parseMutant("01-late", strings.ReplaceAll(example, test.from, test.to))
