@@ -11,7 +11,7 @@ import (
 
 // usual are the tests of every run of the suite. All of them take some minutes of two
 // processors, and starve beside others: they have a run of their own, make faults.
-const usual = "^(TestPowerOff|TestLyingPath)$"
+const usual = "^(TestPowerOff|TestLyingPath|TestFaultScripts|TestScriptsRefuse|TestDrill)$"
 
 var all = flag.Bool("all", false, "run every test of the package")
 

@@ -36,6 +36,7 @@ func TestInstalled(t *testing.T) {
 		{"a guard that is stopped freezes", guardIsStopped},
 		{"a guard that is restarted freezes nothing", guardRestarts},
 		{"the machines' unit ends no machine", machinesUnitRestarts},
+		{"a fault script that is killed is undone by a timer", faultScriptKilled},
 		{"an upgrade freezes nothing", func(s *system) { upgraded(s, repacked(s, deb, "1.2.4")) }},
 		{"an upgrade with an invalid configuration changes nothing", func(s *system) { upgradedInvalid(s, repacked(s, deb, "1.2.5")) }},
 		{"with a machine it is not removed", notRemoved},
@@ -295,6 +296,20 @@ func notRemoved(s *system) {
 		}
 	})
 	s.wants("dpkg-query -W -f '${db:Status-Status}' storebeat", "installed")
+}
+
+// faultScriptKilled has the script that stops the agent be killed: systemd starts the
+// agent again, by a timer that is gone after that.
+func faultScriptKilled(s *system) {
+	needs(s.T, "jq")
+	s.undisturbed(func() {
+		s.run(`sh -c 'echo $$ >/run/fault.pid; exec /usr/share/storebeat/fault/stop-agent --for 2 --force' >/run/fault.said 2>&1 &`)
+		s.until("! systemctl is-active storebeat")
+		s.run("kill -s KILL $(cat /run/fault.pid)")
+		s.until("systemctl is-active storebeat")
+	})
+	s.until("! ls /run/storebeat-fault/agent && ! systemctl list-units --all --plain --no-legend 'storebeat-fault*' | grep .")
+	s.wants("grep -c 'What to expect' /run/fault.said", "1")
 }
 
 func removed(s *system) {

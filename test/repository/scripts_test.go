@@ -67,23 +67,47 @@ func TestMakeHelpListsTheTargets(t *testing.T) {
 	}
 }
 
+// scripts lists all shell scripts that are run for themselves.
+func scripts(t *testing.T, folder string) []string {
+	t.Helper()
+	scripts := []string{".ci/run"}
+	for _, dir := range []string{"scripts", "scripts/fault"} {
+		entries, err := os.ReadDir(filepath.Join(folder, dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			if e.Type().IsRegular() && filepath.Ext(e.Name()) == "" {
+				scripts = append(scripts, filepath.Join(dir, e.Name()))
+			}
+		}
+	}
+	return scripts
+}
+
+// Nothing in a shell script means something else than it looks like.
+func TestShellcheck(t *testing.T) {
+	if _, err := exec.LookPath("shellcheck"); err != nil {
+		t.Skip("shellcheck is not installed")
+	}
+	folder, err := root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := exec.Command("shellcheck", append(scripts(t, folder), "packaging/debian/postinst", "packaging/debian/postrm", "packaging/debian/prerm")...)
+	command.Dir = folder
+	if out, err := command.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 // Scripts stop at the first error, can be run, and parse.
 func TestScripts(t *testing.T) {
 	folder, err := root()
 	if err != nil {
 		t.Fatal(err)
 	}
-	scripts := []string{".ci/run"}
-	entries, err := os.ReadDir(filepath.Join(folder, "scripts"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range entries {
-		if e.Type().IsRegular() && filepath.Ext(e.Name()) == "" {
-			scripts = append(scripts, filepath.Join("scripts", e.Name()))
-		}
-	}
-	for _, script := range scripts {
+	for _, script := range scripts(t, folder) {
 		content := read(t, script)
 		if !strings.HasPrefix(content, "#!/bin/bash\n") || !strings.Contains(content, "\nset -euo pipefail\n") {
 			t.Errorf("%s does not begin with #!/bin/bash and set -euo pipefail", script)
