@@ -3,6 +3,7 @@ package hypervisortest
 import (
 	"context"
 	"errors"
+	"maps"
 	"testing"
 
 	"github.com/google/uuid"
@@ -149,7 +150,12 @@ func outlivesAgent(t *testing.T, r *rig) {
 }
 
 func brokenStart(t *testing.T, r *rig) {
-	for name, definition := range r.Broken {
+	broken := map[string][]byte{}
+	maps.Copy(broken, r.Broken)
+	for name, damage := range r.Break {
+		broken[name] = damage(r.spec.Definition)
+	}
+	for name, definition := range broken {
 		spec := r.spec
 		spec.Definition = definition
 		m, err := r.New().Start(t.Context(), spec)

@@ -34,8 +34,12 @@ type Fixture struct {
 	Count func(t testing.TB, spec hypervisor.Spec) Count
 	// SwitchOff makes the guest, which runs, switch itself off.
 	SwitchOff func(t testing.TB, spec hypervisor.Spec, m hypervisor.Machine)
+	// Parallel runs the tests side by side, for a driver that mostly waits.
+	Parallel bool
 	// Broken are definitions that Validate takes and Start can't start.
 	Broken map[string][]byte
+	// Break does the same to a good definition.
+	Break map[string]func(good []byte) []byte
 }
 
 // Run runs the suite with weak freeze, and with cgroups where they can be used.
@@ -68,7 +72,12 @@ func (f Fixture) suite(t *testing.T, cgroupRoot string) {
 		"an ended context starts no machine": endedContext,
 	}
 	for name, test := range tests {
-		t.Run(name, func(t *testing.T) { test(t, newRig(t, f, cgroupRoot)) })
+		t.Run(name, func(t *testing.T) {
+			if f.Parallel {
+				t.Parallel()
+			}
+			test(t, newRig(t, f, cgroupRoot))
+		})
 	}
 }
 

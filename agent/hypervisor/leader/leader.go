@@ -76,6 +76,29 @@ func Adopt(ctx context.Context, found hypervisor.Found, judge func(Ending) hyper
 	return p, nil
 }
 
+// TakeOver watches a process that runs already and was started by somebody else:
+// it is stopped and recorded. On an error it goes on as it was.
+func TakeOver(ctx context.Context, found hypervisor.Found, judge func(Ending) hypervisor.Exit) (*Process, error) {
+	ctx, cancel := context.WithTimeout(ctx, adoptLimit)
+	defer cancel()
+	fd, err := openPidfd(found.Handle)
+	if err != nil {
+		return nil, fmt.Errorf("take over process %d of machine %s: %w", found.Handle.PID, found.VM, err)
+	}
+	p := &Process{handle: found.Handle, marker: found.Marker, runDir: found.RunDir, driver: found.Driver, fd: fd, judge: judge, done: make(chan struct{})}
+	err = p.Stop(ctx)
+	if err == nil {
+		err = p.Record()
+	}
+	if err != nil {
+		err = errors.Join(err, p.Signal(unix.SIGCONT))
+		fd.close()
+		return nil, err
+	}
+	go p.watch()
+	return p, nil
+}
+
 // Record writes down that the process has been stopped and may be let go.
 func (p *Process) Record() error {
 	return hypervisor.WriteRecord(p.runDir, p.marker, p.driver, p.handle)

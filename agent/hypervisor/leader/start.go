@@ -39,7 +39,7 @@ type Config struct {
 // recorded; otherwise the program is executing, and both are the caller's to do. On error no
 // process is left, or the error is a *hypervisor.LeftoverError.
 func Start(ctx context.Context, c Config) (*Process, error) {
-	if err := refuseSecond(ctx, c.Spec); err != nil {
+	if err := RefuseSecond(ctx, c.Spec); err != nil {
 		return nil, err
 	}
 	dir := hypervisor.MachineDir(c.Spec.RunDir, c.Spec.VM, c.Spec.Generation)
@@ -76,8 +76,8 @@ func (p *Process) Abandon(cause error) error {
 	return cause
 }
 
-// refuseSecond keeps a host from starting a machine that it already has.
-func refuseSecond(ctx context.Context, spec hypervisor.Spec) error {
+// RefuseSecond is the first thing in every start: it keeps a host from starting a machine that it already has.
+func RefuseSecond(ctx context.Context, spec hypervisor.Spec) error {
 	found, err := hypervisor.Scan(ctx, spec.Cluster, spec.Host, spec.RunDir)
 	if found == nil {
 		return fmt.Errorf("look for processes of machine %s: %w", spec.VM, err)

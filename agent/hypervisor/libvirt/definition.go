@@ -1,0 +1,39 @@
+package libvirt
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"storebeat/agent/hypervisor"
+)
+
+// Definition is what the driver keeps of a machine.
+type Definition struct {
+	XML       string `json:"xml"`                 // of the domain, with {{datastore}}/ for the home datastore's path
+	Transient bool   `json:"transient,omitempty"` // libvirt forgets the domain when it ends
+	Autostart bool   `json:"autostart,omitempty"` // libvirt's autostart was on before the machine was protected
+}
+
+// decode reads a definition and judges it for a datastore.
+func decode(definition []byte, datastore string) (Definition, *domain, error) {
+	var d Definition
+	if err := hypervisor.DecodeDefinition(definition, &d); err != nil {
+		return d, nil, err
+	}
+	if d.XML == "" {
+		return d, nil, errors.New("xml is missing; it is the domain's XML, as `virsh dumpxml --inactive` prints it")
+	}
+	d.XML = placed(d.XML, datastore)
+	dom, err := parseDomain(d.XML)
+	if err != nil {
+		return d, nil, err
+	}
+	if _, err := dom.id(); err != nil {
+		return d, nil, err
+	}
+	if all := dom.problems(datastore); len(all) > 0 {
+		return d, nil, fmt.Errorf("domain %s: %s", dom.Name, strings.Join(all, "; "))
+	}
+	return d, dom, nil
+}

@@ -1,0 +1,270 @@
+package libvirt
+
+import (
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"storebeat/agent/hypervisor"
+)
+
+// domain is what the driver has to know of a domain's XML. The XML itself is
+// kept as its author wrote it.
+type domain struct {
+	XMLName xml.Name `xml:"domain"`
+	Type    string   `xml:"type,attr"`
+	Name    string   `xml:"name"`
+	UUID    string   `xml:"uuid"`
+	Memory  amount   `xml:"memory"`
+	NVRAM   string   `xml:"os>nvram"`
+	Devices struct {
+		Disks       []disk   `xml:"disk"`
+		Hostdevs    []device `xml:"hostdev"`
+		Interfaces  []device `xml:"interface"`
+		Filesystems []device `xml:"filesystem"`
+		Shmems      []device `xml:"shmem"`
+		TPMs        []struct {
+			Backend device `xml:"backend"`
+		} `xml:"tpm"`
+		Memories []struct {
+			Model  string `xml:"model,attr"`
+			Source struct {
+				Path string `xml:"path"`
+			} `xml:"source"`
+		} `xml:"memory"`
+	} `xml:"devices"`
+}
+
+type device struct {
+	Type string `xml:"type,attr"`
+}
+
+type amount struct {
+	Unit  string `xml:"unit,attr"`
+	Value uint64 `xml:",chardata"`
+}
+
+type disk struct {
+	Type   string  `xml:"type,attr"`
+	Device string  `xml:"device,attr"`
+	Source source  `xml:"source"`
+	Back   *backer `xml:"backingStore"`
+	Target struct {
+		Dev string `xml:"dev,attr"`
+	} `xml:"target"`
+	ReadOnly *struct{} `xml:"readonly"`
+}
+
+type source struct {
+	File    string `xml:"file,attr"`
+	Dev     string `xml:"dev,attr"`
+	Name    string `xml:"name,attr"`
+	Volume  string `xml:"volume,attr"`
+	Pool    string `xml:"pool,attr"`
+	Startup string `xml:"startupPolicy,attr"`
+}
+
+// backer is the image that an overlay stands on.
+type backer struct {
+	Type   string  `xml:"type,attr"`
+	Source source  `xml:"source"`
+	Back   *backer `xml:"backingStore"`
+}
+
+// parseDomain reads a domain's XML.
+func parseDomain(text string) (*domain, error) {
+	d := new(domain)
+	if err := xml.Unmarshal([]byte(text), d); err != nil {
+		return nil, fmt.Errorf("domain XML can't be read: %w", err)
+	}
+	if d.Type != "kvm" && d.Type != "qemu" {
+		return nil, fmt.Errorf("domain type %q is none of QEMU's: it must be kvm or qemu", d.Type)
+	}
+	if d.Name == "" {
+		return nil, errors.New("domain XML has no <name>")
+	}
+	return d, nil
+}
+
+// id returns the domain's UUID.
+func (d *domain) id() (uuid.UUID, error) {
+	vm, err := uuid.Parse(strings.TrimSpace(d.UUID))
+	if err != nil {
+		return uuid.Nil, fmt.Errorf("domain %s: <uuid> %.60q: %w; write the one that `virsh domuuid` shows", d.Name, d.UUID, err)
+	}
+	return vm, nil
+}
+
+// units are those that libvirt takes for memory.
+var units = map[string]uint64{"": 1 << 10, "b": 1, "bytes": 1, "KB": 1e3, "k": 1 << 10, "KiB": 1 << 10, "MB": 1e6, "M": 1 << 20, "MiB": 1 << 20,
+	"GB": 1e9, "G": 1 << 30, "GiB": 1 << 30, "TB": 1e12, "T": 1 << 40, "TiB": 1 << 40}
+
+// bytes returns the amount in bytes, 0 for one that makes no sense.
+func (a amount) bytes() uint64 {
+	unit := units[a.Unit]
+	if unit == 0 || a.Value > (1<<62)/unit {
+		return 0
+	}
+	return a.Value * unit
+}
+
+// Files that Start puts where the XML names the datastore.
+const placeholder = "{{datastore}}/"
+
+// escaped is a path as it stands in libvirt's XML.
+var escaped = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", "'", "&apos;", `"`, "&quot;")
+
+// portable puts the placeholder in the place of the datastore's path, wherever a
+// value of the XML begins with it.
+func portable(text, datastore string) string {
+	begins := regexp.MustCompile(`(['">])` + regexp.QuoteMeta(escaped.Replace(filepath.Clean(datastore))+"/"))
+	return begins.ReplaceAllString(text, "${1}"+placeholder)
+}
+
+// placed is the reverse of portable.
+func placed(text, datastore string) string {
+	return strings.ReplaceAll(text, placeholder, escaped.Replace(filepath.Clean(datastore))+"/")
+}
+
+const qemuNamespace = "http://libvirt.org/schemas/domain/qemu/1.0"
+
+// marked returns the XML with the variables that QEMU's process shall carry.
+func marked(text string, env []string) (string, error) {
+	at := strings.LastIndex(text, "</domain>")
+	if at < 0 {
+		return "", errors.New("domain XML has no </domain>")
+	}
+	var b strings.Builder
+	b.WriteString(text[:at])
+	b.WriteString(`<commandline xmlns="` + qemuNamespace + `">`)
+	for _, e := range env {
+		name, value, _ := strings.Cut(e, "=")
+		fmt.Fprintf(&b, `<env name="%s" value="%s"/>`, name, escaped.Replace(value))
+	}
+	b.WriteString("</commandline>" + text[at:])
+	return b.String(), nil
+}
+
+var ownVariable = regexp.MustCompile(`\s*<qemu:env name=['"]STOREBEAT_[^>]*/>`)
+
+// unmarked takes out what marked has put in, as libvirt prints it.
+func unmarked(text string) string { return ownVariable.ReplaceAllString(text, "") }
+
+// disks returns the files that the guest has for itself alone.
+func (d *domain) disks() (files []string) {
+	for _, disk := range d.Devices.Disks {
+		if disk.ReadOnly == nil && disk.Device != "cdrom" && disk.Source.File != "" {
+			files = append(files, filepath.Clean(disk.Source.File))
+		}
+	}
+	return files
+}
+
+// below tells whether a path lies on a datastore.
+func below(path, datastore string) bool {
+	rel, err := filepath.Rel(datastore, filepath.Clean(path))
+	return err == nil && filepath.IsAbs(path) && rel != "." && filepath.IsLocal(rel)
+}
+
+// problems lists why the domain can't be a machine whose home is the datastore.
+func (d *domain) problems(datastore string) (all []string) {
+	for _, disk := range d.Devices.Disks {
+		all = append(all, disk.problems(datastore)...)
+	}
+	return append(all, d.bound()...)
+}
+
+func (k *disk) problems(datastore string) (all []string) {
+	removable := k.Device == "cdrom" || k.Device == "floppy"
+	if removable && (k.Source == source{} || k.Source.Startup == "optional") {
+		return nil
+	}
+	remedy := "move it to the datastore that holds the others (virsh blockcopy)"
+	if removable {
+		remedy = "eject it (virsh change-media), put it on the datastore, or give it startupPolicy='optional'"
+	}
+	if why := k.Source.elsewhere(k.Type, datastore); why != "" {
+		all = append(all, fmt.Sprintf("disk %s %s: %s", k.Target.Dev, why, remedy))
+	}
+	for b := k.Back; b != nil; b = b.Back {
+		if why := b.Source.elsewhere(b.Type, datastore); b.Type != "" && why != "" {
+			all = append(all, fmt.Sprintf("disk %s stands on an image that %s: merge it (virsh blockpull) or move it to the datastore", k.Target.Dev, why))
+		}
+	}
+	return all
+}
+
+// elsewhere says where a disk lies that is not on the datastore.
+func (s source) elsewhere(kind, datastore string) string {
+	switch kind {
+	case "file":
+		if below(s.File, datastore) {
+			return ""
+		}
+		return "lies at " + s.File + ", which is not on the home datastore " + datastore
+	case "block":
+		return "is the block device " + s.Dev + ", and no file on a datastore"
+	case "volume":
+		return "is volume " + s.Volume + " of pool " + s.Pool + ", and not given as a file on a datastore"
+	case "network":
+		return "is reached over the network (" + s.Name + "), and no file on a datastore"
+	}
+	return "is of type " + kind + ", which the write barrier does not cover"
+}
+
+// bound lists the devices that tie a domain to its host, or let it write where
+// neither freezing nor the write barrier reach.
+func (d *domain) bound() (all []string) {
+	for _, h := range d.Devices.Hostdevs {
+		all = append(all, fmt.Sprintf("device of the host (hostdev, %s) goes on while the guest is frozen and is on this host alone: remove it", h.Type))
+	}
+	for _, n := range d.Devices.Interfaces {
+		if n.Type == "hostdev" || n.Type == "vdpa" || n.Type == "vhostuser" {
+			all = append(all, fmt.Sprintf("network interface of type %s belongs to a device or process of this host, which goes on while the guest is frozen: use a bridge", n.Type))
+		}
+	}
+	for range d.Devices.Filesystems {
+		all = append(all, "a folder of the host is shared with the guest (filesystem), which the write barrier does not cover: remove it")
+	}
+	for range d.Devices.Shmems {
+		all = append(all, "memory is shared with processes of this host (shmem): remove it")
+	}
+	for _, m := range d.Devices.Memories {
+		if m.Model == "nvdimm" || m.Model == "virtio-pmem" {
+			all = append(all, fmt.Sprintf("memory device %s is kept in the file %s, which the write barrier does not cover: remove it", m.Model, m.Source.Path))
+		}
+	}
+	for _, t := range d.Devices.TPMs {
+		if t.Backend.Type == "emulator" {
+			all = append(all, "the state of its emulated TPM lies on this host alone, and would be lost: remove the TPM")
+		} else {
+			all = append(all, "the TPM of this host is passed through to the guest: remove it")
+		}
+	}
+	return all
+}
+
+// warnings lists what will not be as its user may expect.
+func (d *domain) warnings(datastore string) (all []string) {
+	if nvram := strings.TrimSpace(d.NVRAM); nvram != "" && !below(nvram, datastore) {
+		all = append(all, fmt.Sprintf("its firmware variables (%s) lie on this host alone: on another host it starts with those of the template", nvram))
+	}
+	return all
+}
+
+// home picks the datastore that holds the domain's disks.
+func (d *domain) home(datastores []hypervisor.Place) (hypervisor.Place, bool) {
+	for _, at := range datastores {
+		for _, disk := range d.Devices.Disks {
+			if disk.Device != "cdrom" && disk.Device != "floppy" && below(disk.Source.File, at.Path) {
+				return at, true
+			}
+		}
+	}
+	return hypervisor.Place{}, false
+}

@@ -1,0 +1,164 @@
+package libvirt
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"storebeat/agent/hypervisor"
+	"storebeat/agent/hypervisor/libvirt/libvirttest"
+)
+
+const datastore = "/mnt/nfs1"
+
+func good() string {
+	return libvirttest.Domain("web", uuid.MustParse("11111111-2222-4333-8444-555555555555"), datastore+"/web/disk.img", "/run/web.sock")
+}
+
+func TestProblemsNameDiskPathAndRemedy(t *testing.T) {
+	disk := func(xml string) string { return "<disk " + xml + "<target dev='vdb'/></disk></devices>" }
+	for name, c := range map[string]struct{ add, want string }{
+		"none":                 {"</devices>", ""},
+		"another folder":       {disk("type='file' device='disk'><source file='/var/lib/x.img'/>"), "disk vdb lies at /var/lib/x.img, which is not on the home datastore /mnt/nfs1"},
+		"a name that begins":   {disk("type='file' device='disk'><source file='/mnt/nfs1-old/x.img'/>"), "/mnt/nfs1-old/x.img"},
+		"a way out":            {disk("type='file' device='disk'><source file='/mnt/nfs1/../x.img'/>"), "/mnt/nfs1/../x.img"},
+		"block device":         {disk("type='block' device='disk'><source dev='/dev/sdb'/>"), "block device /dev/sdb"},
+		"network":              {disk("type='network' device='disk'><source protocol='rbd' name='pool/x'/>"), "(pool/x)"},
+		"volume":               {disk("type='volume' device='disk'><source pool='p' volume='v'/>"), "volume v of pool p"},
+		"vhost-user":           {disk("type='vhostuser' device='disk'><source type='unix' path='/x'/>"), "type vhostuser"},
+		"backing image":        {disk("type='file' device='disk'><source file='/mnt/nfs1/x'/><backingStore type='file'><source file='/base.img'/><backingStore/></backingStore>"), "stands on an image that lies at /base.img"},
+		"backing on datastore": {disk("type='file' device='disk'><source file='/mnt/nfs1/x'/><backingStore type='file'><source file='/mnt/nfs1/base.img'/><backingStore/></backingStore>"), ""},
+		"CD elsewhere":         {disk("type='file' device='cdrom'><source file='/iso/x.iso'/>"), "eject it"},
+		"CD that is optional":  {disk("type='file' device='cdrom'><source file='/iso/x.iso' startupPolicy='optional'/>"), ""},
+		"empty drive":          {disk("type='file' device='cdrom'>"), ""},
+		"passthrough":          {"<hostdev mode='subsystem' type='pci'/></devices>", "hostdev, pci"},
+		"vDPA":                 {"<interface type='vdpa'/></devices>", "type vdpa"},
+		"bridge":               {"<interface type='bridge'/></devices>", ""},
+		"shared folder":        {"<filesystem type='mount'/></devices>", "filesystem"},
+		"emulated TPM":         {"<tpm model='tpm-crb'><backend type='emulator'/></tpm></devices>", "emulated TPM"},
+		"NVDIMM":               {"<memory model='nvdimm'><source><path>/n</path></source></memory></devices>", "file /n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dom, err := parseDomain(strings.Replace(good(), "</devices>", c.add, 1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := strings.Join(dom.problems(datastore), "\n")
+			if c.want == "" && got != "" || !strings.Contains(got, c.want) {
+				t.Errorf("problems: %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestPlacedElsewhere(t *testing.T) {
+	odd := "/mnt/o'dd & <x>"
+	text := portable(strings.ReplaceAll(good(), datastore, escaped.Replace(odd)), odd)
+	if strings.Contains(text, "/mnt/") || strings.Count(text, placeholder) != 2 {
+		t.Fatalf("not portable: %s", text)
+	}
+	definition, err := json.Marshal(Definition{XML: text})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []string{"/srv/other", odd} {
+		disks, err := New("").Disks(hypervisor.Spec{Definition: definition, DatastorePath: at})
+		if err != nil || len(disks) != 1 || disks[0] != at+"/web/disk.img" {
+			t.Errorf("at %s: %q, %v", at, disks, err)
+		}
+	}
+}
+
+func TestMarkedIsUnmarkedAgain(t *testing.T) {
+	text, err := marked(good(), []string{"STOREBEAT_MACHINE=a/b", "STOREBEAT_RUN=/run/o'dd"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parseDomain(text); err != nil {
+		t.Fatal(err)
+	}
+	printed := "<qemu:commandline>\n    <qemu:env name='STOREBEAT_MACHINE' value='a/b'/>\n    <qemu:env name='OTHER' value='x'/>\n  </qemu:commandline>"
+	if got := unmarked(printed); strings.Contains(got, "STOREBEAT") || !strings.Contains(got, "OTHER") {
+		t.Errorf("unmarked: %s", got)
+	}
+}
+
+func TestBadDefinitions(t *testing.T) {
+	for name, c := range map[string]struct{ definition, want string }{
+		"no XML":       {`{}`, "xml is missing"},
+		"unknown":      {`{"xlm": ""}`, `"xlm"`},
+		"broken XML":   {`{"xml": "<domain>"}`, "can't be read"},
+		"another root": {`{"xml": "<network/>"}`, "can't be read"},
+		"Xen":          {`{"xml": "<domain type='xen'><name>x</name></domain>"}`, `"xen"`},
+		"no name":      {`{"xml": "<domain type='kvm'/>"}`, "no <name>"},
+		"no UUID":      {`{"xml": "<domain type='kvm'><name>x</name></domain>"}`, "<uuid>"},
+	} {
+		if err := New("").Validate([]byte(c.definition), datastore); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+}
+
+func TestVersions(t *testing.T) {
+	text := func(qemu, library, daemon string) string {
+		return "Compiled against library: libvirt 9.0.0\nUsing library: libvirt " + library + "\nUsing API: QEMU 9.0.0\nRunning hypervisor: " + qemu + " 7.2.22\nRunning against daemon: " + daemon + "\n"
+	}
+	for name, c := range map[string]struct{ out, want string }{
+		"good":       {text("QEMU", "9.0.0", "10.1.0"), ""},
+		"old client": {text("QEMU", "6.10.0", "9.0.0"), "virsh is version 6.10"},
+		"old daemon": {text("QEMU", "9.0.0", "5.0.0"), "libvirtd is version 5.0"},
+		"no QEMU":    {text("Test", "9.0.0", "9.0.0"), "not QEMU"},
+		"nothing":    {"", "not QEMU"},
+	} {
+		err := checkVersions(c.out)
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+}
+
+func TestStats(t *testing.T) {
+	all := parseStats("Domain: 'a b'\n  state.state=3\n  state.reason=5\n\nDomain: 'c'\n  state.state=1\n  state.reason=1\n\n")
+	if len(all) != 2 || all["a b"].String() != "paused (I/O error)" || all["c"].String() != "running" {
+		t.Errorf("stats: %v", all)
+	}
+}
+
+func TestEvents(t *testing.T) {
+	name, what, detail, ok := parseEvent("2026-01-02 03:04:05.006+0000: event 'lifecycle' for domain 'a: b': Stopped Destroyed")
+	if !ok || name != "a: b" || what != "Stopped" || detail != "destroyed" {
+		t.Errorf("event: %q %q %q %v", name, what, detail, ok)
+	}
+}
+
+func FuzzOutput(f *testing.F) {
+	f.Add("running (booted)\n")
+	f.Add("Domain: 'a'\n  state.state=3\n  state.reason=99\n  state.state=-1\n")
+	f.Add("event 'lifecycle' for domain 'a': Stopped Failed")
+	f.Fuzz(func(t *testing.T, text string) {
+		if s, err := parseState(text); err == nil && s.word == "" {
+			t.Errorf("a state without a word from %q", text)
+		}
+		parseStats(text)
+		parseEvent(text)
+		_ = checkVersions(text)
+	})
+}
+
+func FuzzDomain(f *testing.F) {
+	f.Add(good())
+	f.Add("<domain type='kvm'><name>x</name><uuid>11111111-2222-4333-8444-555555555555</uuid></domain>")
+	f.Fuzz(func(t *testing.T, text string) {
+		dom, err := parseDomain(placed(portable(text, datastore), datastore))
+		if err != nil {
+			return
+		}
+		for _, file := range dom.disks() {
+			if len(dom.problems(datastore)) == 0 && !below(file, datastore) {
+				t.Errorf("disk %q passes for one on the datastore", file)
+			}
+		}
+	})
+}

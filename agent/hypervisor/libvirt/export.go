@@ -1,0 +1,153 @@
+package libvirt
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"storebeat/agent/hypervisor"
+	"storebeat/poweron"
+)
+
+// Guests lists the names of all domains.
+func (d *Driver) Guests(ctx context.Context) ([]string, error) {
+	out, err := d.virsh.call(ctx, "list", "--all", "--name")
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(strings.Split(out, "\n"), func(name string) bool { return strings.TrimSpace(name) == "" }), nil
+}
+
+// Export says what it takes to protect a domain. The definition is the one with
+// which the domain starts next; the running one is looked at, too.
+func (d *Driver) Export(ctx context.Context, domainName string, datastores []hypervisor.Place) (hypervisor.Guest, error) {
+	if err := d.versions(ctx); err != nil {
+		return hypervisor.Guest{}, err
+	}
+	next, info, err := d.read(ctx, domainName)
+	if err != nil {
+		return hypervisor.Guest{}, err
+	}
+	dom, err := parseDomain(next)
+	if err != nil {
+		return hypervisor.Guest{}, err
+	}
+	g := hypervisor.Guest{Name: dom.Name, Memory: dom.Memory.bytes(), Running: info["State"] != shutOff}
+	if g.VM, err = dom.id(); err != nil {
+		return hypervisor.Guest{}, err
+	}
+	at, ok := dom.home(datastores)
+	if !ok {
+		g.Problems = append(g.Problems, "none of its disks lies on a datastore of the cluster: "+homeless(dom, datastores))
+		return g, nil
+	}
+	g.Datastore, g.Warnings = at.Name, dom.warnings(at.Path)
+	g.Problems = append(g.Problems, dom.problems(at.Path)...)
+	if g.Running {
+		more, err := d.runningProblems(ctx, domainName, dom, at.Path)
+		if err != nil {
+			return hypervisor.Guest{}, err
+		}
+		g.Problems = append(g.Problems, more...)
+	}
+	if err := poweron.CheckName(dom.Name); err != nil {
+		g.Problems = append(g.Problems, fmt.Sprintf("its name %v: shut it down and give it another one (virsh domrename)", err))
+	}
+	if len(g.Problems) > 0 {
+		return g, nil
+	}
+	g.Definition, err = json.Marshal(Definition{XML: portable(next, at.Path), Transient: info["Persistent"] == "no", Autostart: info["Autostart"] == "enable"})
+	return g, err
+}
+
+// read returns the XML with which a domain starts next, and what virsh dominfo tells.
+func (d *Driver) read(ctx context.Context, domainName string) (string, map[string]string, error) {
+	next, err := d.virsh.call(ctx, "dumpxml", "--inactive", "--security-info", "--domain", domainName)
+	if err != nil {
+		return "", nil, err
+	}
+	out, err := d.virsh.call(ctx, "dominfo", "--domain", domainName)
+	if err != nil {
+		return "", nil, err
+	}
+	info := map[string]string{}
+	for line := range strings.Lines(out) {
+		key, value, _ := strings.Cut(line, ":")
+		info[key] = strings.TrimSpace(value)
+	}
+	return unmarked(next), info, nil
+}
+
+// homeless says where the disks are, and where they should be.
+func homeless(dom *domain, datastores []hypervisor.Place) string {
+	var where, should []string
+	for _, k := range dom.Devices.Disks {
+		if k.Source.File != "" {
+			where = append(where, k.Target.Dev+" at "+k.Source.File)
+		} else {
+			where = append(where, k.Target.Dev+" of type "+k.Type)
+		}
+	}
+	for _, at := range datastores {
+		should = append(should, at.Name+" at "+at.Path)
+	}
+	return fmt.Sprintf("it has %s, and the datastores are %s", orNone(where), orNone(should))
+}
+
+func orNone(all []string) string {
+	if len(all) == 0 {
+		return "none"
+	}
+	return strings.Join(all, ", ")
+}
+
+// runningProblems finds what the running domain has that the next start would not bring
+// back, or that may not be.
+func (d *Driver) runningProblems(ctx context.Context, domainName string, next *domain, datastore string) ([]string, error) {
+	text, err := d.virsh.call(ctx, "dumpxml", "--domain", domainName)
+	if err != nil {
+		return nil, err
+	}
+	live, err := parseDomain(text)
+	if err != nil {
+		return nil, err
+	}
+	known := next.problems(datastore)
+	var all []string
+	for _, p := range live.problems(datastore) {
+		if !slices.Contains(known, p) {
+			all = append(all, p)
+		}
+	}
+	kept := next.disks()
+	for _, file := range live.disks() {
+		if !slices.Contains(kept, file) {
+			all = append(all, fmt.Sprintf("disk %s is attached to the running guest alone, and would be missing after a start: attach it with --config, too", file))
+		}
+	}
+	return all, nil
+}
+
+// Forget removes the definition of a domain that does not run here.
+func (d *Driver) Forget(ctx context.Context, vm uuid.UUID) error {
+	now, err := d.virsh.state(ctx, vm)
+	if errors.Is(err, errNoDomain) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if now.active() {
+		return fmt.Errorf("domain %s is %s on this host: %w", vm, now, hypervisor.ErrRunning)
+	}
+	_, err = d.virsh.call(ctx, "undefine", "--managed-save", "--snapshots-metadata", "--checkpoints-metadata", "--keep-nvram", vm.String())
+	if errors.Is(err, errNoDomain) {
+		return nil
+	}
+	return err
+}

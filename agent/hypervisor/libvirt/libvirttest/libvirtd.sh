@@ -1,0 +1,34 @@
+# Runs libvirtd as on a host of its own: DIRECTORY HOST-UUID CACHE
+set -e
+dir=$1 id=$2 cache=$3
+mkdir -p "$dir"/{run,lib,etc,log,sock}
+cat >"$dir/etc/libvirtd.conf" <<C
+host_uuid = "$id"
+unix_sock_dir = "$dir/sock"
+auth_unix_ro = "none"
+auth_unix_rw = "none"
+listen_tls = 0
+listen_tcp = 0
+log_level = 3
+log_outputs = "3:file:$dir/log/libvirtd.log"
+C
+cat >"$dir/etc/qemu.conf" <<C
+user = "root"
+group = "root"
+dynamic_ownership = 0
+security_driver = "none"
+cgroup_controllers = [ ]
+namespaces = [ ]
+stdio_handler = "file"
+remember_owner = 0
+max_files = 0
+C
+export dir cache
+exec unshare --mount --propagation private bash -ec '
+	mount --bind "$dir/run" /run
+	mount --bind "$dir/lib" /var/lib/libvirt
+	mount --bind "$dir/etc" /etc/libvirt
+	mount --bind "$dir/log" /var/log/libvirt
+	mount --bind "$cache" /var/cache/libvirt
+	mkdir -p /run/libvirt /var/lib/libvirt/qemu
+	exec libvirtd --config /etc/libvirt/libvirtd.conf'

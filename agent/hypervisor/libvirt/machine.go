@@ -1,0 +1,156 @@
+package libvirt
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"storebeat/agent/freeze"
+	"storebeat/agent/hypervisor"
+	"storebeat/agent/hypervisor/leader"
+)
+
+// judgeLimit is how long libvirtd may take to say why a domain ended.
+const judgeLimit = 3 * time.Second
+
+// machine is one domain's process. Handle, Kill, Done and Exit are the process's own.
+type machine struct {
+	*leader.Process
+	driver *Driver
+	vm     uuid.UUID
+	name   string // of the domain
+
+	mu        sync.Mutex
+	condition hypervisor.Condition
+	ending    bool // the domain is being ended because its guest crashed
+}
+
+// Condition says what libvirtd said last.
+func (m *machine) Condition() hypervisor.Condition {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.condition
+}
+
+func (m *machine) setCondition(c hypervisor.Condition) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.condition = c
+}
+
+// Shutdown asks the guest by its agent or its power button, as libvirt prefers.
+func (m *machine) Shutdown(ctx context.Context) error {
+	_, err := m.driver.virsh.call(ctx, "shutdown", m.vm.String())
+	return err
+}
+
+// begin lets a newborn guest run once its process does. The order is given over
+// and over until libvirtd says that the guest has begun; somebody who pauses it
+// afterwards is heeded.
+func (m *machine) begin() {
+	for pause := 5 * time.Millisecond; ; {
+		if state, err := m.Handle().State(); err == nil && state == freeze.Running {
+			if begun, err := m.letRun(); begun {
+				m.driver.poke()
+				return
+			} else if err != nil {
+				pause = 200 * time.Millisecond // libvirtd has trouble: leave it time
+			}
+		}
+		select {
+		case <-m.Done():
+			return
+		case <-time.After(pause):
+		}
+		pause = min(pause+time.Millisecond, 200*time.Millisecond)
+	}
+}
+
+// letRun gives the order to run if the guest has never run, and tells whether
+// it has by now.
+func (m *machine) letRun() (bool, error) {
+	ctx := context.Background()
+	out, err := m.driver.virsh.call(ctx, "qemu-monitor-command", m.vm.String(), `{"execute":"query-status"}`)
+	if err != nil {
+		return false, err
+	}
+	var answer struct {
+		Return struct {
+			Status string `json:"status"`
+		} `json:"return"`
+	}
+	if err := json.Unmarshal([]byte(out), &answer); err != nil {
+		return false, fmt.Errorf("status of machine %s: %w", m.vm, err)
+	}
+	if answer.Return.Status != "prelaunch" {
+		return answer.Return.Status != "", nil
+	}
+	_, err = m.driver.virsh.call(ctx, "resume", m.vm.String())
+	return false, err
+}
+
+// judge asks libvirtd why the domain ended. A daemon that does not know can't have
+// ended it by anybody's order.
+func (m *machine) judge(leader.Ending) hypervisor.Exit {
+	ctx, cancel := context.WithTimeout(context.Background(), judgeLimit)
+	defer cancel()
+	var last error
+	for {
+		reason, err := m.reason(ctx)
+		if exit, known := exits[reason]; known {
+			return exit
+		}
+		if err != nil {
+			last = err
+		}
+		select {
+		case <-ctx.Done():
+			detail := "QEMU ended"
+			if last != nil {
+				detail += fmt.Sprintf("; why is not known: %v", last)
+			}
+			return hypervisor.Exit{Kind: hypervisor.Crashed, Detail: detail}
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// reason returns libvirt's word for why the domain is off, "" while it has none.
+// A transient domain is gone with its end, and only an event tells.
+func (m *machine) reason(ctx context.Context) (string, error) {
+	s, err := m.driver.virsh.state(ctx, m.vm)
+	if errors.Is(err, errNoDomain) {
+		return m.driver.whyStopped(m.name), err
+	}
+	if err != nil || s.active() {
+		return "", err
+	}
+	return s.reason, nil
+}
+
+// crashedInside ends a domain whose guest has crashed and which libvirt has been
+// told to preserve.
+func (m *machine) crashedInside() {
+	m.mu.Lock()
+	again := m.ending
+	m.ending = true
+	m.mu.Unlock()
+	if again {
+		return
+	}
+	m.Because(hypervisor.Exit{Kind: hypervisor.Crashed, Detail: "the guest panicked"})
+	go func() {
+		// QEMU ends in good order; if it can't be asked it is asked again when its
+		// state is next seen.
+		if _, err := m.driver.virsh.callWithin(context.Background(), 2*callLimit, "destroy", "--graceful", m.vm.String()); err != nil {
+			m.mu.Lock()
+			m.ending = false
+			m.mu.Unlock()
+		}
+	}()
+}
