@@ -121,6 +121,19 @@ func NewCgroup(root, name string) (string, error) {
 	return dir, nil
 }
 
+// Includes reports whether a process is in the machine's cgroup, or below it, by
+// its path as /proc/PID/cgroup has it: from the root of the hierarchy, wherever
+// that is mounted. It is false for weak freeze.
+func (h Handle) Includes(path string) bool {
+	for _, mount := range []string{cgroupMounts, filepath.Join(cgroupMounts, "unified")} {
+		own, ok := strings.CutPrefix(h.Cgroup, mount)
+		if ok && len(own) > 1 && (path == own || strings.HasPrefix(path, own+"/")) {
+			return true
+		}
+	}
+	return false
+}
+
 // RemoveCgroup removes a cgroup that holds no process any more. That it is gone
 // already is no error.
 func RemoveCgroup(dir string) error {

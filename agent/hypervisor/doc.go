@@ -31,7 +31,10 @@
 //     environment, and its leading process is recorded in the run directory
 //     before it may execute. Scan and Find read both, so a program that
 //     overwrites its environment is found too, and so is a process whose
-//     leading thread is dead while another thread hangs in the kernel.
+//     leading thread is dead while another thread hangs in the kernel. One that
+//     hangs so that its environment can't be read is told by its cgroup, or by
+//     its session; if nothing tells, and a machine that was started here could
+//     be what hangs, Scan says so by an *UnseenError. It never waits for storage.
 //   - Truth about the end. Done is closed, and Kill returns nil, only once no
 //     process of the machine exists any more: what holds an image lock holds it
 //     until then. A machine whose leading process ended is over; what that

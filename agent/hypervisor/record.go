@@ -8,10 +8,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/google/renameio/v2"
 	"github.com/google/uuid"
+
+	"storebeat/datastorehb"
 )
 
 const (
@@ -32,7 +35,45 @@ type Record struct {
 // MachineDir returns the directory, inside the run directory, for one
 // generation of a machine: sockets, record, standard error.
 func MachineDir(runDir string, vm uuid.UUID, generation uint64) string {
-	return filepath.Join(runDir, fmt.Sprintf("%s-%d", vm, generation))
+	return filepath.Join(runDir, instance{vm, generation}.String())
+}
+
+// instance is one generation of a machine.
+type instance struct {
+	vm         uuid.UUID
+	generation uint64
+}
+
+func (i instance) String() string { return fmt.Sprintf("%s-%d", i.vm, i.generation) }
+
+// parseInstance reads the name of a machine's directory in the run directory.
+func parseInstance(text string) (instance, bool) {
+	at := strings.LastIndexByte(text, '-')
+	if at < 0 {
+		return instance{}, false
+	}
+	vm, err := uuid.Parse(text[:at])
+	generation, err2 := strconv.ParseUint(text[at+1:], 10, 64)
+	i := instance{vm, generation}
+	return i, err == nil && err2 == nil && i.String() == text
+}
+
+// cgroupPrefix begins the names of machines' cgroups.
+const cgroupPrefix = "storebeat-"
+
+// CgroupName returns the name of the machine's own cgroup below CgroupRoot. The
+// host's number keeps several agents on one computer apart.
+func (s Spec) CgroupName() string {
+	return fmt.Sprintf("%s%d-%v", cgroupPrefix, s.Host, instance{s.VM, s.Generation})
+}
+
+// parseCgroupName reads a name that CgroupName made.
+func parseCgroupName(text string) (datastorehb.HostID, instance, bool) {
+	rest, ok := strings.CutPrefix(text, cgroupPrefix)
+	number, rest, ok2 := strings.Cut(rest, "-")
+	host, err := strconv.ParseUint(number, 10, 16)
+	i, ok3 := parseInstance(rest)
+	return datastorehb.HostID(host), i, ok && ok2 && ok3 && err == nil && host > 0
 }
 
 // WriteRecord records the leading process of a machine, once it is stopped and

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -23,55 +24,118 @@ type sighted struct {
 }
 
 // Scan lists every machine of the host and cluster that has a process on this
-// computer, whatever its driver. Three things tell that a process belongs to a
+// computer, whatever its driver. Four things tell that a process belongs to a
 // machine: the marker in its environment, the record in the run directory (""
-// for none), and being in the session that a machine's leading process began.
-// When the error is not nil the list holds what could be found, and may be
-// incomplete.
+// for none), being in the session that a machine's leading process began, and
+// being in a machine's own cgroup. When the error is not nil the list holds what
+// could be found, and may be incomplete; an *UnseenError in its chain says which
+// machines may have processes that could not be looked at.
 func Scan(ctx context.Context, cluster uuid.UUID, host datastorehb.HostID, runDir string) ([]Found, error) {
 	stats, err := processes(ctx)
 	if err != nil {
 		return nil, err
 	}
 	records, recordErr := recordsOf(cluster, host, runDir)
-	sessions, members := map[int]sighted{}, map[int]sighted{}
-	for _, r := range records {
-		stat, ok := stats[r.handle.PID]
-		if !ok || stat.Start != r.handle.StartTime {
-			continue
-		}
-		sessions[r.handle.PID] = r
-		if !stat.Dead() {
-			members[r.handle.PID] = r // it may lead no session: another daemon gave birth to it
-		}
-	}
-	for pid, stat := range stats {
-		if _, recorded := members[pid]; recorded {
-			continue // the record is newer than the environment
-		}
-		if s, ok := sight(stat); ok && s.Cluster == cluster && s.Host == host {
-			members[pid] = s
-			if _, known := sessions[pid]; s.sessionLeader && !known {
-				sessions[pid] = s
-			}
-		}
-	}
-	for pid, stat := range stats {
-		leader, ok := sessions[stat.Session]
-		if _, known := members[pid]; ok && !known && !stat.Dead() {
-			leader.handle = Handle{PID: pid, StartTime: stat.Start, Cgroup: leader.handle.Cgroup}
-			leader.sessionLeader = pid == stat.Session
-			members[pid] = leader
-		}
-	}
-	found := group(members, records)
+	s := &survey{cluster: cluster, host: host, stats: stats, records: records,
+		sessions: map[int]sighted{}, members: map[int]sighted{}, strangers: map[int]bool{}, unseen: map[int]error{}, confined: map[int]instance{}}
+	s.byRecord()
+	s.byEnvironment()
+	s.byCgroup()
+	s.bySession()
+	found := group(s.members, records)
 	if runDir == "" {
 		// Without records nobody can tell.
 		for i := range found {
 			found[i].Newborn = false
 		}
 	}
-	return found, recordErr
+	return found, errors.Join(recordErr, s.doubt(runDir, found))
+}
+
+// survey is one look at all processes of this computer.
+type survey struct {
+	cluster uuid.UUID
+	host    datastorehb.HostID
+	stats   map[int]procfs.Stat
+	records []sighted
+
+	sessions  map[int]sighted  // by session, the machine that began it
+	members   map[int]sighted  // processes that belong to a machine of the host
+	strangers map[int]bool     // processes that carry no marker of the host's
+	unseen    map[int]error    // processes that could not be looked at, and why
+	confined  map[int]instance // those of unseen that are in a machine's cgroup, and in whose
+}
+
+// byRecord finds leading processes, and the sessions that they began, by what is
+// recorded of them.
+func (s *survey) byRecord() {
+	for _, r := range s.records {
+		stat, ok := s.stats[r.handle.PID]
+		if !ok || stat.Start != r.handle.StartTime {
+			continue
+		}
+		s.sessions[r.handle.PID] = r
+		if !stat.Dead() {
+			s.members[r.handle.PID] = r // it may lead no session: another daemon gave birth to it
+		}
+	}
+}
+
+// byEnvironment finds the processes that carry the marker.
+func (s *survey) byEnvironment() {
+	var alive []procfs.Stat
+	for pid, stat := range s.stats {
+		_, recorded := s.members[pid] // the record is newer than the environment
+		if !recorded && !stat.Dead() {
+			alive = append(alive, stat)
+		}
+	}
+	for pid, env := range procfs.Environs(alive) {
+		if env.Err != nil {
+			s.miss(pid, env.Err)
+			continue
+		}
+		m, ok := sight(s.stats[pid], env.Words)
+		if !ok || m.Cluster != s.cluster || m.Host != s.host {
+			s.strangers[pid] = true
+			continue
+		}
+		s.members[pid] = m
+		if _, known := s.sessions[pid]; m.sessionLeader && !known {
+			s.sessions[pid] = m
+		}
+	}
+}
+
+// miss notes that a process could not be looked at. One that ended meanwhile is
+// no loss, and neither is one of a user whom this one may not look at: a machine
+// was started by this user.
+func (s *survey) miss(pid int, err error) {
+	if !errors.Is(err, procfs.ErrGone) && !errors.Is(err, fs.ErrPermission) {
+		s.unseen[pid] = err
+	}
+}
+
+// bySession finds the processes that came from a leading one, marker or not. What
+// came from one that belongs to no machine of ours belongs to none itself.
+func (s *survey) bySession() {
+	for pid, stat := range s.stats {
+		leader, ok := s.sessions[stat.Session]
+		if _, known := s.members[pid]; ok && !known && !stat.Dead() {
+			s.add(stat, leader)
+		}
+		if _, confined := s.confined[pid]; !ok && !confined && s.strangers[stat.Session] {
+			delete(s.unseen, pid)
+		}
+	}
+}
+
+// add counts a process among those of a machine.
+func (s *survey) add(stat procfs.Stat, of sighted) {
+	of.handle = Handle{PID: stat.PID, StartTime: stat.Start, Cgroup: of.handle.Cgroup}
+	of.sessionLeader = stat.PID == stat.Session
+	s.members[stat.PID] = of
+	delete(s.unseen, stat.PID)
 }
 
 // processes reads the state of every process.
@@ -85,23 +149,20 @@ func processes(ctx context.Context) (map[int]procfs.Stat, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("scan /proc for machines: %w", err)
 		}
-		if stat, err := procfs.ReadStat(pid); err == nil {
-			stats[pid] = stat
+		stat, err := procfs.ReadStat(pid)
+		if errors.Is(err, procfs.ErrGone) {
+			continue
 		}
+		if err != nil {
+			return nil, fmt.Errorf("scan /proc for machines: %w", err)
+		}
+		stats[pid] = stat
 	}
 	return stats, nil
 }
 
-// sight looks for the marker in one process. Processes of other users, and
-// those that end meanwhile, are no machines of ours.
-func sight(stat procfs.Stat) (sighted, bool) {
-	if stat.Dead() {
-		return sighted{}, false
-	}
-	env, err := procfs.Environ(stat.PID)
-	if err != nil {
-		return sighted{}, false
-	}
+// sight looks for the marker in the environment of one process.
+func sight(stat procfs.Stat, env []string) (sighted, bool) {
 	marker, err := ParseMarker(lookup(env, EnvMachine))
 	if err != nil {
 		return sighted{}, false

@@ -147,7 +147,7 @@ func TestAdoptLeaderless(t *testing.T) {
 // A program that overwrites its environment is found by its record, and its
 // children by the session.
 func TestFoundWithoutMarker(t *testing.T) {
-	spec, p := script(t, `exec env -i /bin/sh -c 'sleep 1000 & touch ready; wait'`)
+	spec, p := script(t, `exec env -i /bin/sh -c 'sleep 1000 & : >ready; wait'`)
 	hypervisortest.Thaw(t, p.Handle())
 	hypervisortest.Until(t, "script is ready", exists(spec, "ready"))
 	found := scan(t, spec)

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
 
 	"storebeat/agent/freeze"
@@ -79,7 +80,7 @@ func (p *Process) Abandon(cause error) error {
 // RefuseSecond is the first thing in every start: it keeps a host from starting a machine that it already has.
 func RefuseSecond(ctx context.Context, spec hypervisor.Spec) error {
 	found, err := hypervisor.Scan(ctx, spec.Cluster, spec.Host, spec.RunDir)
-	if found == nil {
+	if found == nil || mayHold(err, spec.VM) {
 		return fmt.Errorf("look for processes of machine %s: %w", spec.VM, err)
 	}
 	at := slices.IndexFunc(found, func(f hypervisor.Found) bool { return f.VM == spec.VM })
@@ -87,6 +88,12 @@ func RefuseSecond(ctx context.Context, spec hypervisor.Spec) error {
 		return fmt.Errorf("start machine %s: process %d of generation %d: %w", spec.VM, found[at].Handle.PID, found[at].Generation, hypervisor.ErrRunning)
 	}
 	return nil
+}
+
+// mayHold reports whether a scan could not look at processes that may be a machine's.
+func mayHold(err error, vm uuid.UUID) bool {
+	var unseen *hypervisor.UnseenError
+	return errors.As(err, &unseen) && unseen.Concerns(vm)
 }
 
 // spawn forks and executes, detached from this agent in every respect.
@@ -198,9 +205,7 @@ func newCgroup(spec hypervisor.Spec) (string, error) {
 	if spec.CgroupRoot == "" {
 		return "", nil
 	}
-	// The host's number keeps several agents on one computer apart.
-	name := fmt.Sprintf("storebeat-%d-%s-%d", spec.Host, spec.VM, spec.Generation)
-	dir, err := freeze.NewCgroup(spec.CgroupRoot, name)
+	dir, err := freeze.NewCgroup(spec.CgroupRoot, spec.CgroupName())
 	if err != nil {
 		return "", fmt.Errorf("machine %s: %w", spec.VM, err)
 	}

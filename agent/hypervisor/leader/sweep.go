@@ -32,7 +32,7 @@ func (p *Process) sweep() {
 // when the kernel can't be asked.
 func (p *Process) remains() (left []hypervisor.Handle, known bool) {
 	found, err := hypervisor.Scan(context.Background(), p.marker.Cluster, p.marker.Host, p.runDir)
-	if found == nil && err != nil {
+	if found == nil && err != nil || mayHold(err, p.marker.VM) {
 		return nil, false
 	}
 	for _, f := range found {

@@ -19,15 +19,15 @@ const pidFiles = "/run/libvirt/qemu/"
 // processOf finds QEMU's process of a domain that libvirt runs on this host.
 func processOf(vm uuid.UUID, domainName string) (int, error) {
 	if text, err := os.ReadFile(pidFiles + domainName + ".pid"); err == nil {
-		if pid, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && runs(pid, vm) {
+		if pid, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && argument(pid, "-uuid") == vm.String() {
 			return pid, nil
 		}
 	}
-	pids, err := procfs.Pids()
+	all, err := procfs.Pids()
 	if err != nil {
 		return 0, fmt.Errorf("look for the domain's process: %w", err)
 	}
-	pids = slices.DeleteFunc(pids, func(pid int) bool { return !runs(pid, vm) })
+	pids := running(all, vm)
 	switch len(pids) {
 	case 1:
 		return pids[0], nil
@@ -37,8 +37,22 @@ func processOf(vm uuid.UUID, domainName string) (int, error) {
 	return 0, fmt.Errorf("domain %s has %d processes here (%v), and %s%s.pid does not tell which is libvirtd's", domainName, len(pids), pids, pidFiles, domainName)
 }
 
-// runs tells whether a process is the QEMU of the domain.
-func runs(pid int, vm uuid.UUID) bool { return argument(pid, "-uuid") == vm.String() }
+// running lists which of these processes are the QEMU of the domain.
+func running(pids []int, vm uuid.UUID) (of []int) {
+	var stats []procfs.Stat
+	for _, pid := range pids {
+		if stat, err := procfs.ReadStat(pid); err == nil {
+			stats = append(stats, stat)
+		}
+	}
+	for pid, a := range procfs.Arguments(stats) {
+		if after(a.Words, "-uuid") == vm.String() {
+			of = append(of, pid)
+		}
+	}
+	slices.Sort(of)
+	return of
+}
 
 // nameOf returns the name of the domain that a QEMU process runs, "" if it can't be told.
 func nameOf(pid int) string {
@@ -50,23 +64,27 @@ func nameOf(pid int) string {
 	return ""
 }
 
-// argument returns what follows an option on a process's command line.
+// argument returns what follows an option on a process's command line, "" if it can't be told.
 func argument(pid int, option string) string {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	stat, err := procfs.ReadStat(pid)
 	if err != nil {
 		return ""
 	}
-	args := strings.Split(string(text), "\x00")
-	at := slices.Index(args, option)
-	if at < 0 || at+1 >= len(args) {
+	return after(procfs.Arguments([]procfs.Stat{stat})[pid].Words, option)
+}
+
+// after returns the word that follows another.
+func after(words []string, word string) string {
+	at := slices.Index(words, word)
+	if at < 0 || at+1 >= len(words) {
 		return ""
 	}
-	return args[at+1]
+	return words[at+1]
 }
 
 // bornHere tells whether the process was started by this driver for the machine,
 // and not taken over.
 func bornHere(f hypervisor.Found) bool {
-	env, err := procfs.Environ(f.Handle.PID)
-	return err == nil && slices.Contains(env, hypervisor.EnvDriver+"="+name) && slices.Contains(env, hypervisor.EnvRun+"="+f.RunDir)
+	env := procfs.Environs([]procfs.Stat{{PID: f.Handle.PID, Start: f.Handle.StartTime}})[f.Handle.PID].Words
+	return slices.Contains(env, hypervisor.EnvDriver+"="+name) && slices.Contains(env, hypervisor.EnvRun+"="+f.RunDir)
 }

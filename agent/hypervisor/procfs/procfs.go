@@ -15,14 +15,15 @@ import (
 // ErrGone means that there is no such process, or thread, any more.
 var ErrGone = errors.New("process is gone")
 
-// maxEnviron bounds what is read of one environment. The kernel's own limit is
+// maxWords bounds what is read of one environment or command line. The kernel's own limit is
 // higher, but the marker is put first and nobody needs megabytes.
-const maxEnviron = 1 << 20
+const maxWords = 1 << 20
 
 // Stat is the part of /proc/PID/stat that the drivers need.
 type Stat struct {
 	PID     int
-	State   byte // R, S, D, T (stopped), t (traced), Z (zombie), X (dead), I (idle)
+	Name    string // of the program, cut off by the kernel after 15 bytes
+	State   byte   // R, S, D, T (stopped), t (traced), Z (zombie), X (dead), I (idle)
 	Parent  int
 	Group   int
 	Session int
@@ -49,29 +50,19 @@ func ReadTaskStat(pid, tid int) (Stat, error) {
 	return readStat(fmt.Sprintf("/proc/%d/task/%d/stat", pid, tid))
 }
 
-// Environ returns the environment of a process as it was when it was started.
-// A zombie has none of its own, so its other threads are asked.
-func Environ(pid int) ([]string, error) {
-	env, err := readEnviron(fmt.Sprintf("/proc/%d/environ", pid))
-	if err == nil && len(env) > 0 || err != nil && !errors.Is(err, ErrGone) {
-		return env, err
-	}
-	// Kernels say "nothing there" or "no such process" of a zombie's memory.
-	stat, statErr := ReadStat(pid)
-	if statErr != nil || stat.State != 'Z' || stat.Threads <= 1 {
-		return env, err
-	}
-	tasks, err := Tasks(pid)
+// Cgroup returns the path of a process's cgroup in the cgroup v2 hierarchy, as
+// seen from its mount; "" where there is no such hierarchy.
+func Cgroup(pid int) (string, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
 	if err != nil {
-		return nil, err
+		return "", gone(err)
 	}
-	for _, tid := range tasks {
-		env, err := readEnviron(fmt.Sprintf("/proc/%d/task/%d/environ", pid, tid))
-		if err == nil && len(env) > 0 {
-			return env, nil
+	for line := range strings.Lines(string(text)) {
+		if path, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "0::"); ok {
+			return path, nil
 		}
 	}
-	return nil, nil
+	return "", nil
 }
 
 // Stopped tells whether every thread of the process is stopped by a signal.
@@ -95,13 +86,13 @@ func Stopped(pid int) (bool, error) {
 	return len(tasks) > 0, nil
 }
 
-func readEnviron(path string) ([]string, error) {
+func readWords(path string) ([]string, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, gone(err)
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxEnviron))
+	data, err := io.ReadAll(io.LimitReader(f, maxWords))
 	if err != nil {
 		return nil, gone(err)
 	}
@@ -141,7 +132,7 @@ func parseStat(data []byte) (Stat, error) {
 	if len(fields) <= 22-first || len(fields[0]) != 1 {
 		return Stat{}, fmt.Errorf("%d fields after the name in %.80q", len(fields), data)
 	}
-	stat := Stat{PID: pid, State: fields[0][0]}
+	stat := Stat{PID: pid, Name: string(data[open+1 : end]), State: fields[0][0]}
 	for _, f := range []struct {
 		number int
 		into   *int

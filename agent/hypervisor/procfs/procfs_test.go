@@ -55,9 +55,9 @@ func TestHalfDeadProcessIsNotDead(t *testing.T) {
 	if err != nil || stat.Dead() || stat.Threads < 2 {
 		t.Errorf("a zombie with threads is %+v, dead %v, %v", stat, stat.Dead(), err)
 	}
-	env, err := Environ(pid)
-	if err != nil || !slices.Contains(env, envHalfDead+"=yes") {
-		t.Errorf("its environment is not found: %v, %v", env, err)
+	env := Environs([]Stat{stat})[pid]
+	if env.Err != nil || !slices.Contains(env.Words, envHalfDead+"=yes") {
+		t.Errorf("its environment is not found: %+v", env)
 	}
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
@@ -100,7 +100,7 @@ const line = "77 (a (b) c) S 1 2 3 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 9 0 123456 
 
 func TestParseStat(t *testing.T) {
 	got, err := parseStat([]byte(line))
-	want := Stat{PID: 77, State: 'S', Parent: 1, Group: 2, Session: 3, Threads: 9, Start: 123456}
+	want := Stat{PID: 77, Name: "a (b) c", State: 'S', Parent: 1, Group: 2, Session: 3, Threads: 9, Start: 123456}
 	if err != nil {
 		t.Fatal(err)
 	}
