@@ -222,6 +222,9 @@ func (a *Agent) takeStock(ctx context.Context) error {
 	if cfg.Found, err = a.machines.account(ctx, client); err != nil {
 		return err
 	}
+	if cfg.Ended, err = abandoned(ctx, client, inventory); err != nil {
+		return err
+	}
 	for _, l := range inventory.Leases {
 		if l.Valid {
 			cfg.Leases = append(cfg.Leases, core.Inherited{Datastore: l.Datastore, Term: l.Term, Length: l.Length, Deadline: l.Deadline, Custody: l.Custody})

@@ -280,6 +280,18 @@ func (ms *machines) account(ctx context.Context, client *guard.Client) ([]core.F
 	return accounted, unaccounted(inventory.Machines, accounted)
 }
 
+// abandoned lists the machines that the guard ended while no agent was there, and has
+// it forget them.
+func abandoned(ctx context.Context, client *guard.Client, inventory guard.Inventory) (ended []core.FoundMachine, err error) {
+	for _, m := range inventory.Machines {
+		if m.State == freeze.Gone && m.Abandoned {
+			ended = append(ended, core.FoundMachine{VM: m.VM, Generation: m.Generation, Datastore: m.Datastore})
+			err = errors.Join(err, client.Forget(ctx, m.VM))
+		}
+	}
+	return ended, err
+}
+
 // unaccounted names the first machine that the guard holds, that lives, and that
 // was not found.
 func unaccounted(held []guard.Machine, found []core.FoundMachine) error {

@@ -40,6 +40,10 @@ type Config struct {
 	// accounts for each.
 	Leases []Inherited
 	Found  []FoundMachine
+
+	// Ended are machines that the guard has ended here, since no agent was there for
+	// long.
+	Ended []FoundMachine
 }
 
 // Member is one host of the cluster.
@@ -127,6 +131,10 @@ func New(cfg Config, now datastorehb.Instant) *Core {
 	}
 	for _, found := range cfg.Found {
 		c.adopt(found)
+	}
+	for _, m := range cfg.Ended {
+		c.journal(Event{Kind: "machine-abandoned", Host: cfg.Self.Host, Datastore: m.Datastore, VM: m.VM, Generation: m.Generation, Rule: "R11",
+			Text: "the guard has ended a machine that stood frozen here, since no agent was there for long"})
 	}
 	c.takeMembers()
 	c.early = c.out

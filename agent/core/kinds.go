@@ -141,6 +141,7 @@ var chapters = []Chapter{
 		{"lease-lapsed", Error, false, "This host's proof of life on a datastore has run out. Its machines there stand still until it wins its next term.", "Look after this host's path to the datastore; the evidence says what was missing."},
 		{"machines-frozen", Warning, false, "The guard has seen every machine of this host on a datastore frozen.", ""},
 		{"guard-gone", Error, false, "This host's guard is gone. All machines are frozen and a new guard is started.", "Read the log to see why it ended; it should never happen."},
+		{"machine-abandoned", Warning, false, "No agent ran on this host for a minute after the lease had run out. The guard ended a machine that stood frozen here, for its process kept the image locks that other hosts wait for.", "Find out why the agent was away for so long; its log says. The machine is started again where there is room for it."},
 		{"guard-back", Notice, false, "A new guard holds every machine frozen; they go on under this host's next terms.", ""},
 	}},
 	{"Stopping an agent, and confirming a host dead", []About{

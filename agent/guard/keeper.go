@@ -16,6 +16,13 @@ import (
 // short against F, and a look costs well under a millisecond.
 const confirmPeriod = 5 * time.Millisecond
 
+// DefaultAbandon is how long no agent may be connected, and a datastore's lease be
+// over, before the guard ends the machines that are frozen there. It is longer than
+// an agent takes to come back, and than others take to close the term: their start
+// of the machine then waits for nothing but the image lock, which a frozen process
+// keeps.
+const DefaultAbandon = time.Minute
+
 // Keeper decides what is frozen and what may run. It is pure: it reads no clock,
 // touches no process, and tells its caller what to do as Orders. The same Keeper
 // runs in the guard and in the simulator.
@@ -27,12 +34,18 @@ const confirmPeriod = 5 * time.Millisecond
 //	               └───────────────────────  Running
 //	any ──Confirm gone──▶ Gone ──Forget──▶ (unknown)
 //
+// A frozen machine is ended (Order.End) only when no agent is there that could do
+// anything about it: see NewKeeper.
+//
 // Duty of the caller: what it confirms it has seen after the last call of LetGo
 // for that machine, and it calls Tick after every other method.
 type Keeper struct {
 	freeze   time.Duration // F
+	patience time.Duration // with an agent that stays away
 	leases   map[uuid.UUID]*held
 	machines map[uuid.UUID]*kept
+	alone    bool // no agent is connected any more
+	left     datastorehb.Instant
 	events   []Event
 }
 
@@ -55,12 +68,14 @@ type Order struct {
 	VM     uuid.UUID
 	Handle freeze.Handle
 	Freeze bool // issue a freeze, then look; false: only look whether it is frozen still
+	End    bool // end it if it is seen frozen and no I/O of it is under way (R12)
 }
 
 // NewKeeper returns a Keeper that knows nothing. within is F, the time within
 // which everything is to be frozen; it sets how often frozen machines are looked at.
-func NewKeeper(within time.Duration) *Keeper {
-	return &Keeper{freeze: within, leases: map[uuid.UUID]*held{}, machines: map[uuid.UUID]*kept{}}
+// abandon is how long no agent may be there until what is frozen is ended.
+func NewKeeper(within, abandon time.Duration) *Keeper {
+	return &Keeper{freeze: within, patience: abandon, leases: map[uuid.UUID]*held{}, machines: map[uuid.UUID]*kept{}}
 }
 
 // SetLease tells of a datastore's lease. For the term that is held already it is
@@ -292,7 +307,7 @@ func (k *Keeper) Tick(now datastorehb.Instant) []Order {
 		if !m.watched() || now < m.nextLook {
 			continue
 		}
-		order := Order{VM: m.VM, Handle: m.Handle, Freeze: m.State == freeze.Freezing}
+		order := Order{VM: m.VM, Handle: m.Handle, Freeze: m.State == freeze.Freezing, End: k.abandon(now, m)}
 		m.nextLook = now.Add(k.pause(now, m))
 		if order.Freeze {
 			freezes = append(freezes, order)
@@ -301,6 +316,32 @@ func (k *Keeper) Tick(now datastorehb.Instant) []Order {
 		}
 	}
 	return append(freezes, looks...)
+}
+
+// AgentCame tells that an agent is connected. What lives is its own to decide about.
+func (k *Keeper) AgentCame() {
+	k.alone = false
+	for _, m := range k.machines {
+		m.Abandoned = m.Abandoned && m.State == freeze.Gone
+	}
+}
+
+// AgentLeft tells that no agent is connected any more.
+func (k *Keeper) AgentLeft(now datastorehb.Instant) { k.alone, k.left = true, now }
+
+// abandon decides whether a machine is to be ended, and reports it the first time.
+func (k *Keeper) abandon(now datastorehb.Instant, m *kept) bool {
+	if m.State != freeze.Frozen || !k.alone || now.Sub(k.left) < k.patience {
+		return false
+	}
+	if h := k.leases[m.Datastore]; h != nil && (h.lease.Valid(now) || now.Sub(h.lease.Deadline()) < k.patience) {
+		return false
+	}
+	if !m.Abandoned {
+		m.Abandoned = true
+		k.report(MachineAbandoned, now, m)
+	}
+	return true
 }
 
 // expire reports once that a lease has run out and holds the machines that run

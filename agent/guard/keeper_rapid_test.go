@@ -33,7 +33,7 @@ type plainLease struct {
 
 func newWorld() *world {
 	return &world{
-		k: NewKeeper(testFreeze), now: at(0), executes: map[uuid.UUID]bool{}, gone: map[uuid.UUID]bool{},
+		k: NewKeeper(testFreeze, DefaultAbandon), now: at(0), executes: map[uuid.UUID]bool{}, gone: map[uuid.UUID]bool{},
 		home: map[uuid.UUID]uuid.UUID{}, leases: map[uuid.UUID]*plainLease{}, ended: map[uuid.UUID]map[uint64]bool{},
 	}
 }
@@ -209,7 +209,7 @@ func (w *world) upgrade(t *rapid.T) {
 		t.Fatal(err)
 	}
 	before := w.k.Inventory(w.now)
-	w.k = NewKeeper(testFreeze)
+	w.k = NewKeeper(testFreeze, DefaultAbandon)
 	w.k.restore(st.Keeper)
 	if diff := cmp.Diff(before, w.k.Inventory(w.now)); diff != "" {
 		t.Fatalf("the new program knows something else:\n%s", diff)

@@ -39,7 +39,7 @@ type sheet struct {
 }
 
 func newSheet(t *testing.T) *sheet {
-	return &sheet{T: t, Keeper: NewKeeper(testFreeze), now: at(0)}
+	return &sheet{T: t, Keeper: NewKeeper(testFreeze, DefaultAbandon), now: at(0)}
 }
 
 func (s *sheet) lease(datastore byte, term uint64, deadline datastorehb.Instant) error {
@@ -486,4 +486,61 @@ func TestCustody(t *testing.T) {
 	s.refused(s.BeginCustody(s.now, id(9), 3), "ran out")
 	_, err := s.EndCustody(s.now, id(9), 3)
 	s.refused(err, "ran out")
+}
+
+// TestAbandoned: what stands frozen is ended once no agent has been there for long
+// and its lease is long over; neither of the two is enough.
+func TestAbandoned(t *testing.T) {
+	end := at(testLease)
+	for _, c := range []struct {
+		name  string
+		left  datastorehb.Instant
+		back  datastorehb.Instant // 0: not
+		looks datastorehb.Instant
+		want  bool
+	}{
+		{name: "left at the end of the lease", left: end, looks: end.Add(DefaultAbandon), want: true},
+		{name: "a nanosecond early", left: end, looks: end.Add(DefaultAbandon - 1)},
+		{name: "left long before", left: at(0), looks: end.Add(DefaultAbandon), want: true},
+		{name: "left long before, and early", left: at(0), looks: end.Add(DefaultAbandon - 1)},
+		{name: "left long after", left: end.Add(time.Hour), looks: end.Add(time.Hour + DefaultAbandon - 1)},
+		{name: "is back", left: end, back: end.Add(DefaultAbandon - 1), looks: end.Add(time.Hour)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := running(t)
+			s.now = c.left
+			s.AgentLeft(s.now)
+			s.now = max(end, c.left)
+			s.obey()
+			state, err := s.Export() // it is known to the next program, too
+			s.must(err)
+			s.Keeper = NewKeeper(testFreeze, DefaultAbandon)
+			s.must(s.Import(state))
+			if c.back > 0 {
+				s.now = c.back
+				s.AgentCame()
+			}
+			s.now = c.looks
+			orders := s.Tick(s.now)
+			if len(orders) != 1 || orders[0].End != c.want || orders[0].Freeze {
+				t.Errorf("orders: %+v", orders)
+			}
+			if told := slices.ContainsFunc(s.Events(), func(e Event) bool { return e.Kind == MachineAbandoned }); told != c.want {
+				t.Errorf("told: %t", told)
+			}
+		})
+	}
+}
+
+// TestAbandonedInCustody: in custody nothing is abandoned, however long that lasts.
+func TestAbandonedInCustody(t *testing.T) {
+	s := running(t)
+	s.must(s.BeginCustody(s.now, id(1), 1))
+	s.must(s.Freeze(s.now, id(1)))
+	s.obey()
+	s.AgentLeft(s.now)
+	s.now = s.now.Add(24 * time.Hour)
+	if orders := s.Tick(s.now); len(orders) != 1 || orders[0].End {
+		t.Errorf("orders: %+v", orders)
+	}
 }

@@ -13,8 +13,9 @@ import (
 
 // keeperState is all that a Keeper knows, in the form in which it goes to the next program.
 type keeperState struct {
-	Leases   []keptLease   `json:"leases"`
-	Machines []keptMachine `json:"machines"`
+	Leases   []keptLease          `json:"leases"`
+	Machines []keptMachine        `json:"machines"`
+	Left     *datastorehb.Instant `json:"left,omitempty"` // when the agent left; nil: it is there
 }
 
 // keptLease is the lease of one datastore.
@@ -43,6 +44,9 @@ func (k *Keeper) state() (s keeperState) {
 	}
 	for _, m := range k.sorted() {
 		s.Machines = append(s.Machines, keptMachine{m.Machine, m.ordered, m.nextLook})
+	}
+	if k.alone {
+		s.Left = &k.left
 	}
 	return s
 }
@@ -88,6 +92,9 @@ func (k *Keeper) restore(s keeperState) {
 			lease = datastorehb.CustodyLease(l.Term, l.Length)
 		}
 		k.leases[l.Datastore] = &held{lease: lease, expired: l.Expired, awaiting: l.Awaiting}
+	}
+	if s.Left != nil {
+		k.AgentLeft(*s.Left)
 	}
 	for _, m := range s.Machines {
 		k.machines[m.VM] = &kept{Machine: m.Machine, ordered: m.Ordered, nextLook: m.NextLook}

@@ -58,13 +58,14 @@ func (s *server) receive(one call) {
 // connection can go on.
 func refusable(r request) bool { return r.ID != 0 && r.Op != "" }
 
-// drop forgets a connection. That the agent is gone changes nothing else: its
+// drop forgets a connection. That the agent is gone changes nothing at first: its
 // leases run out unless it comes back in time.
 func (s *server) drop(c *connection, err error) {
 	c.leave()
 	delete(s.clients, c)
 	if s.agent == c {
 		s.agent = nil
+		s.keeper.AgentLeft(s.now())
 		s.log.say(hclog.Warn, "agent is disconnected; machines run until their leases end", "incarnation", s.agentRun, "error", err)
 	}
 }
@@ -138,6 +139,7 @@ func (s *server) hello(c *connection, incarnation uint64) answer {
 		s.agent.send(failed(fmt.Errorf("another agent has said hello (incarnation %d)", incarnation)))
 	}
 	s.agent, s.agentRun = c, incarnation
+	s.keeper.AgentCame()
 	s.log.say(hclog.Info, "agent is connected", "incarnation", incarnation)
 	return s.inventory()
 }

@@ -178,7 +178,7 @@ func newServer(options Options) (*server, error) {
 		return nil, fmt.Errorf("find the guard's own program: %w", err)
 	}
 	return &server{
-		options: options, self: self, now: clock.Now, keeper: NewKeeper(options.Freeze),
+		options: options, self: self, now: clock.Now, keeper: NewKeeper(options.Freeze, DefaultAbandon),
 		clients: map[*connection]bool{}, calls: make(chan call), accepted: make(chan *net.UnixConn),
 		stopped: make(chan struct{}), troubled: map[string]datastorehb.Instant{},
 		binary: binary, asked: make(chan error), acceptPaused: make(chan struct{}), acceptGoOn: make(chan struct{}),
@@ -293,7 +293,21 @@ func (s *server) enforce() {
 			s.complain("machine can't be looked at", "vm", orders[i].VM, "error", sight.Err)
 			continue
 		}
+		if orders[i].End && sight.State == freeze.Frozen {
+			s.finish(orders[i])
+		}
 		s.keeper.Confirm(s.now(), orders[i].VM, sight.State)
+	}
+}
+
+// finish ends a machine that was just seen frozen, unless I/O of it is under way.
+func (s *server) finish(order Order) {
+	if pending, err := order.Handle.IOPending(); err != nil || pending {
+		s.complain("machine can't be ended", "vm", order.VM, "io_pending", pending, "error", err)
+		return
+	}
+	if err := order.Handle.Kill(); err != nil && !errors.Is(err, freeze.ErrGone) {
+		s.complain("machine can't be ended", "vm", order.VM, "error", err)
 	}
 }
 
@@ -304,7 +318,7 @@ func (s *server) publish() {
 			s.agent.send(answer{Event: &event})
 		}
 		level := hclog.Info
-		if event.Kind == Expired || event.Kind == MachineEscaped {
+		if event.Kind == Expired || event.Kind == MachineEscaped || event.Kind == MachineAbandoned {
 			level = hclog.Warn
 		}
 		s.log.say(level, string(event.Kind), event.pairs()...)

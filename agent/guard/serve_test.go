@@ -610,3 +610,28 @@ func TestStartingGuardFreezesWhatRuns(t *testing.T) {
 	}})
 	becomes(t, h, freeze.Frozen)
 }
+
+// TestAbandonedMachineIsEnded leaves a frozen machine without an agent for long; the
+// next agent is told why it is gone.
+func TestAbandonedMachineIsEnded(t *testing.T) {
+	eachFreezer(t, func(t *testing.T, cgroup string) {
+		l := newLab(t, Options{})
+		a := l.agent(1)
+		handle := sleeper(t, cgroup)
+		m := Machine{VM: id(1), Generation: 1, Datastore: id(2), Handle: handle}
+		a.must(a.Register(patient(t), m))
+		a.must(a.Close())
+		eventually(t, "the guard to miss the agent", func() bool {
+			l.advance(DefaultAbandon)
+			state, err := handle.State()
+			return err == nil && state == freeze.Gone
+		})
+		b := l.agent(2)
+		inventory, err := b.Inventory(patient(t))
+		b.must(err)
+		if len(inventory.Machines) != 1 || inventory.Machines[0].State != freeze.Gone || !inventory.Machines[0].Abandoned {
+			t.Errorf("the guard says %+v", inventory.Machines)
+		}
+		b.must(b.Forget(patient(t), id(1)))
+	})
+}

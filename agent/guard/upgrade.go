@@ -330,6 +330,9 @@ func (s *server) inherit(st *state) error {
 			s.agent = client
 		}
 	}
+	if s.agent == nil && !s.keeper.alone {
+		s.keeper.AgentLeft(s.now())
+	}
 	s.log.say(hclog.Info, "guard goes on in the new program", "pause", s.now().Sub(st.At), "machines", len(s.keeper.machines), "clients", len(s.clients))
 	return nil
 }

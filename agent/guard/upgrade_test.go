@@ -260,7 +260,7 @@ func TestUnreadableState(t *testing.T) {
 }
 
 func FuzzDecodeState(f *testing.F) {
-	k := NewKeeper(testFreeze)
+	k := NewKeeper(testFreeze, DefaultAbandon)
 	_ = k.SetLease(at(0), id(9), 3, testLease, at(testLease))
 	_ = k.Register(at(0), machine(1, 9))
 	raw, err := json.Marshal(state{Version: stateVersion, At: at(0), Keeper: k.state(), Listener: 3, Lock: 4, Watchdog: -1, Clients: []clientState{{FD: 5, Rest: []byte("x"), Agent: true}}})
@@ -275,7 +275,7 @@ func FuzzDecodeState(f *testing.F) {
 		if err != nil {
 			return
 		}
-		k := NewKeeper(testFreeze)
+		k := NewKeeper(testFreeze, DefaultAbandon)
 		k.restore(st.Keeper)
 		k.Tick(at(0))
 		if err := k.state().check(); err != nil {

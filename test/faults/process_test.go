@@ -81,6 +81,25 @@ func TestAgentAndGuardGone(t *testing.T) {
 	r.awaitCounts(20, r.machines...)
 }
 
+// TestAgentStaysAway kills an agent and leaves it so. The image locks of its frozen
+// machines keep the others out until the guard ends them.
+func TestAgentStaysAway(t *testing.T) {
+	r := newTrial(t, lab.Options{}, 3)
+	master, others := r.master()
+	h := others[0]
+	its := r.on(h)
+	want := r.starts().and(its)
+	r.do(h.KillAgent(r.ctx))
+	r.awaitEvent("start-refused", master, others[1])
+	r.awaitGone(h, its...)
+	r.awaitStarts(want)
+	r.do(h.StartAgent())
+	r.awaitEvent("machine-abandoned", h)
+	r.awaitWhole()
+	r.awaitCounts(20, r.machines...)
+	r.expectStarts(want)
+}
+
 // TestAgentStopsAndHostFreezes stops an agent in good order and then freezes its
 // host for longer than a takeover takes: its machines are in custody, and stay.
 func TestAgentStopsAndHostFreezes(t *testing.T) {

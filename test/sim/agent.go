@@ -85,6 +85,8 @@ func (a *agent) begin() {
 		cfg.Datastores = append(cfg.Datastores, core.Datastore{ID: s.id, Name: s.name(), Preferred: s.spec.Preferred, Excluded: s.spec.Excluded})
 	}
 	h.recall(&cfg)
+	h.guard.keeper.AgentCame()
+	cfg.Ended = h.guard.abandoned()
 	for _, l := range h.guard.keeper.Inventory(h.now()).Leases {
 		if l.Valid {
 			cfg.Leases = append(cfg.Leases, core.Inherited{Datastore: l.Datastore, Term: l.Term, Length: l.Length, Deadline: l.Deadline, Custody: l.Custody})
@@ -219,6 +221,9 @@ func (h *host) agentEnded(how string) {
 	a := h.agent
 	h.w.note(h.name, "the agent %s", how)
 	a.alive, h.agent = false, nil
+	if h.guard != nil {
+		h.guard.keeper.AgentLeft(h.now())
+	}
 	for i, p := range h.paths {
 		if p.busy += a.busy[i]; a.busy[i] > 0 {
 			h.w.met(diedWorking)

@@ -278,6 +278,7 @@ func RandomSetup(seed uint64) Setup {
 	if w.chance(0.3) {
 		s.MailTime = w.between(0, 20*time.Millisecond)
 	}
+	s.Abandon = time.Duration(seed%60) * time.Second
 	s.Policy.StopTime = w.between(0, 5*time.Second)
 	if w.chance(0.5) {
 		s.Isolation = []string{"gateway"}

@@ -19,7 +19,7 @@ type guardian struct {
 }
 
 func (h *host) newGuard() *guardian {
-	return &guardian{h: h, keeper: guard.NewKeeper(h.w.setup.Timing.Freeze)}
+	return &guardian{h: h, keeper: guard.NewKeeper(h.w.setup.Timing.Freeze, h.w.setup.Abandon)}
 }
 
 // turn carries out what is due, tells the agent what has happened, and plans
@@ -33,6 +33,10 @@ func (g *guardian) turn() {
 		p := h.process(o.VM)
 		if p != nil && o.Freeze {
 			p.freeze()
+		}
+		if o.End && p.seen() == freeze.Frozen && p.writing == 0 {
+			h.w.met(abandoned)
+			p.vanish("ended by the guard")
 		}
 		g.keeper.Confirm(h.now(), o.VM, p.seen())
 	}
@@ -58,6 +62,17 @@ func (g *guardian) publish() {
 			a.soon(func() { a.observe(core.GuardFrozen{Datastore: e.Datastore, Term: e.Term, Took: e.Took}) })
 		}
 	}
+}
+
+// abandoned lists what the guard has ended, and forgets it.
+func (g *guardian) abandoned() (ended []core.FoundMachine) {
+	for _, m := range g.keeper.Inventory(g.h.now()).Machines {
+		if m.State == freeze.Gone && m.Abandoned {
+			ended = append(ended, core.FoundMachine{VM: m.VM, Generation: m.Generation, Datastore: m.Datastore})
+			_ = g.keeper.Forget(m.VM)
+		}
+	}
+	return ended
 }
 
 func (g *guardian) forget(vm uuid.UUID) {

@@ -119,14 +119,19 @@ func (p *process) end(ending core.Ending, detail string) {
 
 // reap takes the process away. The guard forgets it.
 func (p *process) reap(detail string) {
+	p.vanish(detail)
+	if g := p.h.guard; g != nil {
+		g.forget(p.vm)
+	}
+}
+
+// vanish takes the process away, without a word to anybody.
+func (p *process) vanish(detail string) {
 	h := p.h
 	p.state = gone
 	h.processes = slices.DeleteFunc(h.processes, func(o *process) bool { return o == p })
 	h.w.note(h.name, "%s is gone: %s", h.w.nameOf(p.vm), detail)
 	h.w.seeExecution()
-	if h.guard != nil {
-		h.guard.forget(p.vm)
-	}
 }
 
 // bear creates a machine's process, frozen.

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"storebeat/agent/core"
+	"storebeat/agent/guard"
 	"storebeat/datastorehb"
 	"storebeat/partition"
 	"storebeat/poweron"
@@ -29,6 +30,7 @@ type Setup struct {
 	Latency     time.Duration
 	FreezeLeast time.Duration            // the shortest that a freeze takes
 	FreezeTime  time.Duration            // the longest
+	Abandon     time.Duration            // after which guards end what no agent is there for
 	StartTime   time.Duration            // how long a machine takes to be there, frozen
 	MailTime    time.Duration            // how long a message from agent to guard takes
 	Barrier     datastorehb.WriteBarrier // of every datastore
@@ -67,7 +69,7 @@ func (s *Setup) describe() {
 
 // Default returns the profile "default" with three hosts, two datastores and six machines.
 func Default() Setup {
-	return Setup{Seed: 1, Hosts: 3, Datastores: 2, Machines: 6, Policy: poweron.DefaultPolicy(), Latency: time.Millisecond, FreezeTime: 20 * time.Millisecond, StartTime: 100 * time.Millisecond, MailTime: 100 * time.Microsecond,
+	return Setup{Seed: 1, Hosts: 3, Datastores: 2, Machines: 6, Policy: poweron.DefaultPolicy(), Latency: time.Millisecond, FreezeTime: 20 * time.Millisecond, Abandon: guard.DefaultAbandon, StartTime: 100 * time.Millisecond, MailTime: 100 * time.Microsecond,
 		Timing: datastorehb.Timing{Interval: time.Second, Lease: 4 * time.Second, Freeze: 500 * time.Millisecond, Takeover: 5 * time.Second}}
 }
 
