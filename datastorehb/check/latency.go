@@ -69,7 +69,7 @@ func directRoundTrip(path string) error {
 
 func checkLatency(p *probe) []Finding {
 	const name = "write latency"
-	l, err := measureLatency(p)
+	l, err := measureLatency(p, "slot")
 	if err != nil {
 		return p.broken(name, err, "see whether the disk behind the mount is healthy")
 	}
@@ -79,13 +79,13 @@ func checkLatency(p *probe) []Finding {
 
 // measureLatency times heartbeat-like writes until there are enough or the time
 // for them is used up.
-func measureLatency(p *probe) (Latency, error) {
+func measureLatency(p *probe, file string) (Latency, error) {
 	buf, release, err := alignedSlot()
 	if err != nil {
 		return Latency{}, err
 	}
 	defer release()
-	f, direct, err := openDurable(filepath.Join(p.scratch, "slot"))
+	f, direct, err := openDurable(filepath.Join(p.scratch, file))
 	if err != nil {
 		return Latency{}, err
 	}

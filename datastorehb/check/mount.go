@@ -176,11 +176,14 @@ func (p *probe) restartFinding() []Finding {
 
 const shorterLease = "set the server's lock lease to 10-15 s (Linux: lease-time and grace-time under [nfsd] in /etc/nfs.conf; ganesha: Lease_Lifetime)"
 
-// unseen lists what can't be found out from one host.
-func unseen(info device.Info) []string {
-	list := []string{
-		"whether other hosts lose the race for a name that this one wins: run the check on every host",
-		"how soon other hosts see a new name",
+// unseen lists what was not found out: one host can't, without the others.
+func unseen(info device.Info, by seen) []string {
+	list := []string{}
+	if !by.race {
+		list = append(list, "whether other hosts lose the race for a name that this one wins: name them with --peer")
+	}
+	if !by.names {
+		list = append(list, "how soon other hosts see a new name")
 	}
 	if info.NFS != nil {
 		list = append(list, "whether the server exports with sync, as it must (on a Linux server: exportfs -v)")

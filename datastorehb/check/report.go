@@ -74,7 +74,8 @@ type Report struct {
 	Path     string         `json:"path"`
 	Device   device.Info    `json:"device"`
 	Findings []Finding      `json:"findings"`
-	Latency  *Latency       `json:"latency"` // nil when it was not measured
+	Latency  *Latency       `json:"latency"`          // nil when it was not measured
+	Loaded   *Latency       `json:"loaded,omitempty"` // the same under a bulk writer
 	Barrier  device.Barrier `json:"barrier"`
 	Restart  Restart        `json:"restart"`
 	Unseen   []string       `json:"unseen"`   // what one host can't find out

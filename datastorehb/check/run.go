@@ -19,6 +19,8 @@ type Options struct {
 	Writes int                // to measure the latency with; 200 when 0
 	Budget time.Duration      // for measuring it; 5 s when 0
 	Grace  time.Duration      // for tidying up once the context has ended; 2 s when 0
+	Load   bool               // measure the latency under a bulk writer, too
+	Peers  []Peer             // other hosts that take part
 
 	// Progress, if set, is called from within Run as each step begins and ends.
 	Progress func(Progress)
@@ -61,14 +63,19 @@ func allSteps() []step {
 		{"mount", false, checkMount},
 		{"scratch folder", false, checkScratch},
 		{"free space", false, checkSpace},
+		{"other hosts", true, checkHosts},
 		{"exclusive names", true, checkLinkRace},
 		{"exclusive names between processes", true, checkProcessRace},
 		{"direct I/O", true, checkDirect},
 		{"write latency", true, checkLatency},
+		{"write latency under load", true, checkLoad},
 		{"rename and fsync", true, checkRename},
 		{"file locks", true, checkLocks},
 		{"extended attributes", true, checkXattr},
 		{"new names", true, checkVisibility},
+		{"exclusive names between hosts", true, checkHostRace},
+		{"other hosts' sight", true, checkSight},
+		{"file locks between hosts", true, checkHostLocks},
 		{"write barrier", false, checkBarrier},
 	}
 }
@@ -80,11 +87,17 @@ type probe struct {
 	root      string // the folder that is checked
 	scratch   string // empty until there is one
 	info      device.Info
+	links     []*link
 	latency   *Latency
+	loaded    *Latency // measured under load
+	seen      seen
 	barrier   device.Barrier
 	restart   Restart
 	lockFault string // why image locks would not work; empty when they do
 }
+
+// seen is what was found out with other hosts.
+type seen struct{ race, names bool }
 
 // event is what the worker tells Run: a step began, or ended with findings, or
 // nothing could be checked at all.
@@ -104,7 +117,11 @@ func Run(ctx context.Context, path string, opts Options) (Report, error) {
 // runSteps leaves the file system to a worker, since that may hang for ever.
 func runSteps(ctx context.Context, path string, opts Options, steps []step) (Report, error) {
 	events := make(chan event, 2*len(steps)+1) // the worker never waits for Run
-	go work(&probe{ctx: ctx, opts: opts, root: path}, steps, events)
+	p := &probe{ctx: ctx, opts: opts, root: path}
+	for _, peer := range opts.Peers {
+		p.links = append(p.links, newLink(peer))
+	}
+	go work(p, steps, events)
 	c := collector{opts: opts, running: "mount", report: Report{Path: path, Restart: Restart{Takeover: opts.Timing.Takeover}}}
 	ended := ctx.Done()
 	var grace <-chan time.Time
@@ -158,6 +175,9 @@ func (c *collector) hung(ctx context.Context) (Report, error) {
 // work makes the steps one after the other and tidies up.
 func work(p *probe, steps []step, events chan<- event) {
 	defer close(events)
+	for _, l := range p.links {
+		defer close(l.quit)
+	}
 	defer func() {
 		if err := p.removeScratch(); err != nil {
 			events <- event{err: err}
@@ -199,13 +219,13 @@ func inspectFolder(path string) (device.Info, error) {
 // update returns a function that copies the worker's results into the report,
 // by value, so that the two goroutines share nothing.
 func (p *probe) update(complete bool) func(*Report) {
-	path, info, latency, barrier, restart := p.root, p.info, p.latency, p.barrier, p.restart
+	path, info, latency, loaded, barrier, restart, seen := p.root, p.info, p.latency, p.loaded, p.barrier, p.restart, p.seen
 	return func(r *Report) {
-		r.Path, r.Device, r.Latency, r.Barrier, r.Complete = path, info, latency, barrier, complete
+		r.Path, r.Device, r.Latency, r.Loaded, r.Barrier, r.Complete = path, info, latency, loaded, barrier, complete
 		if restart.Takeover != 0 {
 			r.Restart = restart
 		}
-		r.Unseen = unseen(info)
+		r.Unseen = unseen(info, seen)
 	}
 }
 

@@ -147,7 +147,7 @@ func TestJudgeLatency(t *testing.T) {
 
 func TestLatencyKeepsToItsBudget(t *testing.T) {
 	p := &probe{ctx: withDeadline(t), scratch: t.TempDir(), opts: Options{Writes: 1 << 30, Budget: 20 * time.Millisecond}}
-	l, err := measureLatency(p)
+	l, err := measureLatency(p, "slot")
 	if err != nil || l.Writes == 0 || l.Writes == 1<<30 {
 		t.Errorf("%+v, %v", l, err)
 	}
