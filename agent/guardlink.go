@@ -82,7 +82,8 @@ func (g *guardLink) spawn(ctx context.Context) (*guard.Client, error) {
 	args := []string{"--freeze", g.agent.cfg.Timing.Freeze.String(), "--cluster", g.agent.cfg.Cluster.UUID.String(),
 		"--host-id", strconv.Itoa(int(g.agent.self.Host)), "--run-directory", g.agent.cfg.RunDirectory}
 	if g.agent.cfg.Guard.Watchdog != "" {
-		args = append(args, "--watchdog", g.agent.cfg.Guard.Watchdog)
+		t := g.agent.cfg.Timing
+		args = append(args, "--watchdog", g.agent.cfg.Guard.Watchdog, "--lease", t.Lease.String(), "--takeover", t.Takeover.String())
 	}
 	return guard.Spawn(ctx, binary, g.agent.cfg.Guard.Socket, args...)
 }

@@ -439,14 +439,15 @@ func (k *Keeper) Next() (datastorehb.Instant, bool) {
 	return next, found
 }
 
-// Safe tells whether every machine is proven, that is let go under a valid
-// lease, or seen frozen, or gone: the condition for feeding the watchdog (R11).
-func (k *Keeper) Safe(now datastorehb.Instant) bool {
+// Safe tells whether at an instant, now or later, every machine is proven by what
+// is known now, that is let go under a lease that is valid then, or seen frozen, or
+// gone: the condition for feeding the watchdog (R11).
+func (k *Keeper) Safe(at datastorehb.Instant) bool {
 	for _, m := range k.machines {
 		if m.State == freeze.Freezing {
 			return false
 		}
-		if m.State == freeze.Running && k.leaseOf(now, m.Datastore, m.Term) != nil {
+		if m.State == freeze.Running && k.leaseOf(at, m.Datastore, m.Term) != nil {
 			return false
 		}
 	}

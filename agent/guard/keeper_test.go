@@ -399,6 +399,9 @@ func TestSafe(t *testing.T) {
 	check(true, "frozen")
 	s.letGo(1, 1, 1)
 	check(true, "let go")
+	if !s.Safe(s.now.Add(testLease-1)) || s.Safe(s.now.Add(testLease)) {
+		t.Error("what is let go is not safe for as long as its lease lasts")
+	}
 	s.now = at(testLease)
 	check(false, "after the end of the lease")
 	s.obey()

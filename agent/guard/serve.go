@@ -27,6 +27,10 @@ type Options struct {
 	Freeze   time.Duration // F: within which everything is to be frozen; 0 for DefaultFreeze
 	Log      hclog.Logger  // nil for none; may block, lines are dropped then
 
+	// Lease and Takeover are those of the cluster: the watchdog resets this computer
+	// before others may start its machines. 0: the device keeps its own time.
+	Lease, Takeover time.Duration
+
 	// Machines, if set, finds the machine processes that are there already. A
 	// guard that starts has inherited nothing: it freezes them all before it
 	// answers anybody (R11), though no agent may be there to tell it of them.
@@ -131,6 +135,9 @@ func (s *server) begin(ctx context.Context) error {
 		if s.watchdog, err = openWatchdog(s.options.Watchdog); err != nil {
 			return errors.Join(err, s.listener.Close(), s.lock.Close())
 		}
+	}
+	if err := s.watchdog.limit(s.options.Lease, s.options.Takeover); err != nil {
+		s.complain("the watchdog is too slow", "device", s.options.Watchdog, "error", err)
 	}
 	if !s.options.Ordinary {
 		harden(s.log)
@@ -346,7 +353,7 @@ func (s *server) feed() {
 		return
 	}
 	now := s.now()
-	if !s.keeper.Safe(now) {
+	if !s.keeper.Safe(now.Add(s.watchdog.ahead)) {
 		return
 	}
 	if err := s.watchdog.feed(now, s.options.Freeze/5); err != nil {

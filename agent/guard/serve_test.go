@@ -493,6 +493,56 @@ func TestWatchdogStarves(t *testing.T) {
 	}
 }
 
+// TestWatchdogLooksAhead lets a lease run out. The watchdog is not fed any more
+// once what is left of the lease is too short for its time, and again as soon as
+// all is frozen.
+func TestWatchdogLooksAhead(t *testing.T) {
+	path := filepath.Join(shortDir(t), "watchdog")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := newServer(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.watchdog, err = openWatchdog(path); err != nil {
+		t.Fatal(err)
+	}
+	// A file is no watchdog, and says so.
+	if err := s.watchdog.limit(4*time.Second, 5*time.Second); err == nil || s.watchdog.ahead != 0 {
+		t.Errorf("a file passes for a watchdog: %v, looks %v ahead", err, s.watchdog.ahead)
+	}
+	k := running(t)
+	s.keeper, s.now, s.watchdog.ahead = k.Keeper, func() datastorehb.Instant { return k.now }, time.Second
+	fed := func() bool {
+		s.watchdog.ever = false // so that it is due
+		s.feed()
+		return s.watchdog.ever
+	}
+	if !fed() {
+		t.Error("not fed with a fresh lease")
+	}
+	k.now = k.now.Add(testLease - time.Second)
+	if fed() {
+		t.Error("fed with a second left of the lease, though the computer could then live on for longer than its machines may")
+	}
+	k.now = k.now.Add(time.Second)
+	k.obey()
+	if !fed() {
+		t.Error("not fed though all is frozen")
+	}
+}
+
+func TestWatchdogTime(t *testing.T) {
+	for takeover, want := range map[time.Duration]time.Duration{
+		2250 * time.Millisecond: time.Second, 5 * time.Second: 2 * time.Second, 13 * time.Second: 6 * time.Second, time.Second: time.Second,
+	} {
+		if got := watchdogTime(takeover); got != want {
+			t.Errorf("with a takeover time of %v the watchdog's is %v, not %v", takeover, got, want)
+		}
+	}
+}
+
 func TestClientOfSomethingElse(t *testing.T) {
 	socket := filepath.Join(shortDir(t), "x.sock")
 	if _, err := Dial(t.Context(), socket); err == nil {

@@ -1,9 +1,13 @@
 package guard
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"storebeat/datastorehb"
 )
@@ -14,6 +18,42 @@ type watchdog struct {
 	device *os.File
 	fed    datastorehb.Instant
 	ever   bool
+	// ahead is for how long from now on a machine must be proven for the watchdog to
+	// be fed. Whenever the guard dies, the computer is reset within the takeover time
+	// after the last proof.
+	ahead time.Duration
+}
+
+// watchdogTime returns after how long unfed a watchdog is to reset the computer:
+// half the takeover time, in the whole seconds that the kernel knows.
+func watchdogTime(takeover time.Duration) time.Duration {
+	return max(time.Second, (takeover / 2).Truncate(time.Second))
+}
+
+// limit has the device reset the computer soon enough (R11). A machine that is
+// proven until p was proven last at p - lease, and may run elsewhere from
+// p - lease + takeover on. So what is written at t is good until t + the device's
+// time if p is at least t + that time - (takeover - lease). Frozen machines need no
+// proof, so a lease that runs out resets nothing: the guard freezes within
+// takeover - lease, and feeds again in time.
+//
+// A device that does not do it is used as it is, and the error says what that means.
+func (w *watchdog) limit(lease, takeover time.Duration) error {
+	if w == nil || lease == 0 || takeover == 0 {
+		return nil
+	}
+	want := watchdogTime(takeover)
+	setErr := unix.IoctlSetPointerInt(int(w.device.Fd()), unix.WDIOC_SETTIMEOUT, int(want/time.Second))
+	seconds, err := unix.IoctlGetInt(int(w.device.Fd()), unix.WDIOC_GETTIMEOUT)
+	if err != nil {
+		return fmt.Errorf("set the watchdog's time to %v: %w: nobody knows when it resets the computer; give a watchdog device", want, errors.Join(setErr, err))
+	}
+	if is := time.Duration(seconds) * time.Second; is > want {
+		return fmt.Errorf("the watchdog resets the computer only after %v, not after %v: if agent and guard die together, machines may be started elsewhere before that; "+
+			"choose another device, or a longer takeover time (%w)", is, want, cmp.Or(setErr, errors.New("the device accepts no other time")))
+	}
+	w.ahead = max(0, want-(takeover-lease))
+	return nil
 }
 
 // openWatchdog arms the device, by opening it. An empty path is no watchdog.

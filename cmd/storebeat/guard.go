@@ -45,6 +45,8 @@ next process.`,
 	cmd.Flags().StringVar(&o.Socket, "socket", "", "guard `socket` to serve, in place of the configuration's")
 	cmd.Flags().DurationVar(&o.Freeze, "freeze", 0, "`time` within which everything is to be frozen")
 	cmd.Flags().StringVar(&o.Watchdog, "watchdog", "", "watchdog `device` to feed")
+	cmd.Flags().DurationVar(&o.Lease, "lease", 0, "the cluster's `time` of a lease, for the watchdog")
+	cmd.Flags().DurationVar(&o.Takeover, "takeover", 0, "the cluster's takeover `time`, for the watchdog")
 	cmd.Flags().StringVar(&of.cluster, "cluster", "", "`UUID` of the cluster, to find the machines that are there already")
 	cmd.Flags().Uint16Var(&of.host, "host-id", 0, "`id` of this host, to find them")
 	cmd.Flags().IntVar(&takesOver, "takes-over", 0, "")
@@ -87,7 +89,8 @@ func (a *app) runGuard(ctx context.Context, o guard.Options, of hostMachines, ta
 		}
 		log = cfg.Log
 		of = hostMachines{cfg.Cluster.UUID.String(), uint16(self.ID), cfg.RunDirectory}
-		o = orElse(o, guard.Options{Socket: cfg.Guard.Socket, Freeze: cfg.Timing.Freeze, Watchdog: cfg.Guard.Watchdog})
+		o = orElse(o, guard.Options{Socket: cfg.Guard.Socket, Freeze: cfg.Timing.Freeze, Watchdog: cfg.Guard.Watchdog,
+			Lease: cfg.Timing.Lease, Takeover: cfg.Timing.Takeover})
 	}
 	var err error
 	if o.Machines, err = of.find(); err != nil {
@@ -112,6 +115,9 @@ func orElse(o, from guard.Options) guard.Options {
 	}
 	if o.Watchdog == "" {
 		o.Watchdog = from.Watchdog
+	}
+	if o.Lease == 0 || o.Takeover == 0 {
+		o.Lease, o.Takeover = from.Lease, from.Takeover
 	}
 	return o
 }
