@@ -8,6 +8,8 @@ GO         ?= go
 PACKAGES   ?= ./...
 # How long each fuzz target runs in "make fuzz".
 FUZZTIME   ?= 10s
+# How often each fault strikes in "make bench-failover".
+RUNS       ?= 20
 # Given to "storebeat demo", such as DEMO="--hosts 4 --keep".
 DEMO       ?=
 # How many random schedules "make sim-long" runs, and from which seed on.
@@ -22,7 +24,7 @@ OUTPUT     ?= bin/storebeat
 # Where "make deb" puts the package.
 DIST       ?= dist
 
-.PHONY: help build lab deb demo faults test check race sim sim-long mutants fuzz bench clean install-dependencies
+.PHONY: help build lab deb demo faults test check race sim sim-long mutants fuzz bench bench-failover clean install-dependencies
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +72,9 @@ fuzz: ## run each fuzz target for FUZZTIME
 
 bench: ## run the benchmarks, with allocations
 	$(GO) test -run '^$$' -bench . -benchmem $(PACKAGES)
+
+bench-failover: install-dependencies build ## measure RUNS failovers of each kind, an hour or so, and write docs/failover.json and docs/performance.md
+	$(GO) run ./scripts/benchfailover -runs $(RUNS)
 
 clean: ## remove what the build made
 	rm -rf bin dist
