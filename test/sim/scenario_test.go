@@ -84,6 +84,22 @@ func TestGuardKilled(t *testing.T) {
 	}
 }
 
+// TestOutageEndsNothing: however long machines stand frozen for want of storage, their
+// guards leave them, for their agents are there.
+func TestOutageEndsNothing(t *testing.T) {
+	c := newCluster(t, Default())
+	m := c.mark()
+	for _, s := range c.stores {
+		c.hang(s)
+	}
+	c.Run(10 * time.Minute)
+	for _, s := range c.stores {
+		c.mend(s)
+	}
+	c.settles(20 * time.Second)
+	c.started(m, 0)
+}
+
 func TestAgentPaused(t *testing.T) {
 	for _, for_ := range []time.Duration{2 * time.Second, 4100 * time.Millisecond, 5 * time.Second, 7 * time.Second, 60 * time.Second} {
 		s := Default()
