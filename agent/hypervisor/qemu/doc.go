@@ -20,8 +20,9 @@
 // QEMU's main thread: it is for diagnosis and the demo.
 //
 // Guarantees: those of package hypervisor. Disks are opened with
-// cache=none, aio=threads and the image lock on; a failing write stops the guest
-// (condition "io-error") and never tells it lies. A machine is born with its
+// cache=none, aio=threads and the image lock on; a failing request stops the guest
+// (condition "io-error") and never tells it lies. It is tried again every few seconds,
+// so the guest goes on when its disk does. A machine is born with its
 // virtual processors halted (-S) and its process stopped; the order to let the
 // guest run waits in the socket until the process is let go. Had the agent died
 // before that order, the next one that adopts the machine gives it.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"storebeat/agent/freeze"
@@ -16,6 +17,7 @@ import (
 	"storebeat/agent/hypervisor/hypervisortest"
 	"storebeat/agent/hypervisor/leader"
 	"storebeat/agent/hypervisor/qemu/bootsector"
+	"storebeat/test/faultfs"
 )
 
 func TestMain(m *testing.M) {
@@ -248,6 +250,48 @@ func TestConditionTellsFrozenFromRunning(t *testing.T) {
 	ticking(t, spec)
 	if exit := m.Exit(); exit.Kind != hypervisor.NotEnded {
 		t.Errorf("the guest has ended: %v", exit)
+	}
+}
+
+// TestFailedDiskIsTriedAgain has a guest's disk fail: the guest is stopped and does not
+// hear of it, and goes on by itself when the disk works again.
+func TestFailedDiskIsTriedAgain(t *testing.T) {
+	needQEMU(t)
+	if err := faultfs.Available(); err != nil {
+		t.Skip(err)
+	}
+	spec := hypervisortest.NewSpec(t)
+	defineGuest(t, spec)
+	disk := filepath.Join(spec.DatastorePath, "disk.img")
+	mount, err := faultfs.New(spec.DatastorePath, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { mount.Close() })
+	spec.DatastorePath, spec.Definition = mount.Path(), []byte(`{"memory_mib": 1, "disks": [{"path": "disk.img", "interface": "ide"}]}`)
+	m := start(t, spec)
+	hypervisortest.Thaw(t, m.Handle())
+	newest := func() (count uint32) {
+		marks, err := bootsector.ReadMarks(disk)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, mark := range marks {
+			count = max(count, mark.Count)
+		}
+		return count
+	}
+	hypervisortest.Until(t, "the guest writes", func() bool { return newest() >= 2 })
+	mount.Fail(syscall.EIO)
+	tried := mount.Counts()[faultfs.Write]
+	hypervisortest.Until(t, "the guest is stopped, and what failed is tried again in vain", func() bool {
+		return m.Condition().Guest == ioError && mount.Counts()[faultfs.Write] > tried+1
+	})
+	was := newest()
+	mount.Heal()
+	hypervisortest.Until(t, "the guest goes on", func() bool { return m.Condition().Guest == "running" && newest() > was+2 })
+	if err := m.Kill(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 

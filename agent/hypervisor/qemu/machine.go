@@ -12,8 +12,12 @@ import (
 	"storebeat/agent/hypervisor/qmp"
 )
 
-// prelaunch is the state of a guest that has never been let run.
-const prelaunch = "prelaunch"
+const (
+	// prelaunch is the state of a guest that has never been let run.
+	prelaunch = "prelaunch"
+	// ioError is the state of a guest that was stopped because its disk failed.
+	ioError = "io-error"
+)
 
 const (
 	// askLimit is how long an answer may take before the monitor counts as silent.
@@ -36,6 +40,8 @@ type machine struct {
 	condition hypervisor.Condition
 	over      string // the guest's last state when it has ended inside QEMU
 	changed   chan struct{}
+
+	retried time.Time // when a failed disk was last tried again; belongs to the conversation
 }
 
 func newMachine(at places) *machine {

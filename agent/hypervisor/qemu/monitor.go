@@ -82,8 +82,8 @@ func (m *machine) listen(ctx context.Context, session *qmp.Session) {
 }
 
 // ask asks for the guest's state and acts on it: a guest that was never let run
-// is let run (whether it may is the freezer's business, not ours), and a QEMU
-// whose guest is over is closed.
+// is let run (whether it may is the freezer's business, not ours), one whose disk
+// failed is let try again what failed, and a QEMU whose guest is over is closed.
 func (m *machine) ask(ctx context.Context, session *qmp.Session) error {
 	state, err := m.patiently(ctx, session)
 	if err != nil {
@@ -97,6 +97,9 @@ func (m *machine) ask(ctx context.Context, session *qmp.Session) error {
 	case over:
 		_, err = session.Send(ctx, "quit", nil)
 	case state == prelaunch:
+		_, err = session.Send(ctx, "cont", nil)
+	case state == ioError && time.Since(m.retried) >= askEvery: // every failure has us ask again
+		m.retried = time.Now()
 		_, err = session.Send(ctx, "cont", nil)
 	}
 	return err
