@@ -120,13 +120,13 @@ func TestBadCable(t *testing.T) {
 	r.expectStarts(want)
 }
 
-// TestFlappingLink pulls a cable and puts it back again and again, at a pace that
-// meets every state on the way to a verdict.
+// TestFlappingLink pulls a cable and puts it back again and again for two minutes, at
+// paces that meet every state on the way to a verdict.
 func TestFlappingLink(t *testing.T) {
 	r := newTrial(t, lab.Options{}, 3)
 	want := r.starts()
 	master, others := r.master()
-	for i := range 16 {
+	for i, began := 0, time.Now(); time.Since(began) < 2*time.Minute; i = (i + 1) % 16 {
 		h := []*lab.Host{others[0], master}[i%2]
 		r.do(h.LinkDown())
 		r.awaitCounts(uint64(2+2*i), r.machines...)

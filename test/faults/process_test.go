@@ -24,18 +24,20 @@ func TestFrozenBriefly(t *testing.T) {
 	r.refuse(restarts...)
 }
 
-// TestFrozenForLong freezes a host as a whole for longer than a takeover takes, and
-// resumes it when its machines run elsewhere.
+// TestFrozenForLong freezes a host as a whole for 30 s, in which its machines are taken
+// over, and resumes it.
 func TestFrozenForLong(t *testing.T) {
 	r := newTrial(t, lab.Options{}, 3)
 	_, others := r.master()
 	h := others[0]
 	its := r.on(h)
 	want := r.starts().and(its)
+	began := time.Now()
 	r.do(h.Freeze())
 	r.awaitEvent("start-refused", r.Hosts...)
 	r.expire(h)
 	r.awaitStarts(want)
+	r.hold(began, 30*time.Second)
 	r.do(h.Resume())
 	r.awaitGone(h, its...)
 	r.awaitWhole()

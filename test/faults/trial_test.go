@@ -40,7 +40,7 @@ func newTrial(t *testing.T, o lab.Options, machines int, change ...func(*poweron
 		t.Skip(err)
 	}
 	t.Parallel()
-	o.Binary = program.Path
+	o.Binary = cmp.Or(o.Binary, program.Path)
 	o.Hosts, o.Datastores, o.Profile = cmp.Or(o.Hosts, 3), cmp.Or(o.Datastores, 2), cmp.Or(o.Profile, "default")
 	l, err := lab.Build(o)
 	if err != nil {
