@@ -270,11 +270,15 @@ func (c *Core) lapse(f *footing, why string) {
 	f.lease = datastorehb.Lease{}
 	f.custody = custody{}
 	f.settled, f.frozeAt, f.lapsedAt = false, 0, c.now
-	if !c.wantsSlot(f) {
-		return // Nothing runs here: the host has ceased to write heartbeats.
+	text := "the machines of %s on %s are frozen until it wins its next term"
+	if !c.hasProcess(f) {
+		text = "%s runs nothing on %s, and starts nothing there until it wins its next term"
+		if !c.wantsSlot(f) || c.paused() {
+			return // The host has ceased to write heartbeats, or the storage is being worked on.
+		}
 	}
 	c.journal(Event{Kind: "lease-lapsed", Host: c.cfg.Self.Host, Datastore: f.ID, Term: f.own.Number, Rule: "R4",
-		Text: fmt.Sprintf("the machines of %s on %s are frozen until it wins its next term", c.HostName(c.cfg.Self.Host), f.Name), Evidence: []string{why}})
+		Text: fmt.Sprintf(text, c.HostName(c.cfg.Self.Host), f.Name), Evidence: []string{why}})
 }
 
 // awaitFreeze waits for the guard's report that everything is frozen. When it

@@ -138,7 +138,7 @@ var chapters = []Chapter{
 		{"term-taken-over", Info, false, "The restarted agent goes on under its forerunner's term; no machine has noticed.", ""},
 		{"term-closed", Error, false, "Another host's term on a datastore was closed: it has lost its machines there, and they are started elsewhere.", "Look after the host that lost them; `storebeat explain host NAME` has the evidence."},
 		{"claim-too-slow", Warning, false, "A claim of a term took longer than its lease, and so proves nothing. It is tried again.", "Look after the storage: a claim is a handful of small operations."},
-		{"lease-lapsed", Error, false, "This host's proof of life on a datastore has run out. Its machines there stand still until it wins its next term.", "Look after this host's path to the datastore; the evidence says what was missing."},
+		{"lease-lapsed", Error, false, "This host's proof of life on a datastore has run out. Its machines there, if it has any, stand still until it wins its next term.", "Look after this host's path to the datastore; the evidence says what was missing."},
 		{"machines-frozen", Warning, false, "The guard has seen every machine of this host on a datastore frozen.", ""},
 		{"guard-gone", Error, false, "This host's guard is gone. All machines are frozen and a new guard is started.", "Read the log to see why it ended; it should never happen."},
 		{"machine-abandoned", Warning, false, "No agent ran on this host for a minute after the lease had run out. The guard ended a machine that stood frozen here, for its process kept the image locks that other hosts wait for.", "Find out why the agent was away for so long; its log says. The machine is started again where there is room for it."},
