@@ -192,6 +192,7 @@ func (a *Agent) run(ctx context.Context, self config.Host) error {
 	go metrics.Serve(ctx, a.registry, a.scraped, a.log.Named("metrics"))
 	a.serveMetrics(a.cfg)
 	go a.tellTime(ctx)
+	go a.machines.tidy(ctx)
 	a.askToWait(ctx)
 	a.notifier.Configure(a.cfg.Notify)
 	defer a.endNotifications()

@@ -44,6 +44,10 @@ const (
 	MethodConfirmDead = "confirm-dead"
 	// MethodToken makes a token to join the cluster with: TokenRequest → TokenResult.
 	MethodToken = "token"
+	// MethodGuests lists the guests that this host's hypervisor has of its own: nothing → GuestsResult.
+	MethodGuests = "guests"
+	// MethodExport tells what it takes to protect one of them: ExportRequest → hypervisor.Guest.
+	MethodExport = "export"
 	// MethodMetrics returns the metrics in Prometheus's text format: nothing → string.
 	MethodMetrics = "metrics"
 )
@@ -102,6 +106,8 @@ func (a *Agent) api() http.Handler {
 	control.Handle(m, MethodCluster, a.clusterCommand)
 	control.Handle(m, MethodToken, a.token)
 	control.Handle(m, MethodStop, a.stop)
+	control.Handle(m, MethodGuests, a.guests)
+	control.Handle(m, MethodExport, a.export)
 	control.Handle(m, MethodConfirmDead, a.confirmDead)
 	control.Handle(m, MethodForecast, a.clusterForecast)
 	control.Handle(m, MethodShortfalls, func(ctx context.Context, _ struct{}) ([]poweron.Shortfall, error) { return a.clusterShortfalls(ctx) })

@@ -15,6 +15,7 @@ import (
 	"storebeat/agent/freeze"
 	"storebeat/agent/guard"
 	"storebeat/agent/hypervisor"
+	"storebeat/agent/hypervisor/libvirt"
 	"storebeat/agent/hypervisor/process"
 	"storebeat/agent/hypervisor/qemu"
 )
@@ -29,8 +30,9 @@ type machines struct {
 	known   map[string]hypervisor.Driver // all, for machines that are there already
 	freezes freezes
 
-	mu      sync.Mutex
-	running map[uuid.UUID]*machine
+	mu       sync.Mutex
+	running  map[uuid.UUID]*machine
+	starting map[uuid.UUID]int // whose process may be there and is not among the running
 }
 
 // machine is one machine process of this host.
@@ -42,8 +44,8 @@ type machine struct {
 }
 
 func newMachines(a *Agent) *machines {
-	all := map[string]hypervisor.Driver{"process": process.New(), "qemu": qemu.New("")}
-	m := &machines{agent: a, drivers: map[string]hypervisor.Driver{}, known: all, running: map[uuid.UUID]*machine{}}
+	all := map[string]hypervisor.Driver{"process": process.New(), "qemu": qemu.New(""), "libvirt": libvirt.New(a.cfg.Hypervisor.LibvirtURI)}
+	m := &machines{agent: a, drivers: map[string]hypervisor.Driver{}, known: all, running: map[uuid.UUID]*machine{}, starting: map[uuid.UUID]int{}}
 	for _, name := range a.cfg.Hypervisor.Drivers {
 		m.drivers[name] = all[name]
 	}
@@ -78,6 +80,29 @@ func (ms *machines) remember(m *machine) {
 	ms.running[m.vm] = m
 }
 
+// busyWith notes that something is done with a machine's processes until the
+// function that it returns is called.
+func (ms *machines) busyWith(vm uuid.UUID) (ended func()) {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	ms.starting[vm]++
+	return func() {
+		ms.mu.Lock()
+		defer ms.mu.Unlock()
+		if ms.starting[vm]--; ms.starting[vm] == 0 {
+			delete(ms.starting, vm)
+		}
+	}
+}
+
+// absent tells whether a machine has no process here that the agent cares for, and
+// is not about to have one.
+func (ms *machines) absent(vm uuid.UUID) bool {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	return ms.running[vm] == nil && ms.starting[vm] == 0
+}
+
 // lose forgets a machine that has ended.
 func (ms *machines) lose(m *machine) {
 	ms.mu.Lock()
@@ -105,7 +130,9 @@ var endings = map[hypervisor.ExitKind]core.Ending{
 
 // start creates a machine's process, born frozen, and registers it with the guard.
 func (ms *machines) start(e core.StartMachine) {
+	ended := ms.busyWith(e.VM)
 	go func() {
+		defer ended()
 		o := core.MachineStarted{VM: e.VM, Generation: e.Generation}
 		if err := ms.startNow(e); err != nil {
 			// Neither a disk that somebody has not let go of yet nor the want of a

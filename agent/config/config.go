@@ -97,6 +97,7 @@ type Isolation struct {
 // Hypervisor says how machines are run.
 type Hypervisor struct {
 	Drivers        []string
+	LibvirtURI     string // of the libvirtd that driver libvirt talks to
 	CgroupRoot     string // cgroup v2 folder below which each machine gets its own
 	ParallelStarts int    // how many machines may be starting at a time on this host
 	Memory         Memory // what machines may use on this host

@@ -65,7 +65,7 @@ func TestEverySettingIsRead(t *testing.T) {
 		Timing:     datastorehb.Timing{Interval: 250 * time.Millisecond, Lease: 1500 * time.Millisecond, Freeze: 500 * time.Millisecond, Takeover: 3 * time.Second},
 		Heartbeat:  config.Heartbeat{Datastores: 3, Threshold: 60},
 		Isolation:  config.Isolation{Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.254"), netip.MustParseAddr("2001:db8::ff")}},
-		Hypervisor: config.Hypervisor{Drivers: []string{"qemu"}, CgroupRoot: "/sys/fs/cgroup/machines.slice", ParallelStarts: 8, Memory: config.Memory{Bytes: 48 << 30}},
+		Hypervisor: config.Hypervisor{Drivers: []string{"qemu"}, LibvirtURI: "qemu+unix:///system?socket=/run/lv.sock", CgroupRoot: "/sys/fs/cgroup/machines.slice", ParallelStarts: 8, Memory: config.Memory{Bytes: 48 << 30}},
 		Guard:      config.Guard{Socket: "/run/sb/g.sock", Watchdog: "/dev/watchdog"},
 		Machines: poweron.Policy{
 			Priority: 2, Isolation: poweron.ShutDown, Limit: 3, Window: 5 * time.Minute, StopTime: 90 * time.Second, OnGuestShutDown: poweron.StartAgain, OnHostShutdown: poweron.WaitForReboot, RebootWait: 5 * time.Minute,

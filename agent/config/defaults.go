@@ -35,7 +35,10 @@ const (
 )
 
 // Drivers are the hypervisor drivers that exist.
-var Drivers = []string{"process", "qemu"}
+var Drivers = []string{"process", "qemu", "libvirt"}
+
+// ownDrivers are those that bring all they need but QEMU.
+var ownDrivers = []string{"process", "qemu"}
 
 // DefaultPath is where the configuration is looked for.
 const DefaultPath = "/etc/storebeat/storebeat.hcl"
@@ -51,7 +54,8 @@ func Default() *Config {
 		Timing:         Normal.Timing(),
 		Heartbeat:      Heartbeat{Datastores: datastorehb.LeastHeartbeatDatastores, Threshold: 25},
 		Hypervisor: Hypervisor{
-			Drivers:        slices.Clone(Drivers),
+			Drivers:        slices.Clone(ownDrivers),
+			LibvirtURI:     "qemu:///system",
 			CgroupRoot:     "",
 			ParallelStarts: 4,
 			Memory:         Memory{Percent: 90},

@@ -88,6 +88,7 @@ func sections(c *Config) []section {
 		}},
 		{"hypervisor", []setting{
 			fixed("drivers", texts(&c.Hypervisor.Drivers)),
+			fixed("libvirt_uri", text(&c.Hypervisor.LibvirtURI)),
 			fixed("cgroup_root", text(&c.Hypervisor.CgroupRoot)),
 			live("parallel_starts", number(&c.Hypervisor.ParallelStarts)),
 			live("memory", memory(&c.Hypervisor.Memory)),

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -272,6 +273,9 @@ func (j *judge) drivers() {
 		if !slices.Contains(Drivers, d) {
 			j.errorf("hypervisor.drivers", "Unknown driver", "%q is not one of %s.", shorten(d), texts(&Drivers).String())
 		}
+	}
+	if uri := j.c.Hypervisor.LibvirtURI; !strings.HasPrefix(uri, "qemu:///") && !strings.HasPrefix(uri, "qemu+unix:///") {
+		j.errorf("hypervisor.libvirt_uri", "Not a local QEMU", "%q is no URI of a libvirtd on this host with QEMU; write \"qemu:///system\", or \"qemu+unix:///system?socket=PATH\".", shorten(uri))
 	}
 }
 

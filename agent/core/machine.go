@@ -70,8 +70,11 @@ const (
 // String returns the phase in words, for status and explanations.
 func (p machinePhase) String() string {
 	return [...]string{"waiting for a term", "reading", "asking for the owner's term", "claiming", "publishing", "rechecking", "starting", "being let go",
-		"running", "stopping", "being released", "waiting to be restarted", "being adopted", "being examined", "being reclaimed", "being put down"}[p]
+		PhaseRunning, "stopping", "being released", "waiting to be restarted", "being adopted", "being examined", "being reclaimed", "being put down"}[p]
 }
+
+// PhaseRunning is the phase, in MachineView, of a machine that this host has let go.
+const PhaseRunning = "running"
 
 // hasProcess reports whether a process of the machine may be there.
 func (m *machine) hasProcess() bool {

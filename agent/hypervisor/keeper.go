@@ -15,11 +15,22 @@ type Keeper interface {
 	// Export says what it takes to protect the guest of that name as a machine
 	// whose home is one of the datastores.
 	Export(ctx context.Context, name string, datastores []Place) (Guest, error)
+	// Kept lists the machines that the hypervisor has a definition of.
+	Kept(ctx context.Context) ([]Kept, error)
+	// Tame keeps the hypervisor from starting a machine by itself.
+	Tame(ctx context.Context, vm uuid.UUID) error
 	// Forget removes what the hypervisor keeps of a machine that has no process
 	// here: its definition, and saved states of a past generation. The caller
 	// knows that another host owns the machine. ErrRunning means that a process
 	// of it runs here all the same, which nobody has taken over; nothing was removed.
 	Forget(ctx context.Context, vm uuid.UUID) error
+}
+
+// Kept is a machine that a hypervisor has a definition of.
+type Kept struct {
+	VM        uuid.UUID
+	Running   bool
+	Autostart bool // the hypervisor starts it with its host
 }
 
 // Place is a datastore as a host sees it.

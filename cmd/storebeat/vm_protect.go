@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"storebeat/agent/core"
+	"storebeat/agent/hypervisor/libvirt"
 	"storebeat/agent/hypervisor/process"
 	"storebeat/agent/hypervisor/qemu"
 	"storebeat/poweron"
@@ -24,6 +25,7 @@ import (
 // without a file.
 type protection struct {
 	stopped bool
+	all     bool
 	dryRun  bool
 	wait    time.Duration
 
@@ -38,7 +40,7 @@ type protection struct {
 func newProtect(a *app) *cobra.Command {
 	var o protection
 	cmd := &cobra.Command{
-		Use:   "protect FILE | protect NAME --datastore D --memory M (--disk PATH… | -- COMMAND…)",
+		Use:   "protect FILE | protect NAME --datastore D --memory M (--disk PATH… | -- COMMAND…) | protect GUEST… | protect --all",
 		Short: "Put machines on the protected list, or change their entries",
 		Long: `Puts every machine that FILE describes on the protected list of its home datastore.
 From then on it is kept running: the master chooses a host for it, and another one when
@@ -46,6 +48,12 @@ that host is lost. FILE is HCL or JSON as in docs/machines.md; "-" is standard i
 
 For simple machines no file is needed: disks make a QEMU guest, a command after "--" a
 machine that is an ordinary process.
+
+GUEST is one that libvirt has on this host (driver libvirt must be configured); --all
+means every one of them. Its definition is read, its disks are looked for on the
+datastores, and what can't be protected is refused with the reason. A guest that runs
+goes on running: the agent takes it over, and only then may another host start it. One
+that is shut off stays so until vm start.
 
 A machine that is protected already gets the new definition and policy, with which it
 starts next time; whether it shall run stays as it is. What FILE says nothing of is
@@ -55,12 +63,20 @@ placement block.`,
 		Example: `  storebeat vm protect web.hcl
   storebeat vm protect web --datastore nfs1 --memory 2GiB --disk web/disk.qcow2 --wait
   storebeat vm protect web-2 --datastore nfs1 --memory 2GiB --disk web-2/disk.qcow2 --group web --apart web
-  storebeat vm protect worker --datastore nfs1 --memory 64MiB -- /usr/local/bin/worker --queue jobs`,
+  storebeat vm protect worker --datastore nfs1 --memory 64MiB -- /usr/local/bin/worker --queue jobs
+  storebeat vm protect web db
+  storebeat vm protect --all --dry-run`,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.protect(cmd, args, o) },
-		Args: arguments(1, -1),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if o.all {
+				return nil
+			}
+			return arguments(1, -1)(cmd, args)
+		},
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.stopped, "stopped", false, "protect without starting: it starts with vm start")
+	f.BoolVar(&o.all, "all", false, "protect every guest that libvirt has on this host")
 	f.BoolVar(&o.dryRun, "dry-run", false, "only judge the file")
 	f.DurationVar(&o.wait, "wait", 0, "wait until all of them run, for so `long`, such as --wait=30s")
 	f.Lookup("wait").NoOptDefVal = defaultWait.String()
@@ -75,6 +91,12 @@ placement block.`,
 }
 
 func (a *app) protect(cmd *cobra.Command, args []string, o protection) error {
+	if guests, err := o.namesGuests(cmd, args); guests || err != nil {
+		if err != nil {
+			return err
+		}
+		return a.protectGuests(cmd.Context(), args, o)
+	}
 	wishes, err := a.wishes(cmd, args, o)
 	if err != nil {
 		return err
@@ -210,9 +232,9 @@ func (a *app) judgeDefinitions(wishes []*wish) error {
 
 // judge fills in the memory, and has the driver judge the definition.
 func (w *wish) judge(home string) hcl.Diagnostics {
-	validate, ok := map[string]func([]byte, string) error{"process": process.New().Validate, "qemu": qemu.New("").Validate}[w.Driver]
+	validate, ok := map[string]func([]byte, string) error{"process": process.New().Validate, "qemu": qemu.New("").Validate, "libvirt": libvirt.New("").Validate}[w.Driver]
 	if !ok {
-		return hcl.Diagnostics{wrong(w.at("driver"), "Unknown driver", "%q is no hypervisor driver; write \"process\" or \"qemu\".", w.Driver)}
+		return hcl.Diagnostics{wrong(w.at("driver"), "Unknown driver", "%q is no hypervisor driver; write \"process\", \"qemu\" or \"libvirt\".", w.Driver)}
 	}
 	if err := validate(w.Definition, home); err != nil {
 		return hcl.Diagnostics{wrong(w.at("definition"), "Unusable definition", "%s.", strings.ReplaceAll(err.Error(), "\n", "; "))}

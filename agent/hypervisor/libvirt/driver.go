@@ -96,15 +96,30 @@ func (d *Driver) Start(ctx context.Context, spec hypervisor.Spec) (hypervisor.Ma
 	return m, nil
 }
 
-// bring makes the domain run here, or finds that it does.
+// bring is bringNow once libvirtd has noticed the end of a run before.
 func (d *Driver) bring(ctx context.Context, spec hypervisor.Spec, definition Definition, dom *domain) (*machine, error) {
+	for {
+		m, err := d.bringNow(ctx, spec, definition, dom)
+		if !errors.Is(err, errNoProcess) {
+			return m, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// bringNow makes the domain run here, or finds that it does.
+func (d *Driver) bringNow(ctx context.Context, spec hypervisor.Spec, definition Definition, dom *domain) (*machine, error) {
 	now, err := d.virsh.state(ctx, spec.VM)
 	if err != nil && !errors.Is(err, errNoDomain) {
 		return nil, err
 	}
 	known := err == nil
 	if known {
-		d.forgetAutostart(ctx, spec.VM)
+		_ = d.Tame(ctx, spec.VM) // a transient domain has no such setting
 	}
 	if known && now.active() {
 		return d.takeOver(ctx, spec, dom)
@@ -116,12 +131,6 @@ func (d *Driver) bring(ctx context.Context, spec hypervisor.Spec, definition Def
 		}
 	}
 	return d.create(ctx, spec, definition, dom)
-}
-
-// forgetAutostart keeps libvirtd from starting the domain by itself. A transient
-// domain has no such setting.
-func (d *Driver) forgetAutostart(ctx context.Context, vm uuid.UUID) {
-	_, _ = d.virsh.call(ctx, "autostart", "--disable", vm.String())
 }
 
 // create has libvirtd make the domain's process, halted.

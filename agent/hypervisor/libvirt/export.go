@@ -133,6 +133,37 @@ func (d *Driver) runningProblems(ctx context.Context, domainName string, next *d
 	return all, nil
 }
 
+// Kept lists all domains.
+func (d *Driver) Kept(ctx context.Context) ([]hypervisor.Kept, error) {
+	// Early, so that the first start does not wait for what libvirt has to find out.
+	if err := d.versions(ctx); err != nil {
+		return nil, err
+	}
+	lists := make([][]uuid.UUID, 3)
+	for i, which := range [][]string{{"--all"}, {}, {"--all", "--autostart"}} {
+		out, err := d.virsh.call(ctx, append([]string{"list", "--uuid"}, which...)...)
+		if err != nil {
+			return nil, err
+		}
+		for line := range strings.Lines(out) {
+			if vm, err := uuid.Parse(strings.TrimSpace(line)); err == nil {
+				lists[i] = append(lists[i], vm)
+			}
+		}
+	}
+	all := make([]hypervisor.Kept, 0, len(lists[0]))
+	for _, vm := range lists[0] {
+		all = append(all, hypervisor.Kept{VM: vm, Running: slices.Contains(lists[1], vm), Autostart: slices.Contains(lists[2], vm)})
+	}
+	return all, nil
+}
+
+// Tame switches autostart off.
+func (d *Driver) Tame(ctx context.Context, vm uuid.UUID) error {
+	_, err := d.virsh.call(ctx, "autostart", "--disable", vm.String())
+	return err
+}
+
 // Forget removes the definition of a domain that does not run here.
 func (d *Driver) Forget(ctx context.Context, vm uuid.UUID) error {
 	now, err := d.virsh.state(ctx, vm)

@@ -1,6 +1,7 @@
 package libvirt
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -15,6 +16,9 @@ import (
 
 // pidFiles is where libvirt's QEMU driver notes its processes, by domain name.
 const pidFiles = "/run/libvirt/qemu/"
+
+// errNoProcess means that libvirtd has not noticed yet that a domain has ended.
+var errNoProcess = errors.New("libvirtd says that the domain runs, and no process of it is there")
 
 // processOf finds QEMU's process of a domain that libvirt runs on this host.
 func processOf(vm uuid.UUID, domainName string) (int, error) {
@@ -32,7 +36,7 @@ func processOf(vm uuid.UUID, domainName string) (int, error) {
 	case 1:
 		return pids[0], nil
 	case 0:
-		return 0, fmt.Errorf("libvirtd says that domain %s runs, and no process of it is there", domainName)
+		return 0, fmt.Errorf("%w: domain %s", errNoProcess, domainName)
 	}
 	return 0, fmt.Errorf("domain %s has %d processes here (%v), and %s%s.pid does not tell which is libvirtd's", domainName, len(pids), pids, pidFiles, domainName)
 }

@@ -19,7 +19,8 @@ func (v *virsh) checkedOnce() func(context.Context) error {
 		if good.Load() {
 			return nil
 		}
-		out, err := v.call(ctx, "version", "--daemon")
+		// The first call has libvirt ask QEMU what it can do.
+		out, err := v.callWithin(ctx, createLimit, "version", "--daemon")
 		if err == nil {
 			err = checkVersions(out)
 		}

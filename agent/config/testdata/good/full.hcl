@@ -51,6 +51,7 @@ isolation {
 
 hypervisor {
   drivers         = ["qemu"]
+  libvirt_uri     = "qemu+unix:///system?socket=/run/lv.sock"
   cgroup_root     = "/sys/fs/cgroup/machines.slice"
   parallel_starts = 8
   memory          = "48GiB"

@@ -83,6 +83,9 @@ func New(t testing.TB) *Host {
 	return h
 }
 
+// RunDir is the host's /run, as seen from outside.
+func (h *Host) RunDir() string { return filepath.Join(h.dir, "run") }
+
 // Start starts the daemon, for the first time or again, and waits until it answers.
 func (h *Host) Start(t testing.TB) {
 	t.Helper()
@@ -107,7 +110,11 @@ func (h *Host) Start(t testing.TB) {
 	h.process, h.ended = cmd.Process, ended
 	h.mu.Unlock()
 	for deadline := time.Now().Add(limit); ; {
-		if _, err := h.try("domcapabilities"); err == nil {
+		_, err := h.try("domcapabilities")
+		if err == nil {
+			_, err = h.try("version", "--daemon")
+		}
+		if err == nil {
 			return
 		}
 		if time.Now().After(deadline) {

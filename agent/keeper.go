@@ -1,0 +1,189 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"storebeat/agent/control"
+	"storebeat/agent/core"
+	"storebeat/agent/hypervisor"
+	"storebeat/datastorehb"
+)
+
+// GuestsResult are the guests that this host's hypervisor has of its own, by name.
+type GuestsResult struct {
+	Host   datastorehb.HostID `json:"host"`
+	Driver string             `json:"driver"`
+	Names  []string           `json:"names"`
+}
+
+// ExportRequest asks what it takes to protect one of them.
+type ExportRequest struct {
+	Name string `json:"name"`
+}
+
+// keeper returns the driver that is configured here and whose hypervisor has guests
+// of its own, nil if there is none.
+func (ms *machines) keeper() hypervisor.Keeper {
+	for _, d := range ms.drivers {
+		if k, ok := d.(hypervisor.Keeper); ok {
+			return k
+		}
+	}
+	return nil
+}
+
+var errNoKeeper = control.Errorf(control.Refused, "this host is not configured to look after guests of libvirt").WithRemedy("add \"libvirt\" to hypervisor.drivers and restart the agent")
+
+func (a *Agent) guests(ctx context.Context, _ struct{}) (GuestsResult, error) {
+	k := a.machines.keeper()
+	if k == nil {
+		return GuestsResult{}, errNoKeeper
+	}
+	names, err := k.Guests(ctx)
+	if err != nil {
+		return GuestsResult{}, control.Errorf(control.Unavailable, "%v", err)
+	}
+	return GuestsResult{Host: a.self.Host, Driver: k.Name(), Names: names}, nil
+}
+
+func (a *Agent) export(ctx context.Context, in ExportRequest) (hypervisor.Guest, error) {
+	k := a.machines.keeper()
+	if k == nil {
+		return hypervisor.Guest{}, errNoKeeper
+	}
+	var places []hypervisor.Place
+	for _, d := range a.datastores.list() {
+		if s, err := a.settingsOf(d.id); err == nil {
+			places = append(places, hypervisor.Place{Name: s.Name, Path: s.Path})
+		}
+	}
+	g, err := k.Export(ctx, in.Name, places)
+	if err != nil {
+		return g, control.Errorf(control.Unavailable, "guest %s: %v", in.Name, err)
+	}
+	return g, nil
+}
+
+// tidyEvery is the time between two looks at what a hypervisor does by itself.
+const tidyEvery = 10 * time.Second
+
+// tidy sees to it that a hypervisor with a daemon and definitions of its own does
+// nothing behind the agent's back: what it gives birth to late is ended, what it has
+// of machines that run elsewhere is removed, and it starts none by itself.
+func (ms *machines) tidy(ctx context.Context) {
+	k := ms.keeper()
+	if k == nil {
+		return
+	}
+	t := tidying{machines: ms, Keeper: k, told: map[string]bool{}}
+	for ticks := time.NewTicker(tidyEvery); ; {
+		t.endStrays(ctx)
+		t.definitions(ctx)
+		select {
+		case <-ctx.Done():
+			ticks.Stop()
+			return
+		case <-ticks.C:
+		}
+	}
+}
+
+type tidying struct {
+	*machines
+	hypervisor.Keeper
+	told map[string]bool // what was logged already
+}
+
+// endStrays ends machines of this host that nobody has started: the agent had given
+// up waiting for them, or a forerunner had. They have never been let go.
+func (t *tidying) endStrays(ctx context.Context) {
+	cfg := t.agent.cfg
+	found, err := t.Find(ctx, cfg.Cluster.UUID, t.agent.self.Host, cfg.RunDirectory)
+	if err != nil {
+		t.tell("can't look for machines that were born late", "", err)
+	}
+	for _, f := range found {
+		if m := t.get(f.VM); !t.idle(f) || m != nil && m.Handle().PID == f.Handle.PID {
+			continue
+		}
+		t.agent.log.Warn("a machine was born after its start had failed; it is ended", "vm", f.VM, "generation", f.Generation, "process", f.Handle)
+		t.end(ctx, f)
+	}
+}
+
+// idle tells that nobody is starting the machine, or ending a process of it.
+func (t *tidying) idle(f hypervisor.Found) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.starting[f.VM] == 0
+}
+
+func (t *tidying) end(ctx context.Context, f hypervisor.Found) {
+	ended := t.busyWith(f.VM)
+	p, err := t.Adopt(ctx, f)
+	if err != nil {
+		ended()
+		if !errors.Is(err, hypervisor.ErrGone) {
+			t.tell("can't take hold of a machine that was born late", f.VM.String(), err)
+		}
+		return
+	}
+	go func() {
+		defer ended()
+		t.kill(&machine{Machine: p, vm: f.VM, generation: f.Generation, home: f.Datastore})
+		<-p.Done()
+	}()
+}
+
+// definitions goes through what the hypervisor has of protected machines that have
+// no process here.
+func (t *tidying) definitions(ctx context.Context) {
+	kept, err := t.Kept(ctx)
+	if err != nil {
+		t.tell("can't list what the hypervisor has", "", err)
+		return
+	}
+	delete(t.told, "can't list what the hypervisor has")
+	v, err := t.agent.view(ctx)
+	if err != nil {
+		return
+	}
+	for i := range v.Machines {
+		m := &v.Machines[i]
+		at := slices.IndexFunc(kept, func(k hypervisor.Kept) bool { return k.VM == m.VM })
+		if at >= 0 && m.Protected && m.Driver == t.Name() && t.absent(m.VM) {
+			t.definition(ctx, m, kept[at])
+		}
+	}
+}
+
+func (t *tidying) definition(ctx context.Context, m *core.MachineView, k hypervisor.Kept) {
+	elsewhere := m.State == "running" && m.Host != 0 && m.Host != t.agent.self.Host
+	switch {
+	case elsewhere && k.Running:
+		t.tell("a guest runs here by hand, and the machine of the same UUID runs on another host: end the one here, it may damage the other's disks", m.Name, hypervisor.ErrRunning)
+	case elsewhere:
+		if err := t.Forget(ctx, m.VM); err != nil {
+			t.tell("can't remove the definition of a machine that runs on another host", m.Name, err)
+			return
+		}
+		t.agent.log.Info("removed the definition of a machine that runs on another host; the datastore has it", "vm", m.VM, "name", m.Name, "host", m.HostName)
+	case k.Autostart:
+		if err := t.Tame(ctx, m.VM); err != nil {
+			t.tell("can't switch off the autostart of a protected machine", m.Name, err)
+			return
+		}
+		t.agent.log.Info("switched off the autostart of a protected machine", "vm", m.VM, "name", m.Name)
+	}
+}
+
+// tell logs what does not go away by itself once.
+func (t *tidying) tell(what, name string, err error) {
+	if !t.told[what+name] {
+		t.told[what+name] = true
+		t.agent.log.Error(what, "machine", name, "error", err)
+	}
+}

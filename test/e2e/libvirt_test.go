@@ -1,0 +1,186 @@
+package e2e
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"storebeat/agent/demo/cluster"
+	"storebeat/agent/hypervisor/libvirt/libvirttest"
+	"storebeat/agent/hypervisor/qemu/bootsector"
+	"storebeat/test/program"
+)
+
+// libvirtLab is a cluster each of whose hosts has a libvirtd of its own.
+type libvirtLab struct {
+	*lab
+	daemons []*libvirttest.Host
+}
+
+func newLibvirtLab(t *testing.T) *libvirtLab {
+	libvirttest.Need(t)
+	l := &libvirtLab{}
+	for range 2 {
+		l.daemons = append(l.daemons, libvirttest.New(t))
+	}
+	c, err := cluster.Build(withDefaults(t, cluster.Options{Hosts: len(l.daemons)}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.lab = &lab{T: t, Cluster: c, ctx: t.Context(), prefix: "vm"}
+	for i, h := range c.Hosts {
+		text, err := os.ReadFile(h.Config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		changed := strings.Replace(string(text), "hypervisor {\n", "hypervisor {\n  drivers = [\"libvirt\"]\n  libvirt_uri = \""+l.daemons[i].URI+"\"\n", 1)
+		if err := os.WriteFile(h.Config, []byte(changed), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(l.end)
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	l.awaitMaster()
+	return l
+}
+
+// guest defines and starts a guest on the first host by hand. Its disk lies in dir.
+func (l *libvirtLab) guest(name, dir string) *cluster.Machine {
+	l.Helper()
+	m := cluster.NewMachine(name, l.Datastores[0], "libvirt")
+	m.Console = cluster.NewConsole(filepath.Join(dir, "tick.log"))
+	disk := filepath.Join(dir, "disk.img")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		l.Fatal(err)
+	}
+	if err := bootsector.WriteDisk(disk); err != nil {
+		l.Fatal(err)
+	}
+	file := filepath.Join(l.Dir, name+".xml")
+	if err := os.WriteFile(file, []byte(libvirttest.Domain(name, m.VM, disk, "/run/"+name+".sock")), 0o600); err != nil {
+		l.Fatal(err)
+	}
+	l.daemons[0].Virsh(l, "define", file)
+	l.daemons[0].Virsh(l, "autostart", name)
+	l.daemons[0].Virsh(l, "start", name)
+	return m
+}
+
+// tell sends a command to the guest where it runs.
+func (l *libvirtLab) tell(m *cluster.Machine, command string) {
+	l.Helper()
+	conn, err := net.Dial("unix", filepath.Join(l.daemons[l.owner(m).ID-1].RunDir(), m.Name+".sock"))
+	if err != nil {
+		l.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte(command)); err != nil {
+		l.Fatal(err)
+	}
+}
+
+func (l *libvirtLab) storebeat(h *cluster.Host, args ...string) (string, error) {
+	out, err := exec.CommandContext(l.ctx, program.Path, append(args, "--config", h.Config)...).CombinedOutput()
+	return string(out), err
+}
+
+func (l *libvirtLab) awaitRuns(m *cluster.Machine, runs int) {
+	l.Helper()
+	l.await(m.Name+" to begin anew", func() (bool, string) {
+		_, now := m.Console.Newest()
+		return now == runs, l.machine(m).State + ": " + l.machine(m).Why
+	})
+	l.awaitTicks(2, m)
+}
+
+func (l *libvirtLab) awaitState(m *cluster.Machine, state string) {
+	l.Helper()
+	l.await(m.Name+" to be "+state, func() (bool, string) { v := l.machine(m); return v.State == state, v.State + ": " + v.Why })
+}
+
+// TestLibvirtGuest: a guest that was made and started with libvirt's own tools is
+// protected while it runs, survives its host, and heeds what users do to it.
+func TestLibvirtGuest(t *testing.T) {
+	l := newLibvirtLab(t)
+	h1, h2 := l.Hosts[0], l.Hosts[1]
+	m := l.guest("web", filepath.Join(l.Datastores[0].Path, "web"))
+	l.machines = append(l.machines, m)
+	go l.watch(m)
+	l.awaitTicks(2, m)
+	l.refusesGuestElsewhere(h1)
+
+	if out, err := l.storebeat(h1, "vm", "protect", "web"); err != nil {
+		t.Fatalf("protect: %v: %s", err, out)
+	}
+	if v := l.machine(m); v.State != "running" || v.Host != h1.ID || !v.Rules.IsZero() {
+		t.Errorf("after it was protected the machine is %+v", v)
+	}
+	if info := l.daemons[0].Virsh(t, "dominfo", "web"); !strings.Contains(info, "Autostart:      disable") {
+		t.Errorf("autostart was left on: %s", info)
+	}
+	l.daemons[0].Kill(t)
+	l.daemons[0].Start(t)
+	l.awaitTicks(2, m)
+	if _, runs := m.Console.Newest(); runs != 1 {
+		t.Fatalf("it was started %d times", runs)
+	}
+
+	if _, err := h1.Kill(l.ctx); err != nil {
+		t.Fatal(err)
+	}
+	l.daemons[0].Kill(t)
+	l.awaitRuns(m, 2)
+	if list := l.daemons[1].Virsh(t, "list", "--name"); list != "web" {
+		t.Errorf("virsh list on the other host: %q", list)
+	}
+	l.daemons[0].Start(t)
+	if err := h1.Start(); err != nil {
+		t.Fatal(err)
+	}
+	l.await("the stale definition to go", func() (bool, string) {
+		all := l.daemons[0].Virsh(t, "list", "--all", "--name")
+		return all == "elsewhere", all
+	})
+	l.heedsUsers(m, h2)
+}
+
+// refusesGuestElsewhere: a disk off the datastores is named, and nothing is recorded.
+func (l *libvirtLab) refusesGuestElsewhere(h *cluster.Host) {
+	l.Helper()
+	other := l.guest("elsewhere", filepath.Join(l.Dir, "local"))
+	out, err := l.storebeat(h, "vm", "protect", "elsewhere")
+	if err == nil || !strings.Contains(out, "hda at "+filepath.Join(l.Dir, "local/disk.img")) {
+		l.Errorf("a guest whose disk lies elsewhere: %v: %s", err, out)
+	}
+	if v := l.machine(other); v.Protected {
+		l.Errorf("it is protected: %+v", v)
+	}
+	l.daemons[0].Virsh(l, "destroy", "elsewhere")
+}
+
+// heedsUsers: what a user ends stays off; a guest that crashes is started again.
+func (l *libvirtLab) heedsUsers(m *cluster.Machine, on *cluster.Host) {
+	l.Helper()
+	since := time.Now()
+	l.tell(m, "p")
+	l.awaitRuns(m, 3)
+	l.awaitEvent(on, since, "machine-crashed")
+	l.daemons[1].Virsh(l, "destroy", "web")
+	l.awaitEvent(on, since, "machine-destroyed")
+	l.awaitState(m, "held")
+	if out, err := l.storebeat(on, "vm", "start", "web", "--wait"); err != nil {
+		l.Fatalf("start: %v: %s", err, out)
+	}
+	l.awaitRuns(m, 4)
+	l.tell(m, "q")
+	l.awaitState(m, "stopped")
+	if _, runs := m.Console.Newest(); runs != 4 {
+		l.Errorf("it was started %d times", runs)
+	}
+}
