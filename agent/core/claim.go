@@ -420,6 +420,7 @@ func (c *Core) onListWritten(o ListWritten) {
 		return
 	}
 	f.publishing = false
+	c.tellList(f, o.Err)
 	if o.Err != "" {
 		f.dirty, f.nextList = true, c.now.Add(c.interval()/2)
 		return
@@ -430,4 +431,21 @@ func (c *Core) onListWritten(o ListWritten) {
 			m.busy = true // the read hangs on the write and is under way
 		}
 	}
+}
+
+// tellList tells once that the power-on list can't be written, and once that it is
+// written again: until then no machine is started here, and the list that others
+// read is out of date.
+func (c *Core) tellList(f *footing, why string) {
+	if was := f.listFails; was == (why != "") {
+		return
+	}
+	f.listFails = why != ""
+	if f.listFails {
+		c.journal(Event{Kind: "list-failing", Host: c.cfg.Self.Host, Datastore: f.ID, Rule: "R10",
+			Text: fmt.Sprintf("the power-on list of %s on %s can't be written, so nothing is started there", c.HostName(c.cfg.Self.Host), f.Name), Evidence: []string{why}})
+		return
+	}
+	c.journal(Event{Kind: "list-recovered", Host: c.cfg.Self.Host, Datastore: f.ID,
+		Text: fmt.Sprintf("the power-on list of %s on %s is written again", c.HostName(c.cfg.Self.Host), f.Name)})
 }

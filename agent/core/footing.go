@@ -518,6 +518,7 @@ type power struct {
 	revision   uint64
 	dirty      bool // the list on the datastore is not what it should be
 	publishing bool
+	listFails  bool                // the last write failed
 	frozeAt    datastorehb.Instant // when the agent froze by itself
 	slow       bool                // a heartbeat was slow, and none has been quick since
 	failing    bool                // the last heartbeat failed
