@@ -106,18 +106,39 @@ func (a *Agent) tellTime(ctx context.Context) {
 
 // clusterCommand has the master change the cluster record.
 func (a *Agent) clusterCommand(ctx context.Context, cmd core.ClusterCommand) (CommandResult, error) {
-	v, err := a.viewWithMaster(ctx)
-	if err != nil {
-		return CommandResult{}, err
-	}
 	cmd.At = time.Now()
-	var r core.Reply
-	if v.Leading || v.Master == 0 {
-		r, err = a.changeRecord(ctx, cmd)
-	} else {
-		err = a.askWithin(ctx, v.Master, envelope{Cluster: &cmd}, &r)
-	}
+	r, err := a.changeByMaster(ctx, cmd)
 	return result(r, err, "the master did not answer in time: the change may still be recorded", "look with `storebeat cluster show`, then repeat the command")
+}
+
+// electionTime is how long a command waits for a host that answers as the master.
+// A master that was removed goes on being taken for it until the others have read so.
+const electionTime = 10 * time.Second
+
+// changeByMaster gives a wish to the master, whoever that comes to be. It is given again
+// only where nothing was done.
+func (a *Agent) changeByMaster(ctx context.Context, cmd core.ClusterCommand) (r core.Reply, err error) {
+	for until := time.Now().Add(electionTime); ; {
+		v, err := a.viewWithMaster(ctx)
+		if err != nil {
+			return r, err
+		}
+		elsewhere := !v.Leading && v.Master != 0
+		r = core.Reply{}
+		if elsewhere {
+			err = a.askWithin(ctx, v.Master, envelope{Cluster: &cmd}, &r)
+		} else {
+			r, err = a.changeRecord(ctx, cmd)
+		}
+		if err != nil || !r.NotMaster || !elsewhere || time.Now().After(until) {
+			return r, err
+		}
+		select {
+		case <-ctx.Done():
+			return r, nil
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // viewWithMaster returns this host's view once it has a master, or after a few

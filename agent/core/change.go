@@ -53,11 +53,11 @@ func (c *Core) onClusterCommand(o ClusterCommand) {
 	case c.record.outcast != "" && c.takesPlace(&o) && c.record.change == nil:
 		c.beginChange(o)
 	case c.record.outcast != "":
-		c.do(Reply{Command: o.ID, Err: c.record.outcast})
+		c.do(Reply{Command: o.ID, Err: c.record.outcast, NotMaster: true})
 	case !c.net.leading && c.net.master == 0:
-		c.do(Reply{Command: o.ID, Err: "there is no master to change the cluster record: wait until one is elected"})
+		c.do(Reply{Command: o.ID, Err: "there is no master to change the cluster record: wait until one is elected", NotMaster: true})
 	case !c.net.leading:
-		c.do(Reply{Command: o.ID, Err: fmt.Sprintf("%s is not the master: ask %s", c.HostName(c.cfg.Self.Host), c.HostName(c.net.master))})
+		c.do(Reply{Command: o.ID, Err: fmt.Sprintf("%s is not the master: ask %s", c.HostName(c.cfg.Self.Host), c.HostName(c.net.master)), NotMaster: true})
 	case c.record.change != nil:
 		c.record.queue = append(c.record.queue, o)
 	default:

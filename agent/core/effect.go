@@ -225,6 +225,9 @@ type Reply struct {
 	Command uint64
 	Text    string // what was done
 	Err     string // what was refused and the remedy; empty on success
+	// NotMaster says that nothing was done because this host is not the master, or no
+	// longer one: whoever is, or is elected next, may be asked.
+	NotMaster bool
 }
 
 func (WriteSlot) effect()       {}

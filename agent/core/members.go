@@ -91,7 +91,7 @@ func (c *Core) takePart() {
 		c.net.election = partition.NewElection(c.cfg.Self.Host, c.now, &c.net.timing)
 		c.net.master, c.net.leading, c.net.standing, c.net.followed, c.net.isolated = 0, false, false, false, false
 		for _, o := range c.record.queue {
-			c.do(Reply{Command: o.ID, Err: why})
+			c.do(Reply{Command: o.ID, Err: why, NotMaster: true})
 		}
 		c.record.queue = nil
 		c.journal(Event{Kind: "host-outcast", Host: c.cfg.Self.Host, Text: "this host takes no part in the cluster", Evidence: []string{why}})

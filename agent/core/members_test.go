@@ -92,6 +92,20 @@ func TestOutcastHandsOver(t *testing.T) {
 	}
 }
 
+// TestRemovedMasterSendsWishesOn: who asks it still, because nobody has told them yet,
+// learns that nothing was done and that another master may be asked.
+func TestRemovedMasterSendsWishesOn(t *testing.T) {
+	d := newDesk(t, nil)
+	d.stand()
+	d.learn(recordOf(t, 5, removeSelf))
+	d.out = nil
+	d.see(ClusterCommand{ID: 7, Verb: ClusterHostRemove, Host: "h2"})
+	if r := take[Reply](d); r.Command != 7 || !r.NotMaster || !strings.Contains(r.Err, "was removed") {
+		t.Errorf("%+v", r)
+	}
+	never[ClaimRecord](d, "it takes no part")
+}
+
 // TestAnotherComputerIsNotHeard: its packets count for nothing, and are told of once.
 func TestAnotherComputerIsNotHeard(t *testing.T) {
 	d := newDesk(t, nil)

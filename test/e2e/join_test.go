@@ -106,10 +106,10 @@ func TestJoinProtectRemove(t *testing.T) {
 	if out := l.must(n.Host, "host", "remove", first.Name); !strings.Contains(out, "was removed") {
 		t.Errorf("%q", out)
 	}
-	l.await("the removal to be nothing new", func() (bool, string) { // to the next master, if the removed host was it
-		out, err := l.cli(n.Host, "host", "remove", first.Name)
-		return err == nil && strings.Contains(out, "nothing to change"), fmt.Sprint(err, out)
-	})
+	// The host that was removed may have been the master: the next one answers.
+	if out := l.must(n.Host, "host", "remove", first.Name); !strings.Contains(out, "nothing to change") {
+		t.Errorf("a second removal: %q", out)
+	}
 	l.await(first.Name+" to know that it was removed", func() (bool, string) {
 		v, err := first.View(l.ctx, true)
 		return err == nil && strings.Contains(v.Cluster.Outcast, "was removed"), fmt.Sprint(err, v.Cluster.Outcast)
