@@ -48,6 +48,8 @@ const (
 	MethodGuests = "guests"
 	// MethodExport tells what it takes to protect one of them: ExportRequest → hypervisor.Guest.
 	MethodExport = "export"
+	// MethodMayStart tells whether a hypervisor may start a guest that is about to: MayStartRequest → MayStartResult.
+	MethodMayStart = "may-start"
 	// MethodMetrics returns the metrics in Prometheus's text format: nothing → string.
 	MethodMetrics = "metrics"
 )
@@ -108,6 +110,7 @@ func (a *Agent) api() http.Handler {
 	control.Handle(m, MethodStop, a.stop)
 	control.Handle(m, MethodGuests, a.guests)
 	control.Handle(m, MethodExport, a.export)
+	control.Handle(m, MethodMayStart, a.mayStart)
 	control.Handle(m, MethodConfirmDead, a.confirmDead)
 	control.Handle(m, MethodForecast, a.clusterForecast)
 	control.Handle(m, MethodShortfalls, func(ctx context.Context, _ struct{}) ([]poweron.Shortfall, error) { return a.clusterShortfalls(ctx) })

@@ -118,11 +118,11 @@ func (t *tidying) endStrays(ctx context.Context) {
 func (t *tidying) idle(f hypervisor.Found) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.starting[f.VM] == 0
+	return len(t.busy[f.VM]) == 0
 }
 
 func (t *tidying) end(ctx context.Context, f hypervisor.Found) {
-	ended := t.busyWith(f.VM)
+	ended := t.busyWith(f.VM, 0)
 	p, err := t.Adopt(ctx, f)
 	if err != nil {
 		ended()
@@ -150,6 +150,9 @@ func (t *tidying) definitions(ctx context.Context) {
 	v, err := t.agent.view(ctx)
 	if err != nil {
 		return
+	}
+	if err := t.agent.rememberProtected(&v); err != nil {
+		t.tell("can't write down which machines are protected, for the hook of libvirt", "", err)
 	}
 	for i := range v.Machines {
 		m := &v.Machines[i]

@@ -30,9 +30,9 @@ type machines struct {
 	known   map[string]hypervisor.Driver // all, for machines that are there already
 	freezes freezes
 
-	mu       sync.Mutex
-	running  map[uuid.UUID]*machine
-	starting map[uuid.UUID]int // whose process may be there and is not among the running
+	mu      sync.Mutex
+	running map[uuid.UUID]*machine
+	busy    map[uuid.UUID][]uint64 // generations that are being started, 0 for a process that is being ended
 }
 
 // machine is one machine process of this host.
@@ -45,7 +45,7 @@ type machine struct {
 
 func newMachines(a *Agent) *machines {
 	all := map[string]hypervisor.Driver{"process": process.New(), "qemu": qemu.New(""), "libvirt": libvirt.New(a.cfg.Hypervisor.LibvirtURI)}
-	m := &machines{agent: a, drivers: map[string]hypervisor.Driver{}, known: all, running: map[uuid.UUID]*machine{}, starting: map[uuid.UUID]int{}}
+	m := &machines{agent: a, drivers: map[string]hypervisor.Driver{}, known: all, running: map[uuid.UUID]*machine{}, busy: map[uuid.UUID][]uint64{}}
 	for _, name := range a.cfg.Hypervisor.Drivers {
 		m.drivers[name] = all[name]
 	}
@@ -80,19 +80,27 @@ func (ms *machines) remember(m *machine) {
 	ms.running[m.vm] = m
 }
 
-// busyWith notes that something is done with a machine's processes until the
-// function that it returns is called.
-func (ms *machines) busyWith(vm uuid.UUID) (ended func()) {
+// busyWith notes that a generation of a machine is being started, or that a process
+// of it is being ended (0), until the function that it returns is called.
+func (ms *machines) busyWith(vm uuid.UUID, generation uint64) (ended func()) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
-	ms.starting[vm]++
+	ms.busy[vm] = append(ms.busy[vm], generation)
 	return func() {
 		ms.mu.Lock()
 		defer ms.mu.Unlock()
-		if ms.starting[vm]--; ms.starting[vm] == 0 {
-			delete(ms.starting, vm)
+		at := slices.Index(ms.busy[vm], generation)
+		if ms.busy[vm] = slices.Delete(ms.busy[vm], at, at+1); len(ms.busy[vm]) == 0 {
+			delete(ms.busy, vm)
 		}
 	}
+}
+
+// starting tells whether this very generation is being started.
+func (ms *machines) starting(vm uuid.UUID, generation uint64) bool {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	return generation > 0 && slices.Contains(ms.busy[vm], generation)
 }
 
 // absent tells whether a machine has no process here that the agent cares for, and
@@ -100,7 +108,7 @@ func (ms *machines) busyWith(vm uuid.UUID) (ended func()) {
 func (ms *machines) absent(vm uuid.UUID) bool {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
-	return ms.running[vm] == nil && ms.starting[vm] == 0
+	return ms.running[vm] == nil && len(ms.busy[vm]) == 0
 }
 
 // lose forgets a machine that has ended.
@@ -130,7 +138,7 @@ var endings = map[hypervisor.ExitKind]core.Ending{
 
 // start creates a machine's process, born frozen, and registers it with the guard.
 func (ms *machines) start(e core.StartMachine) {
-	ended := ms.busyWith(e.VM)
+	ended := ms.busyWith(e.VM, e.Generation)
 	go func() {
 		defer ended()
 		o := core.MachineStarted{VM: e.VM, Generation: e.Generation}

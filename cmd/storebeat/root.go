@@ -86,7 +86,7 @@ func (a *app) addCommands(root *cobra.Command) {
 	add("setup", newInit(a), newJoin(a), newConfig(a))
 	add("run", newAgent(a), newGuard(a))
 	add("setup", newDemo(a), newSimulate(a))
-	root.AddCommand(newJournalStore(a), newTicker())
+	root.AddCommand(newJournalStore(a), newTicker(), newLibvirtHook(a))
 }
 
 // begin checks the global flags before a command runs.

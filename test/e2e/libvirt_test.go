@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -41,6 +42,9 @@ func newLibvirtLab(t *testing.T) *libvirtLab {
 		if err := os.WriteFile(h.Config, []byte(changed), 0o644); err != nil {
 			t.Fatal(err)
 		}
+	}
+	for i, h := range c.Hosts {
+		l.daemons[i].Hook(t, fmt.Sprintf("exec %q libvirt-hook --config %q \"$@\"\n", program.Path, h.Config))
 	}
 	t.Cleanup(l.end)
 	if err := c.Start(); err != nil {
@@ -124,6 +128,7 @@ func TestLibvirtGuest(t *testing.T) {
 	if info := l.daemons[0].Virsh(t, "dominfo", "web"); !strings.Contains(info, "Autostart:      disable") {
 		t.Errorf("autostart was left on: %s", info)
 	}
+	l.refusesByHand(m)
 	l.daemons[0].Kill(t)
 	l.daemons[0].Start(t)
 	l.awaitTicks(2, m)
@@ -164,6 +169,18 @@ func (l *libvirtLab) refusesGuestElsewhere(h *cluster.Host) {
 	l.daemons[0].Virsh(l, "destroy", "elsewhere")
 }
 
+// refusesByHand: nobody starts a protected machine behind the agent's back.
+func (l *libvirtLab) refusesByHand(m *cluster.Machine) {
+	l.Helper()
+	out, err := l.daemons[1].Try("create", filepath.Join(l.Dir, m.Name+".xml"))
+	if err == nil || !strings.Contains(out, "web is protected by Storebeat and running on host1") {
+		l.Errorf("a start by hand on the other host: %v: %s", err, out)
+	}
+	if list := l.daemons[1].Virsh(l, "list", "--name"); list != "" {
+		l.Errorf("it runs there: %s", list)
+	}
+}
+
 // heedsUsers: what a user ends stays off; a guest that crashes is started again.
 func (l *libvirtLab) heedsUsers(m *cluster.Machine, on *cluster.Host) {
 	l.Helper()
@@ -180,7 +197,20 @@ func (l *libvirtLab) heedsUsers(m *cluster.Machine, on *cluster.Host) {
 	l.awaitRuns(m, 4)
 	l.tell(m, "q")
 	l.awaitState(m, "stopped")
+	by := l.daemons[0]
+	if !strings.Contains(by.Virsh(l, "list", "--all", "--name"), "web") {
+		by = l.daemons[1]
+	}
+	if out, err := by.Try("start", "web"); err == nil || !strings.Contains(out, "storebeat vm start web") {
+		l.Errorf("a start by hand of a machine that is off: %v: %s", err, out)
+	}
 	if _, runs := m.Console.Newest(); runs != 4 {
 		l.Errorf("it was started %d times", runs)
 	}
+	if out, err := l.storebeat(on, "vm", "unprotect", "web"); err != nil {
+		l.Fatalf("unprotect: %v: %s", err, out)
+	}
+	by.Virsh(l, "start", "web")
+	l.awaitTicks(2, m)
+	by.Virsh(l, "destroy", "web")
 }

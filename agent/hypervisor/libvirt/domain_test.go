@@ -162,3 +162,28 @@ func FuzzDomain(f *testing.F) {
 		}
 	})
 }
+
+func FuzzHookInput(f *testing.F) {
+	text, err := marked(good(), []string{hypervisor.EnvMachine + "=m"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	f.Add("<domain/>")
+	f.Fuzz(func(t *testing.T, text string) {
+		if vm, _, err := HookInput(strings.NewReader(text)); err == nil && vm == uuid.Nil && !strings.Contains(text, "0000") {
+			t.Errorf("no UUID, and no error, from %q", text)
+		}
+	})
+}
+
+func TestHookInput(t *testing.T) {
+	text, err := marked(good(), []string{hypervisor.EnvMachine + "=a/b/c"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	vm, marker, err := HookInput(strings.NewReader(text))
+	if err != nil || vm.String() != "11111111-2222-4333-8444-555555555555" || marker != "a/b/c" {
+		t.Errorf("%v, %q, %v", vm, marker, err)
+	}
+}

@@ -86,6 +86,17 @@ func New(t testing.TB) *Host {
 // RunDir is the host's /run, as seen from outside.
 func (h *Host) RunDir() string { return filepath.Join(h.dir, "run") }
 
+// Hook has a shell script as the hook of the host's libvirt from now on.
+func (h *Host) Hook(t testing.TB, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(h.dir, "hook"), []byte("#!/bin/sh\n"+text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Try is Virsh for a command that may fail.
+func (h *Host) Try(args ...string) (string, error) { return h.try(args...) }
+
 // Start starts the daemon, for the first time or again, and waits until it answers.
 func (h *Host) Start(t testing.TB) {
 	t.Helper()

@@ -23,6 +23,14 @@ stdio_handler = "file"
 remember_owner = 0
 max_files = 0
 C
+# libvirtd looks for hooks when it starts: this one passes on to one that may come.
+mkdir -p "$dir/etc/hooks/qemu.d"
+cat >"$dir/etc/hooks/qemu.d/test" <<C
+#!/bin/sh
+[ -x "$dir/hook" ] || exit 0
+exec "$dir/hook" "\$@"
+C
+chmod 755 "$dir/etc/hooks/qemu.d/test"
 export dir cache
 exec unshare --mount --propagation private bash -ec '
 	mount --bind "$dir/run" /run

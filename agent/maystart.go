@@ -1,0 +1,115 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/google/renameio/v2"
+	"github.com/google/uuid"
+
+	"storebeat/agent/core"
+	"storebeat/agent/hypervisor"
+)
+
+// MayStartRequest names a guest that a hypervisor is about to start.
+type MayStartRequest struct {
+	VM     uuid.UUID `json:"vm"`
+	Marker string    `json:"marker"` // that its process would carry, "" for one that no agent has ordered
+}
+
+// MayStartResult is the answer.
+type MayStartResult struct {
+	Allowed bool   `json:"allowed"`
+	Why     string `json:"why"` // with the remedy, when it is not allowed
+}
+
+// mayStart allows what this agent is starting right now, and what is no protected
+// machine.
+func (a *Agent) mayStart(ctx context.Context, in MayStartRequest) (MayStartResult, error) {
+	if in.Marker != "" {
+		m, err := hypervisor.ParseMarker(in.Marker)
+		if err == nil && m.Cluster == a.cfg.Cluster.UUID && m.Host == a.self.Host && m.VM == in.VM && a.machines.starting(m.VM, m.Generation) {
+			return MayStartResult{Allowed: true}, nil
+		}
+	}
+	v, err := a.view(ctx)
+	if err != nil {
+		return MayStartResult{}, err
+	}
+	at := slices.IndexFunc(v.Machines, func(m core.MachineView) bool { return m.VM == in.VM && m.Protected })
+	switch {
+	case at >= 0:
+		return MayStartResult{Why: refuseStart(&v.Machines[at])}, nil
+	case !allScanned(&v) && KnownProtected(a.cfg.StateDirectory, in.VM):
+		return MayStartResult{Why: refuseUnread(in.VM)}, nil
+	}
+	return MayStartResult{Allowed: true}, nil
+}
+
+// refuseStart tells a user of a hypervisor what to do instead.
+func refuseStart(m *core.MachineView) string {
+	where := m.State
+	if m.HostName != "" {
+		where += " on " + m.HostName
+	}
+	return fmt.Sprintf("%s is protected by Storebeat and %s: start it with `storebeat vm start %s`, or take it off the protected list first with `storebeat vm unprotect %s`", m.Name, where, m.Name, m.Name)
+}
+
+func refuseUnread(vm uuid.UUID) string {
+	return fmt.Sprintf("%s was protected by Storebeat when its datastore was last read: wait for the agent (storebeat status), and start it with `storebeat vm start %s`", vm, vm)
+}
+
+func allScanned(v *core.View) bool {
+	return !slices.ContainsFunc(v.Datastores, func(d core.DatastoreView) bool { return !d.Scanned })
+}
+
+// protectedFile holds the machines that were protected when the agent last looked, one
+// UUID a line: a hypervisor that comes up before the agent asks it.
+const protectedFile = "protected"
+
+// rememberProtected writes down which machines are protected. What is on a
+// datastore that has not been read stays written down.
+func (a *Agent) rememberProtected(v *core.View) error {
+	path := filepath.Join(a.cfg.StateDirectory, protectedFile)
+	before, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	lines := map[string]bool{}
+	if !allScanned(v) {
+		for line := range strings.Lines(string(before)) {
+			lines[strings.TrimSpace(line)] = true
+		}
+	}
+	for i := range v.Machines {
+		if v.Machines[i].Protected {
+			lines[v.Machines[i].VM.String()] = true
+		}
+	}
+	var text bytes.Buffer
+	for _, line := range slices.Sorted(maps.Keys(lines)) {
+		text.WriteString(line + "\n")
+	}
+	if bytes.Equal(before, text.Bytes()) {
+		return nil
+	}
+	return renameio.WriteFile(path, text.Bytes(), 0o600)
+}
+
+// KnownProtected tells whether a machine was protected when the agent with this
+// state directory last looked. A list that can't be read is taken to name it.
+func KnownProtected(stateDirectory string, vm uuid.UUID) bool {
+	text, err := os.ReadFile(filepath.Join(stateDirectory, protectedFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	return err != nil || slices.Contains(strings.Fields(string(text)), vm.String())
+}
