@@ -41,9 +41,7 @@ func TestEncloseMovesOnceAndIsFoundAgain(t *testing.T) {
 	if err := h.Freeze(); err != nil {
 		t.Fatal(err)
 	}
-	if state, err := h.State(); err != nil || state != Frozen {
-		t.Errorf("%v is %v, %v", h, state, err)
-	}
+	becomes(t, h, Frozen)
 	if err := h.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -88,4 +86,48 @@ func TestCgroupPath(t *testing.T) {
 			t.Errorf("%q: %q, want %q", text, got, want)
 		}
 	}
+}
+
+// libvirt puts the threads of a machine into cgroups of threads, below one that
+// holds the process.
+func TestEncloseFindsTheProcessAboveItsThreads(t *testing.T) {
+	root, err := FindCgroupRoot()
+	if err != nil {
+		t.Skip(err)
+	}
+	pid := sleeper(t).Process.Pid
+	dir, err := NewCgroup(root, fmt.Sprintf("storebeat-test-threads-%d", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	threads := filepath.Join(dir, "emulator")
+	t.Cleanup(func() {
+		_ = (Handle{PID: pid, StartTime: 1, Cgroup: dir}).Kill()
+		for _, d := range []string{threads, dir} {
+			eventually(t, "the cgroup is empty", func() bool { return os.Remove(d) == nil })
+		}
+	})
+	if err := os.Mkdir(threads, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range [][3]string{{threads, "cgroup.type", "threaded"}, {dir, procsFile, fmt.Sprint(pid)}, {threads, "cgroup.threads", fmt.Sprint(pid)}} {
+		if err := writeCgroup(w[0], w[1], w[2]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := Enclose(root, "storebeat-test-other", pid); err != nil || got != dir {
+		t.Fatalf("enclosed in %q, %v; want %q", got, err, dir)
+	}
+	h, err := Of(pid, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Freeze(); err != nil {
+		t.Fatal(err)
+	}
+	becomes(t, h, Frozen)
+	if err := h.Thaw(); err != nil {
+		t.Fatal(err)
+	}
+	becomes(t, h, Running)
 }

@@ -111,6 +111,7 @@ func (l *libvirtLab) awaitState(m *cluster.Machine, state string) {
 // TestLibvirtGuest: a guest that was made and started with libvirt's own tools is
 // protected while it runs, survives its host, and heeds what users do to it.
 func TestLibvirtGuest(t *testing.T) {
+	t.Parallel()
 	l := newLibvirtLab(t)
 	h1, h2 := l.Hosts[0], l.Hosts[1]
 	m := l.guest("web", filepath.Join(l.Datastores[0].Path, "web"))

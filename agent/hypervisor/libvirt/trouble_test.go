@@ -3,6 +3,8 @@ package libvirt
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -19,6 +21,7 @@ func TestDaemonTrouble(t *testing.T) {
 	b.sub("dead, and restarted while the guest is frozen", deadDaemon)
 	b.sub("stopped", stoppedDaemon)
 	b.sub("stopped during a start", stoppedDuringStart)
+	b.sub("born after the start was given up", bornLate)
 }
 
 func deadDaemon(b bench) {
@@ -90,6 +93,36 @@ func stoppedDuringStart(b bench) {
 	b.start(spec)
 	if c := count(b, spec); c.Boots != 1 {
 		b.Errorf("%d boots, want 1", c.Boots)
+	}
+}
+
+// bornLate: the daemon carries out an order after whoever gave it is gone. The guest
+// executes nothing, the process is found, and adopting it ends it: nobody let it go.
+func bornLate(b bench) {
+	spec := b.spec()
+	text, err := marked(decoded(b, spec).XML, hypervisor.Environ(name, spec, ""))
+	if err != nil {
+		b.Fatal(err)
+	}
+	file := filepath.Join(spec.RunDir, "created.xml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	// As it was left by an agent that died, or gave up, while the daemon was at it.
+	if _, err := b.driver.virsh.call(b.Context(), "create", "--paused", file); err != nil {
+		b.Fatal(err)
+	}
+	found, err := b.driver.Find(b.Context(), spec.Cluster, spec.Host, spec.RunDir)
+	if err != nil || len(found) != 1 || !found[0].Newborn {
+		b.Fatalf("found %+v, %v", found, err)
+	}
+	m, err := New(b.host.URI).Adopt(b.Context(), found[0])
+	if err != nil {
+		b.Fatal(err)
+	}
+	hypervisortest.Ended(b, m, hypervisor.Crashed)
+	if c := count(b, spec); c != (hypervisortest.Count{}) {
+		b.Errorf("the guest has executed: %+v", c)
 	}
 }
 
