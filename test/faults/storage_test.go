@@ -343,6 +343,30 @@ func TestFullDatastore(t *testing.T) {
 	r.expectStarts(want)
 }
 
+// TestStorageErrors has every write to all datastores fail for everybody. The guests
+// stand still; when the storage is well again they go on with their counts.
+func TestStorageErrors(t *testing.T) {
+	for _, errno := range []syscall.Errno{syscall.EIO, syscall.ENOSPC} {
+		t.Run(errno.Error(), func(t *testing.T) {
+			r := newTrial(t, lab.Options{}, 3)
+			want := r.starts()
+			began := time.Now()
+			r.inject(faultfs.Fault{Kind: faultfs.Error, Errno: errno, Ops: []faultfs.Op{faultfs.Write}}, r.Hosts...)
+			r.hold(began, 15*time.Second)
+			for _, m := range r.machines {
+				if silent := r.Watch.Silence(m); silent < 5*time.Second {
+					r.Errorf("%s was heard %v ago, though its writes fail", m.Name, silent)
+				}
+			}
+			r.inject(faultfs.Fault{Kind: faultfs.Slow}, r.Hosts...) // by nothing
+			r.awaitCounts(10, r.machines...)
+			r.awaitWhole()
+			r.expectStarts(want)
+			r.refuse(restarts...)
+		})
+	}
+}
+
 // fill writes until nothing more fits.
 func fill(path string) error {
 	f, err := os.Create(path)

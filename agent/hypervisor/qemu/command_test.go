@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
@@ -117,6 +118,29 @@ func TestEvents(t *testing.T) {
 				t.Errorf("over %q, want %q; condition %s", m.over, test.over, diff)
 			}
 		})
+	}
+}
+
+// What more room mends is no sign that a guest has lost its hold on its disks.
+func TestIOErrorsAreToldApart(t *testing.T) {
+	m := newMachine(places{})
+	m.hear(qmp.Event{Name: "BLOCK_IO_ERROR", Data: []byte(`{"node-name": "disk0", "operation": "write", "reason": "No space left on device", "nospace": true}`)})
+	if !m.trouble.full || m.trouble.last.IsZero() {
+		t.Errorf("a full disk: %+v", m.trouble)
+	}
+	m.hear(qmp.Event{Name: "BLOCK_IO_ERROR", Data: []byte(`{"node-name": "disk0", "operation": "write", "reason": "Input/output error", "nospace": false}`)})
+	if m.trouble.full {
+		t.Errorf("a request that failed: %+v", m.trouble)
+	}
+	m.trouble.vain = 3
+	m.guestIs("running")
+	if m.trouble.vain != 3 {
+		t.Error("forgotten at once, though the next request may fail as well")
+	}
+	m.trouble.last = time.Now().Add(-time.Minute)
+	m.guestIs("running")
+	if m.trouble.vain != 0 {
+		t.Error("not forgotten, though all has been well for a minute")
 	}
 }
 

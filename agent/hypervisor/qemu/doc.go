@@ -21,8 +21,10 @@
 //
 // Guarantees: those of package hypervisor. Disks are opened with
 // cache=none, aio=threads and the image lock on; a failing request stops the guest
-// (condition "io-error") and never tells it lies. It is tried again every few seconds,
-// so the guest goes on when its disk does. A machine is born with its
+// (condition "io-error") and never tells it lies; it is tried again every few
+// seconds, so that the guest goes on once its storage is back. If its disks can be
+// read all the time and its requests fail for half a minute on end, its hold on
+// them is lost, and the machine is ended as crashed. A machine is born with its
 // virtual processors halted (-S) and its process stopped; the order to let the
 // guest run waits in the socket until the process is let go. Had the agent died
 // before that order, the next one that adopts the machine gives it.

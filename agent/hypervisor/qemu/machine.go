@@ -39,9 +39,8 @@ type machine struct {
 	session   *qmp.Session // nil while there is none
 	condition hypervisor.Condition
 	over      string // the guest's last state when it has ended inside QEMU
+	trouble   trouble
 	changed   chan struct{}
-
-	retried time.Time // when a failed disk was last tried again; belongs to the conversation
 }
 
 func newMachine(at places) *machine {
@@ -117,12 +116,14 @@ func (m *machine) heardIOError(data json.RawMessage) {
 		Node      string `json:"node-name"`
 		Operation string `json:"operation"`
 		Reason    string `json:"reason"`
+		NoSpace   bool   `json:"nospace"`
 	}
 	if json.Unmarshal(data, &why) != nil {
 		return
 	}
 	m.mu.Lock()
 	m.condition.Detail = fmt.Sprintf("%s of %s failed: %s", why.Operation, why.Node, why.Reason)
+	m.trouble.last, m.trouble.full = time.Now(), why.NoSpace
 	m.mu.Unlock()
 	m.askSoon()
 }
@@ -135,6 +136,7 @@ func (m *machine) guestIs(state string) {
 	m.condition.Guest = state
 	if state == "running" {
 		m.condition.Detail = ""
+		m.recovered()
 	}
 	m.mu.Unlock()
 	end, over := ends[state]

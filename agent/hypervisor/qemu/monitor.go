@@ -98,9 +98,8 @@ func (m *machine) ask(ctx context.Context, session *qmp.Session) error {
 		_, err = session.Send(ctx, "quit", nil)
 	case state == prelaunch:
 		_, err = session.Send(ctx, "cont", nil)
-	case state == ioError && time.Since(m.retried) >= askEvery: // every failure has us ask again
-		m.retried = time.Now()
-		_, err = session.Send(ctx, "cont", nil)
+	case state == ioError:
+		err = m.retry(ctx, session)
 	}
 	return err
 }

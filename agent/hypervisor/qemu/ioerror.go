@@ -1,0 +1,108 @@
+package qemu
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"storebeat/agent/hypervisor"
+	"storebeat/agent/hypervisor/qmp"
+)
+
+const (
+	// vainTries is how often a guest is let go on in vain, while its disks can be opened
+	// and read by others, until its own hold on them is taken for lost: an NFS client
+	// fails every request under a lock that the server has given up, until the file is
+	// opened anew.
+	vainTries = 6
+	// readLimit is how long a look at a disk may take.
+	readLimit = 2 * time.Second
+)
+
+// trouble is a guest's trouble with its disks.
+type trouble struct {
+	last  time.Time // request that failed
+	tried time.Time // to let it go on
+	vain  int       // tries on end that were made while its disks could be read
+	full  bool      // the last request failed for want of room, which more room mends
+}
+
+// retry lets a guest go on that was stopped for an I/O error, every askEvery: the
+// request that failed is made again, and once the storage is back the guest has
+// noticed nothing. One that can't though its disks are well is over.
+func (m *machine) retry(ctx context.Context, session *qmp.Session) error {
+	m.mu.Lock()
+	due := time.Since(m.trouble.tried) >= askEvery
+	m.mu.Unlock()
+	if !due {
+		return nil
+	}
+	readable := disksAnswer(ctx, session)
+	m.mu.Lock()
+	m.trouble.tried = time.Now()
+	if !readable || m.trouble.full {
+		m.trouble.vain = 0
+	}
+	lost, detail := m.trouble.vain >= vainTries, m.condition.Detail
+	m.trouble.vain++
+	if lost {
+		m.over = ioError
+	}
+	m.mu.Unlock()
+	command := "cont"
+	if lost {
+		command = "quit"
+		m.Because(hypervisor.Exit{Kind: hypervisor.Crashed, Detail: fmt.Sprintf("the guest could not go on (%s), though its disks can be read: "+
+			"its hold on them is lost, as it is when the file server has given its locks up", detail)})
+	}
+	_, err := session.Send(ctx, command, nil)
+	return err
+}
+
+// recovered forgets a trouble once no request has failed for a while. The caller
+// holds the lock.
+func (m *machine) recovered() {
+	if time.Since(m.trouble.last) > 2*askEvery {
+		m.trouble.vain = 0
+	}
+}
+
+// disksAnswer reports whether every disk can be opened and read by somebody else.
+func disksAnswer(ctx context.Context, session *qmp.Session) bool {
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
+	var devices []struct {
+		Inserted *struct {
+			File string `json:"file"`
+		} `json:"inserted"`
+	}
+	if session.Execute(ctx, "query-block", nil, &devices) != nil {
+		return false
+	}
+	for _, d := range devices {
+		if d.Inserted != nil && !answers(d.Inserted.File) {
+			return false
+		}
+	}
+	return len(devices) > 0
+}
+
+// answers reads the beginning of a file. A read that hangs is left behind.
+func answers(path string) bool {
+	read := make(chan error, 1)
+	go func() {
+		f, err := os.Open(path)
+		if err == nil {
+			_, err = f.Read(make([]byte, 512))
+			_ = f.Close()
+		}
+		read <- err
+	}()
+	select {
+	case err := <-read:
+		return err == nil
+	case <-time.After(readLimit):
+		return false
+	}
+}
