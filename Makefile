@@ -24,7 +24,7 @@ OUTPUT     ?= bin/storebeat
 # Where "make deb" puts the package.
 DIST       ?= dist
 
-.PHONY: help build lab deb demo faults test check race sim sim-long mutants fuzz bench bench-failover clean install-dependencies
+.PHONY: help build lab deb demo faults test check race nfs-lab sim sim-long mutants fuzz bench bench-failover clean install-dependencies
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ build: ## build bin/storebeat, one static binary, the same bytes each time
 
 faults: install-dependencies ## strike a lab with every real fault, one package alone
 	go run ./scripts/testsummary -timeout=20m ./test/faults -args -all
+
+nfs-lab: install-dependencies ## tests on hosts with a kernel, an NFS client and a watchdog of their own, one package alone
+	go run ./scripts/testsummary -timeout=30m $(TESTFLAGS) ./test/nfslab -args -all
 
 lab: install-dependencies build ## build bin/storebeat-lab: a cluster on this computer to strike with real faults
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o $(dir $(OUTPUT))storebeat-lab ./test/lab/cmd/storebeat-lab

@@ -88,7 +88,11 @@ func Build(o Options) (*Lab, error) {
 	if err := l.furnish(o); err != nil {
 		return nil, errors.Join(fmt.Errorf("make a lab: %w", err), l.End())
 	}
-	l.Watch = newWatch(l)
+	var places []Place
+	for _, h := range l.Hosts {
+		places = append(places, Place{Host: h.Name, Dir: h.RunDir()})
+	}
+	l.Watch = NewWatch(places)
 	return l, nil
 }
 
@@ -187,7 +191,7 @@ func (l *Lab) End() error {
 		errs = append(errs, h.PowerOff())
 	}
 	if l.Watch != nil {
-		l.Watch.end()
+		l.Watch.End()
 	}
 	close(l.spawner)
 	errs = append(errs, remove(l.Dir), l.lock.Close())

@@ -31,12 +31,17 @@ func (m *Machine) Disk() string { return filepath.Join(m.Home.Dir, m.Name+".img"
 // NewMachine makes a machine and its disk, and watches it from now on. Nothing
 // protects it yet.
 func (l *Lab) NewMachine(name string, home Datastore) (*Machine, error) {
-	m := &Machine{Name: name, VM: uuid.New(), Home: home, Policy: poweron.DefaultPolicy()}
-	if err := bootsector.WriteDisk(m.Disk()); err != nil {
-		return nil, err
+	m, err := MakeMachine(name, home)
+	if err == nil {
+		l.Watch.Add(m)
 	}
-	l.Watch.add(m)
-	return m, nil
+	return m, err
+}
+
+// MakeMachine makes a machine and its disk. Nothing watches or protects it yet.
+func MakeMachine(name string, home Datastore) (*Machine, error) {
+	m := &Machine{Name: name, VM: uuid.New(), Home: home, Policy: poweron.DefaultPolicy()}
+	return m, bootsector.WriteDisk(m.Disk())
 }
 
 // Protect puts a machine on the protected list by way of a host's agent.

@@ -22,7 +22,7 @@ import (
 // instance that writes a single byte to its console or disk after a newer one has
 // booted, and a count that does not follow the one before.
 type Watch struct {
-	lab     *Lab
+	places  []Place
 	quit    chan struct{}
 	stopped chan struct{}
 
@@ -30,6 +30,10 @@ type Watch struct {
 	machines map[uuid.UUID]*watched
 	faults   []string
 }
+
+// Place is where the consoles of the machines on one host appear: each in a
+// directory that is named after the machine and its generation.
+type Place struct{ Host, Dir string }
 
 // Run is one run of a guest, by its own words.
 type Run struct {
@@ -60,8 +64,9 @@ type console struct {
 
 const lookEvery = 20 * time.Millisecond
 
-func newWatch(l *Lab) *Watch {
-	w := &Watch{lab: l, quit: make(chan struct{}), stopped: make(chan struct{}), machines: map[uuid.UUID]*watched{}}
+// NewWatch watches the machines that are added to it, until it is ended.
+func NewWatch(places []Place) *Watch {
+	w := &Watch{places: places, quit: make(chan struct{}), stopped: make(chan struct{}), machines: map[uuid.UUID]*watched{}}
 	go func() {
 		defer close(w.stopped)
 		tick := time.NewTicker(lookEvery)
@@ -78,8 +83,8 @@ func newWatch(l *Lab) *Watch {
 	return w
 }
 
-// end looks one last time and stops.
-func (w *Watch) end() {
+// End looks one last time and stops.
+func (w *Watch) End() {
 	close(w.quit)
 	<-w.stopped
 	w.look()
@@ -92,7 +97,8 @@ func (w *Watch) end() {
 	}
 }
 
-func (w *Watch) add(m *Machine) {
+// Add watches a machine from now on.
+func (w *Watch) Add(m *Machine) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.machines[m.VM] = &watched{machine: m, consoles: map[string]*console{}}
@@ -102,8 +108,8 @@ func (w *Watch) add(m *Machine) {
 func (w *Watch) look() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, h := range w.lab.Hosts {
-		w.discover(h)
+	for _, p := range w.places {
+		w.discover(p)
 	}
 	for _, m := range w.machines {
 		for _, c := range m.consoles {
@@ -115,8 +121,8 @@ func (w *Watch) look() {
 
 // discover opens the consoles that have come into being on a host. An open one
 // can be read to its end even when its host has removed it.
-func (w *Watch) discover(h *Host) {
-	entries, _ := os.ReadDir(h.RunDir()) // there is none while the host boots
+func (w *Watch) discover(p Place) {
+	entries, _ := os.ReadDir(p.Dir) // there is none while the host boots
 	for _, e := range entries {
 		name := e.Name()
 		if len(name) < 38 {
@@ -127,26 +133,26 @@ func (w *Watch) discover(h *Host) {
 		if err != nil || m == nil {
 			continue
 		}
-		file, err := os.Open(filepath.Join(h.RunDir(), name, "console.log"))
+		file, err := os.Open(filepath.Join(p.Dir, name, "console.log"))
 		if err != nil {
 			continue
 		}
-		key := identity(h, file)
+		key := identity(p.Host, file)
 		if m.consoles[key] != nil {
 			file.Close()
 			continue
 		}
-		m.consoles[key] = &console{host: h.Name, file: file}
+		m.consoles[key] = &console{host: p.Host, file: file}
 	}
 }
 
 // identity tells a file from others of its name, as there are after a boot.
-func identity(h *Host, f *os.File) string {
+func identity(host string, f *os.File) string {
 	info, err := f.Stat()
 	if err != nil {
 		return f.Name()
 	}
-	return fmt.Sprintf("%s %+v", h.Name, inode(info))
+	return fmt.Sprintf("%s %+v", host, inode(info))
 }
 
 // read takes in what is new on one console.

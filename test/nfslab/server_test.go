@@ -1,0 +1,93 @@
+package nfslab_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"storebeat/test/nfslab"
+)
+
+// TestServerStops has the server stand still for longer than any lease of the
+// hosts, though not for as long as it keeps locks, and go on. The machines stand still and go on with their counts; none is
+// started again.
+func TestServerStops(t *testing.T) {
+	r := newTrial(t, nfslab.Options{Lease: 60 * time.Second}, 3)
+	want := r.starts()
+	r.stopServer(20 * time.Second)
+	for _, m := range r.machines {
+		if silent := r.Watch.Silence(m); silent < 10*time.Second {
+			r.Errorf("%s was heard %v ago, though its storage has stood still for 20 s", m.Name, silent)
+		}
+	}
+	r.do(r.Server.Continue())
+	r.awaitCounts(10, r.machines...)
+	r.awaitWhole()
+	r.expectStarts(want)
+	r.refuse(restarts...)
+}
+
+// stopServer has the server stand still for so long.
+func (r *trial) stopServer(length time.Duration) {
+	r.Helper()
+	r.do(r.Server.Stop())
+	began := time.Now()
+	r.await(fmt.Sprintf("the server to have stood still for %v", length), func() (bool, string) { return time.Since(began) > length, "not yet" })
+}
+
+// TestServerForgets has the server stand still for longer than it keeps locks, so
+// that every host has lost them when it goes on: no request of the machines that
+// run succeeds any more. They are started again, each once.
+func TestServerForgets(t *testing.T) {
+	r := newTrial(t, nfslab.Options{Lease: 10 * time.Second}, 1)
+	want := r.starts().and(r.machines)
+	r.stopServer(25 * time.Second)
+	r.do(r.Server.Continue())
+	r.awaitStarts(want)
+	r.awaitWhole()
+	r.awaitCounts(10, r.machines...)
+	r.expectStarts(want)
+}
+
+// TestServerRestarts kills the server and starts it again. Clients claim their
+// locks again; the machines go on where they were.
+func TestServerRestarts(t *testing.T) {
+	r := newTrial(t, nfslab.Options{}, 3)
+	want := r.starts()
+	r.do(r.Server.Kill())
+	r.do(r.Server.Start())
+	r.awaitCounts(20, r.machines...)
+	r.awaitWhole()
+	r.awaitCounts(50, r.machines...)
+	r.expectStarts(want)
+	r.refuse(restarts...)
+}
+
+// TestCaches moves a machine from host to host, with the default options of a
+// mount: each host has looked for the names of the next claims in vain shortly
+// before another makes them, and has the directories in its cache. Each sees in
+// time what it must, and nobody takes anybody for silent.
+func TestCaches(t *testing.T) {
+	r := newTrial(t, nfslab.Options{}, 1)
+	m := r.machines[0]
+	want := r.starts()
+	for range 4 {
+		was, _ := r.Watch.Newest(m)
+		want = want.and(r.machines)
+		began := time.Now()
+		_, err := r.Hosts[0].Run(r.ctx, fmt.Sprintf("storebeat host maintenance on %s", was.Host))
+		r.do(err)
+		r.awaitStarts(want)
+		is, _ := r.Watch.Newest(m)
+		r.Logf("from %s to %s in %v", was.Host, is.Host, time.Since(began))
+		if is.Host == was.Host {
+			r.Errorf("it was started on %s again", is.Host)
+		}
+		_, err = r.Hosts[0].Run(r.ctx, fmt.Sprintf("storebeat host maintenance off %s", was.Host))
+		r.do(err)
+	}
+	r.awaitWhole()
+	r.awaitCounts(10, m)
+	r.expectStarts(want)
+	r.refuse("host-dead", "host-agent-down", "term-closed", "lease-lapsed", "datastore-failing")
+}
