@@ -30,6 +30,7 @@ func init() {
 		scenario.PauseAgent:   eachHost(func(h *host) { h.agent.pause() }, func(h *host) { h.agent.resume() }),
 		scenario.ResumeAgent:  eachHost(func(h *host) { h.agent.resume() }, nil),
 		scenario.KillGuard:    eachHost((*host).killGuard, nil),
+		scenario.InstallNext:  eachHost(func(h *host) { h.install(h.levels.Highest + 1) }, nil),
 		scenario.UpgradeGuard: (*player).upgradeGuards,
 		scenario.ReplaceHost:  eachHost(func(h *host) { h.exchange(); h.powerOn() }, nil),
 		scenario.TwinHost:     eachHost(func(h *host) { h.w.twin(h).powerOn() }, nil),
@@ -83,6 +84,9 @@ func init() {
 		scenario.Unprotect:   userAsks(core.Unprotect),
 		scenario.Maintain:    hostChange(func(h *host) core.ClusterCommand { return maintenance(h, true) }),
 		scenario.Unmaintain:  hostChange(func(h *host) core.ClusterCommand { return maintenance(h, false) }),
+		scenario.PauseAll:    (*player).pauseCluster,
+		scenario.EndPause:    clusterChange(core.ClusterCommand{Verb: core.ClusterResume}),
+		scenario.RaiseLevel:  clusterChange(core.ClusterCommand{Verb: core.ClusterUpgrade}),
 		scenario.RemoveHost: hostChange(func(h *host) core.ClusterCommand {
 			return core.ClusterCommand{Verb: core.ClusterHostRemove, Host: h.name}
 		}),
@@ -300,6 +304,21 @@ func userAsks(verb core.Verb) action {
 // maintenance is the wish to begin or end a host's maintenance.
 func maintenance(h *host, on bool) core.ClusterCommand {
 	return core.ClusterCommand{Verb: core.ClusterMaintenance, Host: h.name, On: on, Move: on}
+}
+
+// clusterChange has the cluster record changed.
+func clusterChange(wish core.ClusterCommand) action {
+	return func(p *player, _ *scenario.Phrase) (func(), error) {
+		p.askMaster(wish)
+		return nil, nil
+	}
+}
+
+// pauseCluster begins a pause, which knows by itself when it ends.
+func (p *player) pauseCluster(a *scenario.Phrase) (func(), error) {
+	l, _ := a.Span("LENGTH")
+	p.askMaster(core.ClusterCommand{Verb: core.ClusterPause, For: p.draw(l), Why: "planned work"})
+	return nil, nil
 }
 
 // hostChange has the cluster record changed about each of HOSTS.

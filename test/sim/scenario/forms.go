@@ -33,6 +33,7 @@ var (
 	PauseAgent   = form("pause agent of HOSTS [for LENGTH]", "The agent alone stops; guard and machines go on.")
 	ResumeAgent  = form("resume agent of HOSTS", "Ends `pause agent`.")
 	KillGuard    = form("kill guard of HOSTS", "The guard ends at once. The agent notices and starts another.")
+	InstallNext  = form("install next version on HOSTS", "A program that knows one feature level more. It counts from the agent's next start.")
 	UpgradeGuard = form("upgrade guard of HOSTS [for LENGTH]", "The guard replaces itself by a new version, with all that it holds; for so long it does nothing.")
 	ReplaceHost  = form("replace host HOSTS", "The host loses power for good; another computer with its id and name comes up, and an operator says that it takes the member's place.")
 	SetForward   = form("set clock of HOSTS forward by DELAY", "The wall clock jumps. Nothing that Storebeat decides hangs on it.")
@@ -96,6 +97,9 @@ var (
 	Unprotect   = form("unprotect MACHINES [through HOSTS]", "A user takes them off it.")
 	Maintain    = form("maintain HOSTS", "A user begins their maintenance and has their machines moved elsewhere.")
 	Unmaintain  = form("end maintenance of HOSTS", "A user ends it.")
+	PauseAll    = form("pause cluster for LENGTH", "A user pauses it for planned work: machines run on in custody whatever storage and network do, and what is lost is not restarted. It ends by itself after so long.")
+	EndPause    = form("end pause of cluster", "A user ends it before.")
+	RaiseLevel  = form("upgrade cluster", "A user has the cluster use the highest feature level that all hosts know.")
 	RemoveHost  = form("remove host HOSTS", "A user takes them out of the cluster.")
 	AddHost     = form("add host HOSTS", "A user adds hosts that were removed, with the ids that they had.")
 	RemoveStore = form("remove datastore DATASTORES", "A user takes them out of the cluster.")
@@ -106,10 +110,10 @@ var (
 
 // Actions are the forms of what may happen.
 var Actions = []*Form{
-	PowerOff, PowerOn, ShutDown, PowerCycle, Suspend, Resume, KillAgent, StopAgent, StartAgent, PauseAgent, ResumeAgent, KillGuard, UpgradeGuard, ReplaceHost, TwinHost, SetForward, SetBack,
+	PowerOff, PowerOn, ShutDown, PowerCycle, Suspend, Resume, KillAgent, StopAgent, StartAgent, PauseAgent, ResumeAgent, KillGuard, InstallNext, UpgradeGuard, ReplaceHost, TwinHost, SetForward, SetBack,
 	Cut, CutOneWay, CutNetwork, Isolate, Reconnect, ReconnectAll, Degrade, DegradeLink, FakePings,
 	Hang, Break, Slow, HangOps, FailOps, FailShare, DelayOps, DelayReply, LoseReply, LandLate, Mend, Tear, TearWrites, Forget, Stale, Fill, Replace, Snapshot, Restore,
-	Crash, GuestOff, FailStarts, HangStarts, LateStarts, SlowStarts, StartBehind, MoveBehind, EndBehind, HangStops, Stop, Start, Protect, Unprotect, Maintain, Unmaintain, RemoveHost, AddHost, RemoveStore, AddStore, ConfirmDead, Heal,
+	Crash, GuestOff, FailStarts, HangStarts, LateStarts, SlowStarts, StartBehind, MoveBehind, EndBehind, HangStops, Stop, Start, Protect, Unprotect, Maintain, Unmaintain, PauseAll, EndPause, RaiseLevel, RemoveHost, AddHost, RemoveStore, AddStore, ConfirmDead, Heal,
 }
 
 // Conditions are facts that the simulator sees, and what Storebeat says about them.
