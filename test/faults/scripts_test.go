@@ -109,6 +109,7 @@ type strike struct {
 	event  string // what Storebeat reports of it in the end, as an expression; "" for nothing
 	lasts  string // how long the fault must last for that
 	moves  bool   // others may take the host's machines over, if it lasts
+	rare   bool   // tried with -all only
 }
 
 // ending is a way in which a fault ends before or at its time.
@@ -135,7 +136,7 @@ func (r *trial) try(h *lab.Host, s strike, e ending) {
 	case "in time":
 		seconds = s.lasts
 	case "SIGKILL":
-		seconds = "3" // and the timer waits for another three
+		seconds = "8" // and the timer waits for another three
 	}
 	ran := r.begin(h, s.before, append(s.words, "--for", seconds)...)
 	armed := r.succeeds(h, "ls /run/storebeat-fault/*/undo")
@@ -202,19 +203,19 @@ func (r *trial) strikes(h, other *lab.Host) []strike {
 	reach := fmt.Sprintf("! timeout 1 bash -c '</dev/tcp/%s/7481'", other.Address)
 	silence := func() bool { return r.Watch.Silence(m) > 2*time.Second }
 	return []strike{
-		{name: "isolate", words: []string{"isolate"}, lasts: "9", event: "isolated .*isolation-ended",
+		{name: "isolate", words: []string{"isolate"}, lasts: "12", event: "isolated .*isolation-ended",
 			struck: r.succeeds(h, "! ping -c1 -W1 "+other.Address)},
-		{name: "partition", words: []string{"isolate", "--host", other.Name, "--all"}, lasts: "6", event: "host-partitioned",
+		{name: "partition", words: []string{"isolate", "--host", other.Name, "--all"}, lasts: "8", event: "host-partitioned", rare: true,
 			struck: r.succeeds(h, "! ping -c1 -W1 "+other.Address)},
-		{name: "drop-link", words: []string{"drop-link", "eth0"}, lasts: "6", event: "host-partitioned",
+		{name: "drop-link", words: []string{"drop-link", "eth0"}, lasts: "8", event: "host-partitioned",
 			struck: r.succeeds(h, "! (ip link show eth0 up | grep eth0 && ip route | grep default && ip -6 address show dev eth0 | grep fe80)")},
-		{name: "block-datastore by packets", words: []string{"block-datastore", "/mnt/nfs share/below"}, lasts: "2",
+		{name: "block-datastore by packets", words: []string{"block-datastore", "/mnt/nfs share/below"}, lasts: "5",
 			before: []string{"bash", "-c", fmt.Sprintf(listed, other.Address), "bash"}, struck: r.succeeds(h, reach)},
-		{name: "freeze-machine", words: []string{"freeze-machine", m.Name}, lasts: "5", struck: silence},
-		{name: "block-datastore by freezing", words: []string{"block-datastore", "/mnt/local"}, lasts: "3", struck: r.succeeds(h, writeHangs)},
-		{name: "stop-agent", words: []string{"stop-agent", "--start-command", program.Path + " agent >>/run/agent.log 2>&1"}, lasts: "4",
+		{name: "freeze-machine", words: []string{"freeze-machine", m.Name}, lasts: "6", struck: silence},
+		{name: "block-datastore by freezing", words: []string{"block-datastore", "/mnt/local"}, lasts: "5", struck: r.succeeds(h, writeHangs)},
+		{name: "stop-agent", words: []string{"stop-agent", "--start-command", program.Path + " agent >>/run/agent.log 2>&1"}, lasts: "6",
 			event: "host-agent-down.*custody-ended", struck: r.succeeds(h, "! pgrep --full 'storebeat agent$'")},
-		{name: "stop-agent --hang", words: []string{"stop-agent", "--hang"}, lasts: "3", moves: true,
+		{name: "stop-agent --hang", words: []string{"stop-agent", "--hang"}, lasts: "4", moves: true,
 			struck: r.succeeds(h, "pgrep --full --runstates T 'storebeat agent$'")},
 	}
 }
@@ -239,7 +240,7 @@ func TestFaultScripts(t *testing.T) {
 		strikes string
 		endings []string
 	}{
-		{"network", "isolate|drop-link", nil},
+		{"network", "isolate|partition|drop-link", nil},
 		{"agent", "stop-agent.*|block-datastore.*", nil},
 		{"machine", "freeze-machine", []string{"SIGINT", "SIGKILL"}},
 	} {
@@ -249,7 +250,7 @@ func TestFaultScripts(t *testing.T) {
 			h, want := others[0], r.starts()
 			r.mountLocalDisk(h)
 			for _, s := range r.strikes(h, master) {
-				if !regexp.MustCompile("^(" + group.strikes + ")$").MatchString(s.name) {
+				if !regexp.MustCompile("^("+group.strikes+")$").MatchString(s.name) || s.rare && !*all {
 					continue
 				}
 				for _, e := range endings {
