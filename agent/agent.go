@@ -193,6 +193,7 @@ func (a *Agent) run(ctx context.Context, self config.Host) error {
 	a.serveMetrics(a.cfg)
 	go a.tellTime(ctx)
 	go a.machines.tidy(ctx)
+	go a.machines.watchMonitors(ctx)
 	a.askToWait(ctx)
 	a.notifier.Configure(a.cfg.Notify)
 	defer a.endNotifications()

@@ -238,6 +238,8 @@ func (c *Core) observe(o Observation) {
 		c.onMachineStarted(o)
 	case MachineGone:
 		c.onMachineGone(o)
+	case MachineMonitor:
+		c.onMachineMonitor(o)
 	case MemoryState:
 		c.memory = o.Total
 	case Command:

@@ -27,3 +27,16 @@ func TestDestroyedByAUserStaysOff(t *testing.T) {
 		t.Errorf("a user's start is refused: %s", why)
 	}
 }
+
+// A monitor that does not answer is told of, and changes nothing.
+func TestSilentMonitor(t *testing.T) {
+	d, _ := runs(t)
+	d.see(MachineMonitor{VM: guest, Silent: true, Detail: "libvirtd does not answer"})
+	if len(d.events("machine-silent")) != 1 || d.machine(guest).phase != phaseRun {
+		t.Errorf("the machine is %s", d.machine(guest).phase)
+	}
+	d.see(MachineMonitor{VM: guest})
+	if len(d.events("machine-answers")) != 1 {
+		t.Error("the event is missing")
+	}
+}

@@ -405,6 +405,19 @@ func (c *Core) onMachineGone(o MachineGone) {
 	}
 }
 
+// onMachineMonitor tells the operator. Nothing follows from it: a monitor says
+// nothing about the right to run.
+func (c *Core) onMachineMonitor(o MachineMonitor) {
+	m := c.machine(o.VM)
+	switch {
+	case m == nil:
+	case o.Silent:
+		c.journalMachine(m, "machine-silent", "", fmt.Sprintf("the monitor of %s does not answer", m.entry.Name), o.Detail)
+	default:
+		c.journalMachine(m, "machine-answers", "", fmt.Sprintf("the monitor of %s answers again", m.entry.Name))
+	}
+}
+
 // ended decides what follows when a machine ends that nobody asked to end.
 func (c *Core) ended(m *machine, o MachineGone) {
 	m.frozen, m.home.dirty = false, true

@@ -225,6 +225,14 @@ type MachineGone struct {
 	Detail     string
 }
 
+// MachineMonitor reports that a machine's monitor, or the daemon that it belongs to,
+// has not answered for a while, or answers again. The machine itself may be well.
+type MachineMonitor struct {
+	VM     uuid.UUID
+	Silent bool
+	Detail string
+}
+
 // MemoryState reports how much memory, in bytes, machines may use on the host.
 type MemoryState struct{ Total uint64 }
 
@@ -359,6 +367,7 @@ func (GuardGone) observation()         {}
 func (GuardBack) observation()         {}
 func (MachineStarted) observation()    {}
 func (MachineGone) observation()       {}
+func (MachineMonitor) observation()    {}
 func (MemoryState) observation()       {}
 func (Command) observation()           {}
 func (Leave) observation()             {}

@@ -17,6 +17,7 @@ import (
 
 // A daemon that is dead, stopped or started again takes nothing from a machine.
 func TestDaemonTrouble(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	b.sub("dead, and restarted while the guest is frozen", deadDaemon)
 	b.sub("stopped", stoppedDaemon)

@@ -5,6 +5,7 @@ package libvirttest
 
 import (
 	_ "embed" // the script that a daemon is started by
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -39,8 +40,18 @@ type Host struct {
 // cache is what libvirt knows of QEMU, found out once for all hosts of a test binary.
 var cache = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "libvirtcache") })
 
+// first keeps two hosts from finding out the same at the same time.
+var first sync.Mutex
+
+// sideBySide is how many tests run at a time: they wait most of the time.
+const sideBySide = "8"
+
 // Main runs the tests of a package, and removes what all hosts share.
 func Main(m *testing.M) int {
+	flag.Parse()
+	if err := flag.Set("test.parallel", sideBySide); err != nil {
+		panic(err)
+	}
 	status := m.Run()
 	if dir, err := cache(); err == nil {
 		_ = os.RemoveAll(dir)
@@ -120,6 +131,8 @@ func (h *Host) Start(t testing.TB) {
 	h.mu.Lock()
 	h.process, h.ended = cmd.Process, ended
 	h.mu.Unlock()
+	first.Lock()
+	defer first.Unlock()
 	for deadline := time.Now().Add(limit); ; {
 		_, err := h.try("domcapabilities")
 		if err == nil {
