@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"storebeat/agent/demo/cluster"
 	"storebeat/agent/hypervisor/libvirt/libvirttest"
 	"storebeat/agent/hypervisor/qemu/bootsector"
@@ -137,10 +139,18 @@ func TestLibvirtGuest(t *testing.T) {
 		t.Fatalf("it was started %d times", runs)
 	}
 
+	// The daemon that is to start the guest hangs when it is asked to.
+	since := time.Now()
+	l.daemons[1].Signal(t, unix.SIGSTOP)
 	if _, err := h1.Kill(l.ctx); err != nil {
 		t.Fatal(err)
 	}
 	l.daemons[0].Kill(t)
+	failed := l.awaitEvent(h2, since, "start-failed")
+	if !strings.Contains(strings.Join(failed.Evidence, " "), "libvirtd does not answer in time") {
+		t.Errorf("the start failed by %v", failed.Evidence)
+	}
+	l.daemons[1].Signal(t, unix.SIGCONT)
 	l.awaitRuns(m, 2)
 	if list := l.daemons[1].Virsh(t, "list", "--name"); list != "web" {
 		t.Errorf("virsh list on the other host: %q", list)

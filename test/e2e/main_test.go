@@ -5,6 +5,7 @@ import (
 	"os"
 	"testing"
 
+	"storebeat/agent/hypervisor/libvirt/libvirttest"
 	"storebeat/test/program"
 	"storebeat/test/stuck"
 )
@@ -12,5 +13,7 @@ import (
 func TestMain(m *testing.M) {
 	stuck.Main()
 	flag.Parse()
-	os.Exit(program.Main(m))
+	status := program.Main(m)
+	libvirttest.Clean()
+	os.Exit(status)
 }

@@ -53,10 +53,15 @@ func Main(m *testing.M) int {
 		panic(err)
 	}
 	status := m.Run()
+	Clean()
+	return status
+}
+
+// Clean removes what all hosts of a test binary share.
+func Clean() {
 	if dir, err := cache(); err == nil {
 		_ = os.RemoveAll(dir)
 	}
-	return status
 }
 
 // Need skips a test where no libvirtd can be run.
