@@ -86,7 +86,7 @@ func (s *survey) byEnvironment() {
 	var alive []procfs.Stat
 	for pid, stat := range s.stats {
 		_, recorded := s.members[pid] // the record is newer than the environment
-		if !recorded && !stat.Dead() {
+		if !recorded && !stat.Dead() && !stat.Kernel {
 			alive = append(alive, stat)
 		}
 	}

@@ -53,13 +53,14 @@ func (m *machine) Shutdown(ctx context.Context) error {
 // and over until libvirtd says that the guest has begun; somebody who pauses it
 // afterwards is heeded.
 func (m *machine) begin() {
+	trouble := 200 * time.Millisecond
 	for pause := 5 * time.Millisecond; ; {
 		if state, err := m.Handle().State(); err == nil && state == freeze.Running {
 			if begun, err := m.letRun(); begun {
 				m.driver.poke()
 				return
 			} else if err != nil {
-				pause = 200 * time.Millisecond // libvirtd has trouble: leave it time
+				pause, trouble = trouble, min(2*trouble, callLimit) // libvirtd has trouble: leave it time
 			}
 		}
 		select {
@@ -67,7 +68,7 @@ func (m *machine) begin() {
 			return
 		case <-time.After(pause):
 		}
-		pause = min(pause+time.Millisecond, 200*time.Millisecond)
+		pause = min(pause+time.Millisecond, 100*time.Millisecond)
 	}
 }
 

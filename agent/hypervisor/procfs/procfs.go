@@ -28,6 +28,7 @@ type Stat struct {
 	Group   int
 	Session int
 	Threads int
+	Kernel  bool   // a thread of the kernel's own: it has neither memory nor files
 	Start   uint64 // in clock ticks since boot
 }
 
@@ -115,6 +116,10 @@ func readStat(path string) (Stat, error) {
 	return stat, nil
 }
 
+// kernelThread is PF_KTHREAD of the kernel's include/linux/sched.h, among the
+// flags in field 9.
+const kernelThread = 0x00200000
+
 // parseStat reads the fields by their numbers in proc_pid_stat(5). The name, in
 // parentheses, may itself hold blanks and parentheses, so counting begins after
 // the last one.
@@ -141,6 +146,11 @@ func parseStat(data []byte) (Stat, error) {
 			return Stat{}, fmt.Errorf("field %d: %w", f.number, err)
 		}
 	}
+	flags, err := strconv.ParseUint(fields[9-first], 10, 32)
+	if err != nil {
+		return Stat{}, fmt.Errorf("flags: %w", err)
+	}
+	stat.Kernel = flags&kernelThread != 0
 	if stat.Start, err = strconv.ParseUint(fields[22-first], 10, 64); err != nil {
 		return Stat{}, fmt.Errorf("start time: %w", err)
 	}

@@ -124,3 +124,13 @@ func FuzzParseStat(f *testing.F) {
 		}
 	})
 }
+
+func TestKernelThreadsAreTold(t *testing.T) {
+	kernel := "29 (rcu_tasks) I 2 0 0 0 -1 2129984 0 0 0 0 0 0 0 0 20 0 1 0 23 0 0"
+	if stat, err := parseStat([]byte(kernel)); err != nil || !stat.Kernel || stat.Start != 23 {
+		t.Errorf("%+v, %v", stat, err)
+	}
+	if stat, err := ReadStat(os.Getpid()); err != nil || stat.Kernel {
+		t.Errorf("this process: %+v, %v", stat, err)
+	}
+}

@@ -44,7 +44,7 @@ var cache = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "li
 var first sync.Mutex
 
 // sideBySide is how many tests run at a time: they wait most of the time.
-const sideBySide = "8"
+const sideBySide = "4"
 
 // Main runs the tests of a package, and removes what all hosts share.
 func Main(m *testing.M) int {
