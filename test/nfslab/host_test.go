@@ -14,9 +14,9 @@ func TestHostDies(t *testing.T) {
 	hostDies(r, func(*nfslab.Host, []*nfslab.Host) {})
 }
 
-// TestHostDiesWithLongLease is the same with locks that the server keeps for much
+// TestLongLockLease is the same with locks that the server keeps for much
 // longer than a takeover takes: the program says that it waits for them.
-func TestHostDiesWithLongLease(t *testing.T) {
+func TestLongLockLease(t *testing.T) {
 	r := newTrial(t, nfslab.Options{Lease: 30 * time.Second}, 3)
 	hostDies(r, func(victim *nfslab.Host, others []*nfslab.Host) {
 		r.awaitSays(r.on(victim)[0], "lock", others...)
