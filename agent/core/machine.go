@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -42,7 +43,7 @@ type machine struct {
 	master   datastorehb.HostID  // who ordered the start, 0 when nobody did
 	order    uint64
 	known    uint64 // the newest generation that whoever ordered the start knew
-	refused  bool   // the start was refused, which is journalled once
+	refused  string // why the start is refused, which is journalled once; empty: it is not
 }
 
 // machinePhase is a step of a machine's life on this host.
@@ -358,10 +359,10 @@ func (c *Core) onMachineStarted(o MachineStarted) {
 	}
 	switch {
 	case o.Refused:
-		if !m.refused {
-			c.journalMachine(m, "start-refused", "R12", fmt.Sprintf("the start of %s was refused for now and is tried again until it succeeds", m.entry.Name), o.Err)
+		if m.refused == "" {
+			c.journalMachine(m, "start-refused", "R12", fmt.Sprintf("the start of %s is refused for now and tried again until it succeeds: %s", m.entry.Name, o.Err))
 		}
-		m.refused = true
+		m.refused = cmp.Or(o.Err, "no reason is known")
 		m.enter(phaseRecheck)
 		m.retry = c.now.Add(c.interval())
 		return
@@ -369,7 +370,7 @@ func (c *Core) onMachineStarted(o MachineStarted) {
 		c.failStart(m, o.Err)
 		return
 	}
-	m.frozen, m.refused = true, false
+	m.frozen, m.refused = true, ""
 	m.enter(phaseLetGo)
 }
 

@@ -303,6 +303,9 @@ func (c *Core) localState(m *machine) (string, datastorehb.HostID, string) {
 	case m.phase == phasePutDown:
 		return "undetermined", 0, "another host owns it; the former instance on " + c.HostName(self) + " is being put down (R12)"
 	}
+	if m.refused != "" {
+		return "starting", self, "its start is refused for now and tried again until it succeeds (R12): " + m.refused
+	}
 	return "starting", self, m.phase.String()
 }
 

@@ -19,7 +19,7 @@ func TestHostDies(t *testing.T) {
 func TestLongLockLease(t *testing.T) {
 	r := newTrial(t, nfslab.Options{Lease: 30 * time.Second}, 3)
 	hostDies(r, func(victim *nfslab.Host, others []*nfslab.Host) {
-		r.awaitSays(r.on(victim)[0], "lock", others...)
+		r.awaitSays(r.on(victim)[0], "locked by another process", others...)
 	})
 }
 
