@@ -110,11 +110,6 @@ func explain(ctx context.Context, err error, said string) error {
 	return errors.New(words)
 }
 
-// unknown tells whether what was asked may have been done, or be done later.
-func unknown(err error) bool {
-	return errors.Is(err, errSilent) || errors.Is(err, errAbsent) || errors.Is(err, context.Canceled)
-}
-
 // oneLine makes one line of what virsh says.
 func oneLine(said string) string {
 	var lines []string
