@@ -14,6 +14,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"storebeat/test/stuck"
 )
 
 // The test binary runs itself as a machine with several threads that count in
@@ -21,6 +23,7 @@ import (
 const counterEnv = "STOREBEAT_TEST_COUNTER"
 
 func TestMain(m *testing.M) {
+	stuck.Main()
 	if path := os.Getenv(counterEnv); path != "" {
 		countForEver(path)
 	}

@@ -68,16 +68,43 @@ func (h Handle) signalGroup(signal unix.Signal) error {
 		return err
 	}
 	defer unix.Close(fd)
-	if stat.Group != h.PID {
-		return goneOr(unix.PidfdSendSignal(fd, signal, nil, 0), "signal", h.PID)
+	err = h.signalBy(fd, stat.Group == h.PID, signal)
+	if err == nil && signal == unix.SIGSTOP {
+		h.stopThreads()
 	}
-	err = unix.PidfdSendSignal(fd, signal, nil, signalProcessGroup)
+	return goneOr(err, "signal process group of", h.PID)
+}
+
+// signalBy signals a process by its descriptor, or the whole group that it leads.
+func (h Handle) signalBy(fd int, leads bool, signal unix.Signal) error {
+	if !leads {
+		return unix.PidfdSendSignal(fd, signal, nil, 0)
+	}
+	err := unix.PidfdSendSignal(fd, signal, nil, signalProcessGroup)
 	if errors.Is(err, unix.EINVAL) {
 		// An older kernel. The descriptor doesn't keep the id from being reused,
 		// but for that our process must end and all ids go round within this line.
 		err = unix.Kill(-h.PID, signal)
 	}
-	return goneOr(err, "signal process group of", h.PID)
+	return err
+}
+
+// stopThreads stops the leading process by each of its threads, if one of them
+// waits in the kernel: the kernel may leave a process's signal to that very one,
+// which does not take it before its I/O returns, while the others go on. Whichever
+// takes the signal first stops all. SIGCONT takes back what is left of it.
+func (h Handle) stopThreads() {
+	threads, err := threadsOf(h.PID)
+	if err != nil || threads.blocked == 0 || threads.runnable+threads.sleeping == 0 {
+		return
+	}
+	tasks, err := procfs.Tasks(h.PID)
+	if err != nil {
+		return
+	}
+	for _, tid := range tasks {
+		_ = unix.Tgkill(h.PID, tid, unix.SIGSTOP) // one that has ended needs no signal; one that runs on is seen
+	}
 }
 
 // signalOrphans signals the processes that a leading process, reaped by now,
