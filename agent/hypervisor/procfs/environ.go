@@ -18,7 +18,7 @@ const (
 	// patience is how long a read may take before its process counts as hanging.
 	// It says nothing about a process, only that nothing is known of it yet, so a
 	// computer without a moment to spare may be taken for one whose storage hangs.
-	patience = 500 * time.Millisecond
+	patience = time.Second
 )
 
 // Answer is what was read of one process's memory.
@@ -29,7 +29,7 @@ type Answer struct {
 
 // Environs reads the environments of processes as they were when their programs
 // were started. What hangs holds up the rest for a moment only, and this call for
-// about half a second in all, once: a read that does not return goes on in
+// about a second in all, once: a read that does not return goes on in
 // a thread of its own, and whoever asks again for the same process meanwhile is
 // told at once that it hangs.
 func Environs(processes []Stat) map[int]Answer { return askAll(processes, "environ", environ) }
