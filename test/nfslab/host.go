@@ -209,8 +209,9 @@ func (h *Host) Protect(ctx context.Context, m *lab.Machine) error {
   uuid = %q
   memory = "1MiB"
   definition = { memory_mib = 1, machine = "pc", accel = "tcg", disks = [{ path = %q, interface = "ide" }] }
+  policy { stop_time = %q }
 }
-`, m.Name, m.Home.Name, m.VM, filepath.Base(m.Disk()))
+`, m.Name, m.Home.Name, m.VM, filepath.Base(m.Disk()), m.Policy.StopTime)
 	_, err := h.Run(ctx, "storebeat vm protect - <<'END'\n"+file+"END\n")
 	return err
 }

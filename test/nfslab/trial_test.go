@@ -45,6 +45,7 @@ func newTrial(t *testing.T, o nfslab.Options, machines int) *trial {
 	for i := range machines {
 		m, err := lab.MakeMachine(fmt.Sprintf("vm%d", i+1), l.Datastores[i%len(l.Datastores)])
 		r.do(err)
+		m.Policy.StopTime = time.Second // the guest is deaf
 		r.Watch.Add(m)
 		r.do(l.Hosts[0].Protect(r.ctx, m))
 		r.machines = append(r.machines, m)
