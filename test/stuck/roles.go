@@ -40,7 +40,7 @@ func serve(args []string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println("ready")
+	fmt.Println(os.Getpid())
 	for words := bufio.NewScanner(os.Stdin); words.Scan(); {
 		if words.Text() == "hang" {
 			m.Hang()
@@ -84,7 +84,7 @@ func mapFile(args []string) error {
 }
 
 func awaitWord() error {
-	fmt.Println("ready")
+	fmt.Println(os.Getpid())
 	if !bufio.NewScanner(os.Stdin).Scan() {
 		return errors.New("nobody is there any more")
 	}

@@ -7,7 +7,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -48,8 +50,8 @@ func New(t testing.TB) *Storage {
 // will not go on then either.
 func (s *Storage) end() {
 	for _, p := range s.all {
-		if p != s.server {
-			_ = p.cmd.Process.Kill()
+		if p != s.server && p.pid > 0 {
+			_ = syscall.Kill(p.pid, syscall.SIGKILL)
 		}
 	}
 	for _, p := range s.all { // the server is the first
@@ -61,13 +63,14 @@ func (s *Storage) end() {
 }
 
 // Process starts a process that is going to hang, and returns its id. Its
-// environment begins with env. It is in the test's own session, so that those who
-// look for machines in other tests meanwhile can tell that it is none of theirs.
+// environment begins with env. A process that can be looked at leads its session, so
+// that those who look for machines in other tests meanwhile can tell that it is none
+// of theirs.
 func (s *Storage) Process(env ...string) int {
 	s.t.Helper()
 	p := s.play("map", env)
 	s.victims = append(s.victims, p)
-	return p.cmd.Process.Pid
+	return p.pid
 }
 
 // Hang has the storage hang, and returns once every process hangs with it.
@@ -78,8 +81,7 @@ func (s *Storage) Hang() {
 	s.await("the reader to wait for its page", func() bool { return s.server.tell(s.t, "hung") != "0" })
 	for _, v := range s.victims {
 		v.goOn(s.t)
-		pid := v.cmd.Process.Pid
-		s.await(fmt.Sprintf("process %d to hang", pid), func() bool { return !answers(pid) })
+		s.await(fmt.Sprintf("process %d to hang", v.pid), func() bool { return !answers(v.pid) })
 	}
 }
 
@@ -108,10 +110,11 @@ func answers(pid int) bool {
 	}
 }
 
-// part is one process of the play. It says a line when it is ready, and again for
-// each that it is told.
+// part is one process of the play. It says its process id when it is ready, and a
+// line for each that it is told.
 type part struct {
-	cmd *exec.Cmd
+	cmd *exec.Cmd // the shell around it
+	pid int
 	in  io.WriteCloser
 	out *bufio.Scanner
 }
@@ -119,8 +122,10 @@ type part struct {
 // play starts a part, and waits until it is ready.
 func (s *Storage) play(role string, env []string, args ...string) *part {
 	s.t.Helper()
-	p := &part{cmd: exec.Command(os.Args[0])}
-	p.cmd.Env = append(append(env, os.Environ()...), envRole+"="+strings.Join(append([]string{role, s.path}, args...), "\n"))
+	// A shell leads the session: it can be looked at, and carries none of env.
+	words := append([]string{"-c", `"$@"; exit $?`, "sh", "env", envRole + "=" + strings.Join(append([]string{role, s.path}, args...), "\n")}, env...)
+	p := &part{cmd: exec.Command("/bin/sh", append(words, os.Args[0])...)}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	p.cmd.Stderr = os.Stderr
 	var err error
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
@@ -137,6 +142,9 @@ func (s *Storage) play(role string, env []string, args ...string) *part {
 	s.all = append(s.all, p)
 	if !p.out.Scan() {
 		s.t.Fatalf("part %s has ended before it was ready", role)
+	}
+	if p.pid, err = strconv.Atoi(p.out.Text()); err != nil {
+		s.t.Fatalf("part %s says %v", role, err)
 	}
 	return p
 }
