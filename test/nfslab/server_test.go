@@ -75,7 +75,7 @@ func TestCaches(t *testing.T) {
 		was, _ := r.Watch.Newest(m)
 		want = want.and(r.machines)
 		began := time.Now()
-		_, err := r.Hosts[0].Run(r.ctx, fmt.Sprintf("storebeat host maintenance on %s", was.Host))
+		_, err := r.Hosts[0].Run(r.ctx, fmt.Sprintf("storebeat host maintenance on %s --move", was.Host))
 		r.do(err)
 		r.awaitStarts(want)
 		is, _ := r.Watch.Newest(m)
