@@ -28,6 +28,7 @@ type parser struct {
 	seen   map[*Form]Pos // settings that stand once
 	given  bool          // the end
 	named  []mention
+	groups []string
 	lines  [][]token
 }
 
@@ -221,7 +222,7 @@ func (p *parser) addMachines(s *Phrase) {
 		if s.Has("SIZE") {
 			m.Memory = uint64(s.Number("SIZE"))
 		}
-		m.Rules.Must = p.rulesOf(s, name)
+		m.Rules = p.rulesOf(s, name)
 		if len(hosts) > 0 {
 			m.Host = hosts[i%len(hosts)]
 			p.checkPlace(s, m)
@@ -231,31 +232,39 @@ func (p *parser) addMachines(s *Phrase) {
 	}
 }
 
-// rulesOf returns the hard rules of one of the machines of a line.
-func (p *parser) rulesOf(s *Phrase, name string) (must poweron.Affinity) {
+// rulesOf returns the rules of one of the machines of a line.
+func (p *parser) rulesOf(s *Phrase, name string) poweron.Rules {
+	r := poweron.Rules{Groups: s.Names("GROUPS")}
+	p.groups = append(p.groups, r.Groups...)
+	r.Must = p.affinityOf(s, name, "APART", "TOGETHER", "PLACES")
+	r.Prefer = p.affinityOf(s, name, "RATHER_APART", "RATHER_TOGETHER", "RATHER_PLACES")
+	return r
+}
+
+func (p *parser) affinityOf(s *Phrase, name, apart, together, places string) (a poweron.Affinity) {
 	others := func(slot string) []string {
 		return slices.DeleteFunc(slices.Clone(s.Names(slot)), func(n string) bool { return n == name })
 	}
-	must.Apart, must.Together = others("APART"), others("TOGETHER")
-	p.named = append(p.named, mention{s.Pos, slices.Concat(must.Apart, must.Together)})
-	for _, h := range s.Names("PLACES") {
-		must.Hosts = append(must.Hosts, datastorehb.HostID(slices.Index(p.names.hosts, h)+1))
+	a.Apart, a.Together = others(apart), others(together)
+	p.named = append(p.named, mention{s.Pos, slices.Concat(a.Apart, a.Together)})
+	for _, h := range s.Names(places) {
+		a.Hosts = append(a.Hosts, datastorehb.HostID(slices.Index(p.names.hosts, h)+1))
 	}
-	return must
+	return a
 }
 
-// mention is machines that a rule names.
+// mention is machines and groups that a rule names.
 type mention struct {
 	at    Pos
 	names []string
 }
 
-// checkRules asks that rules name machines that there are.
+// checkRules asks that rules name machines and groups that there are.
 func (p *parser) checkRules() {
 	for _, m := range p.named {
 		for _, name := range m.names {
-			if !slices.Contains(p.names.machines, name) {
-				p.failAt(m.at, "a rule names "+name+", which is no machine of this scenario")
+			if !slices.Contains(p.names.machines, name) && !slices.Contains(p.groups, name) {
+				p.failAt(m.at, "a rule names "+name+", which is no machine and no group of this scenario")
 				return
 			}
 		}
