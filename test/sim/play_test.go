@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -55,21 +54,10 @@ func TestScenarios(t *testing.T) {
 			if s.Title == "" {
 				t.Error("it has no title")
 			}
-			r := Series(t.Context(), s, first, seriesLength(s, end-first), Verdict, nil)
+			r := Series(t.Context(), s, first, int(end-first), Verdict, nil)
 			failures(t, r)
 		})
 	}
-}
-
-// longScenario is how long a scenario may be to be played with every seed.
-const longScenario = 90 * time.Second
-
-// seriesLength gives long scenarios fewer seeds, so that none takes most of the time.
-func seriesLength(s *scenario.Scenario, seeds uint64) int {
-	if s.End > longScenario {
-		seeds = max(1, seeds*uint64(longScenario)/uint64(s.End))
-	}
-	return int(seeds)
 }
 
 func failures(t *testing.T, r *Report) {
