@@ -82,11 +82,17 @@ func init() {
 		scenario.Start:       userAsks(core.Start),
 		scenario.Protect:     userAsks(core.Protect),
 		scenario.Unprotect:   userAsks(core.Unprotect),
-		scenario.Maintain:    hostChange(func(h *host) core.ClusterCommand { return maintenance(h, true) }),
-		scenario.Unmaintain:  hostChange(func(h *host) core.ClusterCommand { return maintenance(h, false) }),
-		scenario.PauseAll:    (*player).pauseCluster,
-		scenario.EndPause:    clusterChange(core.ClusterCommand{Verb: core.ClusterResume}),
-		scenario.RaiseLevel:  clusterChange(core.ClusterCommand{Verb: core.ClusterUpgrade}),
+		scenario.Maintain: hostChange(func(h *host) core.ClusterCommand {
+			return core.ClusterCommand{Verb: core.ClusterMaintenance, Host: h.name, On: true, Move: true}
+		}),
+		scenario.Unmaintain: func(p *player, a *scenario.Phrase) (func(), error) {
+			return hostChange(func(h *host) core.ClusterCommand {
+				return core.ClusterCommand{Verb: core.ClusterMaintenance, Host: h.name, Return: a.Has("returning")}
+			})(p, a)
+		},
+		scenario.PauseAll:   (*player).pauseCluster,
+		scenario.EndPause:   clusterChange(core.ClusterCommand{Verb: core.ClusterResume}),
+		scenario.RaiseLevel: clusterChange(core.ClusterCommand{Verb: core.ClusterUpgrade}),
 		scenario.RemoveHost: hostChange(func(h *host) core.ClusterCommand {
 			return core.ClusterCommand{Verb: core.ClusterHostRemove, Host: h.name}
 		}),
@@ -299,11 +305,6 @@ func userAsks(verb core.Verb) action {
 		}
 		return nil, nil
 	}
-}
-
-// maintenance is the wish to begin or end a host's maintenance.
-func maintenance(h *host, on bool) core.ClusterCommand {
-	return core.ClusterCommand{Verb: core.ClusterMaintenance, Host: h.name, On: on, Move: on}
 }
 
 // clusterChange has the cluster record changed.

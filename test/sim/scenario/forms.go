@@ -96,7 +96,7 @@ var (
 	Protect     = form("protect MACHINES [through HOSTS]", "A user puts them on the protected list, as the scenario declares them.")
 	Unprotect   = form("unprotect MACHINES [through HOSTS]", "A user takes them off it.")
 	Maintain    = form("maintain HOSTS", "A user begins their maintenance and has their machines moved elsewhere.")
-	Unmaintain  = form("end maintenance of HOSTS", "A user ends it.")
+	Unmaintain  = form("end maintenance of HOSTS [returning]", "A user ends it. `returning`: what was moved away is moved back.")
 	PauseAll    = form("pause cluster for LENGTH", "A user pauses it for planned work: machines run on in custody whatever storage and network do, and what is lost is not restarted. It ends by itself after so long.")
 	EndPause    = form("end pause of cluster", "A user ends it before.")
 	RaiseLevel  = form("upgrade cluster", "A user has the cluster use the highest feature level that all hosts know.")
