@@ -221,10 +221,11 @@ func (a *Agent) takeStock(ctx context.Context) error {
 	}
 	cfg := a.coreConfig(a.file)
 	cfg.Timing, cfg.Record = a.cfg.Timing, a.recalled
-	if cfg.Found, err = a.machines.account(ctx, client); err != nil {
+	// First what the guard has to forget: another process of the same machine may be there.
+	if cfg.Ended, err = abandoned(ctx, client, inventory); err != nil {
 		return err
 	}
-	if cfg.Ended, err = abandoned(ctx, client, inventory); err != nil {
+	if cfg.Found, err = a.machines.account(ctx, client); err != nil {
 		return err
 	}
 	for _, l := range inventory.Leases {

@@ -75,23 +75,21 @@ type slot struct {
 
 // slots are all there are, by name.
 var slots = map[string]*slot{
-	"NAMES":      {"new names, in a list", newNames(false)},
-	"ADDRESSES":  {"new names or IP addresses, in a list", newNames(true)},
-	"HOSTS":      {"hosts, in a list", listOf("a host", []string{Master, Others}, "hosts")},
-	"OTHERS":     {"hosts, in a list", listOf("a host", []string{Master, Others}, "hosts")},
-	"NODES":      {"hosts or isolation addresses, in a list", listOf("a host or an isolation address", []string{Master, Others}, "hosts", "addresses")},
-	"DATASTORES": {"datastores, in a list", listOf("a datastore", nil, "datastores")},
-	"MACHINES":   {"machines, in a list", listOf("a machine", nil, "machines")},
-	"GROUPS":     {"names of groups, in a list", readLoose},
-	"APART":      {"names of machines or groups, in a list", readLoose},
-	"TOGETHER":   {"names of machines or groups, in a list", readLoose},
-	"PLACES":     {"hosts, in a list", listOf("a host", nil, "hosts")},
-
+	"NAMES":           {"new names, in a list", newNames(false)},
+	"ADDRESSES":       {"new names or IP addresses, in a list", newNames(true)},
+	"HOSTS":           {"hosts, in a list", listOf("a host", []string{Master, Others}, "hosts")},
+	"OTHERS":          {"hosts, in a list", listOf("a host", []string{Master, Others}, "hosts")},
+	"NODES":           {"hosts or isolation addresses, in a list", listOf("a host or an isolation address", []string{Master, Others}, "hosts", "addresses")},
+	"DATASTORES":      {"datastores, in a list", listOf("a datastore", nil, "datastores")},
+	"MACHINES":        {"machines, in a list", listOf("a machine", nil, "machines")},
+	"GROUPS":          {"names of groups, in a list", readLoose},
+	"APART":           {"names of machines or groups, in a list", readLoose},
+	"TOGETHER":        {"names of machines or groups, in a list", readLoose},
+	"PLACES":          {"hosts, in a list", listOf("a host", nil, "hosts")},
 	"RATHER_APART":    {"names of machines or groups, in a list", readLoose},
 	"RATHER_TOGETHER": {"names of machines or groups, in a list", readLoose},
 	"RATHER_PLACES":   {"hosts, in a list, the best first", listOf("a host", nil, "hosts")},
-
-	"ABOUT": {"hosts, datastores or machines, in a list", listOf("a host, a datastore or a machine", []string{Master}, "hosts", "datastores", "machines")},
+	"ABOUT":           {"hosts, datastores or machines, in a list", listOf("a host, a datastore or a machine", []string{Master}, "hosts", "datastores", "machines")},
 
 	"TIME":     {"a time after the start", readSpan},
 	"FROM":     {"a time after the start", readSpan},
