@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"storebeat/agent/hypervisor"
@@ -88,10 +89,18 @@ func disksAnswer(ctx context.Context, session *qmp.Session) bool {
 	return len(devices) > 0
 }
 
-// answers reads the beginning of a file. A read that hangs is left behind.
+// looks are the files of which a read is under way. One that hangs is left behind with
+// its thread, so there is one for each file and no more.
+var looks sync.Map
+
+// answers reads the beginning of a file.
 func answers(path string) bool {
+	if _, underWay := looks.LoadOrStore(path, true); underWay {
+		return false
+	}
 	read := make(chan error, 1)
 	go func() {
+		defer looks.Delete(path)
 		f, err := os.Open(path)
 		if err == nil {
 			_, err = f.Read(make([]byte, 512))
