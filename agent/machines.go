@@ -316,15 +316,27 @@ func (ms *machines) account(ctx context.Context, client *guard.Client) ([]core.F
 }
 
 // abandoned lists the machines that the guard ended while no agent was there, and has
-// it forget them.
+// it forget them. One whose process hangs in the kernel is found by its driver.
 func abandoned(ctx context.Context, client *guard.Client, inventory guard.Inventory) (ended []core.FoundMachine, err error) {
 	for _, m := range inventory.Machines {
-		if m.State == freeze.Gone && m.Abandoned {
+		if m.Abandoned && goneWithin(ctx, m.Handle, 2*time.Second) {
 			ended = append(ended, core.FoundMachine{VM: m.VM, Generation: m.Generation, Datastore: m.Datastore})
 			err = errors.Join(err, client.Forget(ctx, m.VM))
 		}
 	}
 	return ended, err
+}
+
+// goneWithin waits for the end of a machine that has been killed.
+func goneWithin(ctx context.Context, h freeze.Handle, patience time.Duration) bool {
+	for deadline := clock.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		if state, err := h.State(); err == nil && state == freeze.Gone {
+			return true
+		}
+		if ctx.Err() != nil || clock.Now() >= deadline {
+			return false
+		}
+	}
 }
 
 // unaccounted names the first machine that the guard holds, that lives, and that

@@ -3,6 +3,8 @@ package guard
 import (
 	"time"
 
+	"github.com/google/uuid"
+
 	"storebeat/agent/freeze"
 	"storebeat/datastorehb"
 )
@@ -14,28 +16,25 @@ import (
 // keeps.
 const DefaultAbandon = time.Minute
 
-// AgentCame tells that an agent is connected. What lives is its own to decide about.
-func (k *Keeper) AgentCame() {
-	k.alone = false
-	for _, m := range k.machines {
-		m.Abandoned = m.Abandoned && m.State == freeze.Gone
-	}
-}
+// AgentCame tells that an agent is connected.
+func (k *Keeper) AgentCame() { k.alone = false }
 
 // AgentLeft tells that no agent is connected any more.
 func (k *Keeper) AgentLeft(now datastorehb.Instant) { k.alone, k.left = true, now }
 
-// abandon decides whether a machine is to be ended, and reports it the first time.
+// Ended tells that a machine was ended on an order. It is gone only once it is seen so.
+func (k *Keeper) Ended(now datastorehb.Instant, vm uuid.UUID) {
+	if m := k.machines[vm]; m != nil && !m.Abandoned {
+		m.Abandoned = true
+		k.report(MachineAbandoned, now, m)
+	}
+}
+
+// abandon decides whether a machine is to be ended.
 func (k *Keeper) abandon(now datastorehb.Instant, m *kept) bool {
 	if m.State != freeze.Frozen || !k.alone || now.Sub(k.left) < k.patience {
 		return false
 	}
-	if h := k.leases[m.Datastore]; h != nil && (h.lease.Valid(now) || now.Sub(h.lease.Deadline()) < k.patience) {
-		return false
-	}
-	if !m.Abandoned {
-		m.Abandoned = true
-		k.report(MachineAbandoned, now, m)
-	}
-	return true
+	h := k.leases[m.Datastore]
+	return h == nil || !h.lease.Valid(now) && now.Sub(h.lease.Deadline()) >= k.patience
 }

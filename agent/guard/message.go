@@ -19,8 +19,8 @@ type Machine struct {
 	// State is Running while the machine is let go, Freezing while it must be
 	// frozen and has not been seen so, then Frozen; and Gone once it has ended.
 	State freeze.State `json:"state,omitempty"`
-	// Abandoned means that no agent was there for so long that the machine was to
-	// be ended. One that is Gone was ended so.
+	// Abandoned means that no agent was there for so long that the guard has ended
+	// the machine. Until it is Gone its processes have yet to obey.
 	Abandoned bool `json:"abandoned,omitempty"`
 }
 
@@ -68,7 +68,7 @@ const (
 	// as happens when somebody else sends SIGCONT. It is frozen again.
 	MachineEscaped EventKind = "machine escaped"
 	// MachineAbandoned means that no agent has been connected for long, and
-	// that a frozen machine is ended for it, so that another host can have its disks.
+	// that a frozen machine was ended for it, so that another host can have its disks.
 	MachineAbandoned EventKind = "machine abandoned"
 	// MachineGone means that nothing is left of a machine.
 	MachineGone EventKind = "machine gone"

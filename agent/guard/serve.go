@@ -313,7 +313,10 @@ func (s *server) finish(order Order) {
 		s.complain("machine can't be ended", "vm", order.VM, "io_pending", pending, "error", err)
 		return
 	}
-	if err := order.Handle.Kill(); err != nil && !errors.Is(err, freeze.ErrGone) {
+	switch err := order.Handle.Kill(); {
+	case err == nil:
+		s.keeper.Ended(s.now(), order.VM)
+	case !errors.Is(err, freeze.ErrGone):
 		s.complain("machine can't be ended", "vm", order.VM, "error", err)
 	}
 }

@@ -37,6 +37,7 @@ func (g *guardian) turn() {
 		if o.End && p.seen() == freeze.Frozen && p.writing == 0 {
 			h.w.met(abandoned)
 			p.vanish("ended by the guard")
+			g.keeper.Ended(h.now(), o.VM)
 		}
 		g.keeper.Confirm(h.now(), o.VM, p.seen())
 	}
