@@ -42,8 +42,9 @@ type machine struct {
 	mercy    datastorehb.Instant // until when a machine that is stopped may be let go, to shut itself down
 	master   datastorehb.HostID  // who ordered the start, 0 when nobody did
 	order    uint64
-	known    uint64 // the newest generation that whoever ordered the start knew
-	refused  string // why the start is refused, which is journalled once; empty: it is not
+	known    uint64              // the newest generation that whoever ordered the start knew
+	leave    datastorehb.Instant // until when the master's order to hand it over holds
+	refused  string              // why the start is refused, which is journalled once; empty: it is not
 }
 
 // machinePhase is a step of a machine's life on this host.
@@ -250,7 +251,8 @@ func (c *Core) readMachine(m *machine, p ReadPurpose) {
 }
 
 // tend looks after a running machine: thaws it after a lapse, hands it to
-// examination when its chain is broken, stops it when the user wants it so.
+// examination when its chain is broken, stops it when the user wants it so or it is
+// to run elsewhere.
 func (c *Core) tend(m *machine) {
 	if i := m.home.info(m.vm); i != nil && i.EntryState == datastorehb.Valid && i.Revision > m.revision {
 		m.entry, m.revision = i.Entry, i.Revision
@@ -264,6 +266,8 @@ func (c *Core) tend(m *machine) {
 		c.letGo(m)
 	case !m.frozen && m.entry.Desired == poweron.Stopped && c.mayRun(m):
 		c.stop(m, poweron.StoppedByUser, "a user wants it stopped", true)
+	case !m.frozen:
+		c.handOver(m)
 	}
 }
 

@@ -75,8 +75,8 @@ func (c *Core) tendMoves() {
 	}
 }
 
-// advanceMove orders the machines again that were not heard to stop, and ends the
-// move once all of them run elsewhere, or have no need to any more.
+// advanceMove orders the machines again that have not left, since orders get lost,
+// and ends the move once all of them run elsewhere, or have no need to any more.
 func (c *Core) advanceMove() {
 	v := &c.mastery.moves
 	pending := false
@@ -97,7 +97,7 @@ func (c *Core) advanceMove() {
 		}
 	}
 	if c.due(v.now.next) {
-		v.now.next = c.now.Add(c.cfg.Timing.Takeover)
+		v.now.next = c.now.Add(c.interval())
 	}
 	switch {
 	case !pending:
@@ -150,14 +150,23 @@ func (c *Core) orderMove(f *footing, vm uuid.UUID, from datastorehb.HostID) {
 	c.do(Send{To: from, Message: msg})
 }
 
-// onMoveOrder hands a machine over that runs here, if the cluster record says that
-// it shall leave: the order may be late, or come from a former master.
+// onMoveOrder has a machine here handed over. The order may be early: the master
+// sends it as soon as the cluster record says so, which this host may not have read yet.
 func (c *Core) onMoveOrder(msg Message) {
-	m := c.machine(msg.VM)
-	if m == nil || m.phase != phaseRun || m.busy || c.leaving != nil || !c.mayRun(m) {
+	if m := c.machine(msg.VM); m != nil {
+		m.leave = c.now.Add(c.cfg.Timing.Takeover)
+		c.advance(m)
+	}
+}
+
+// handOver stops a machine that was ordered to leave and gives it up, if the cluster
+// record says that it shall: the order may be late, or come from a former master.
+func (c *Core) handOver(m *machine) {
+	if c.now >= m.leave || c.leaving != nil || !c.mayRun(m) {
 		return
 	}
 	if why := c.shallLeave(m.vm); why != "" {
+		m.leave = 0
 		c.stop(m, poweron.HandedOver, why, true)
 	}
 }
@@ -265,7 +274,7 @@ func (c *Core) beginMove(all []located, d departing) bool {
 	}
 	v := &c.mastery.moves
 	stop := time.Duration(0)
-	v.now = &move{from: d.host, to: d.to, next: c.now.Add(c.cfg.Timing.Takeover)}
+	v.now = &move{from: d.host, to: d.to, next: c.now.Add(c.interval())}
 	for _, l := range together {
 		stop = max(stop, l.Entry.Policy.StopTime)
 		v.now.vms = append(v.now.vms, l.vm)
