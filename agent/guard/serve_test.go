@@ -537,7 +537,7 @@ func TestWatchdogTime(t *testing.T) {
 	for takeover, want := range map[time.Duration]time.Duration{
 		2250 * time.Millisecond: time.Second, 5 * time.Second: 2 * time.Second, 13 * time.Second: 6 * time.Second, time.Second: time.Second,
 	} {
-		if got := watchdogTime(takeover); got != want {
+		if got, _ := WatchdogTimes(takeover, takeover); got != want {
 			t.Errorf("with a takeover time of %v the watchdog's is %v, not %v", takeover, got, want)
 		}
 	}

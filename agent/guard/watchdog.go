@@ -24,25 +24,28 @@ type watchdog struct {
 	ahead time.Duration
 }
 
-// watchdogTime returns after how long unfed a watchdog is to reset the computer:
-// half the takeover time, in the whole seconds that the kernel knows.
-func watchdogTime(takeover time.Duration) time.Duration {
-	return max(time.Second, (takeover / 2).Truncate(time.Second))
+// WatchdogTimes returns after how long unfed a watchdog is to reset the computer, half
+// the takeover time in the whole seconds that the kernel knows, and for how long from
+// now on a machine must be proven (Keeper.Safe) for the watchdog to be fed (R11).
+//
+// A machine that is proven until p was proven last at p - lease, and may run elsewhere
+// from p - lease + takeover on. So what is written at t is good until t + resets
+// if p is at least t + resets - (takeover - lease); clocks differ, so the margin
+// of R9 is added. Frozen machines need no proof, so a lease that runs out resets
+// nothing: the guard freezes within takeover - lease - margin, and feeds again in time.
+func WatchdogTimes(lease, takeover time.Duration) (resets, ahead time.Duration) {
+	resets = max(time.Second, (takeover / 2).Truncate(time.Second))
+	return resets, max(0, resets-(takeover-lease)+datastorehb.Epsilon(takeover))
 }
 
-// limit has the device reset the computer soon enough (R11). A machine that is
-// proven until p was proven last at p - lease, and may run elsewhere from
-// p - lease + takeover on. So what is written at t is good until t + the device's
-// time if p is at least t + that time - (takeover - lease). Frozen machines need no
-// proof, so a lease that runs out resets nothing: the guard freezes within
-// takeover - lease, and feeds again in time.
+// limit has the device reset the computer soon enough (R11).
 //
 // A device that does not do it is used as it is, and the error says what that means.
 func (w *watchdog) limit(lease, takeover time.Duration) error {
 	if w == nil || lease == 0 || takeover == 0 {
 		return nil
 	}
-	want := watchdogTime(takeover)
+	want, ahead := WatchdogTimes(lease, takeover)
 	setErr := unix.IoctlSetPointerInt(int(w.device.Fd()), unix.WDIOC_SETTIMEOUT, int(want/time.Second))
 	seconds, err := unix.IoctlGetInt(int(w.device.Fd()), unix.WDIOC_GETTIMEOUT)
 	if err != nil {
@@ -52,7 +55,7 @@ func (w *watchdog) limit(lease, takeover time.Duration) error {
 		return fmt.Errorf("the watchdog resets the computer only after %v, not after %v: if agent and guard die together, machines may be started elsewhere before that; "+
 			"choose another device, or a longer takeover time (%w)", is, want, cmp.Or(setErr, errors.New("the device accepts no other time")))
 	}
-	w.ahead = max(0, want-(takeover-lease))
+	w.ahead = ahead
 	return nil
 }
 

@@ -30,6 +30,7 @@ func init() {
 		scenario.PauseAgent:   eachHost(func(h *host) { h.agent.pause() }, func(h *host) { h.agent.resume() }),
 		scenario.ResumeAgent:  eachHost(func(h *host) { h.agent.resume() }, nil),
 		scenario.KillGuard:    eachHost((*host).killGuard, nil),
+		scenario.KillBoth:     (*player).killBoth,
 		scenario.InstallNext:  eachHost(func(h *host) { h.install(h.levels.Highest + 1) }, nil),
 		scenario.UpgradeGuard: (*player).upgradeGuards,
 		scenario.ReplaceHost:  eachHost(func(h *host) { h.exchange(); h.powerOn() }, nil),

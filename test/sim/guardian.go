@@ -19,7 +19,11 @@ type guardian struct {
 }
 
 func (h *host) newGuard() *guardian {
-	return &guardian{h: h, keeper: guard.NewKeeper(h.w.setup.Timing.Freeze, h.w.setup.Abandon)}
+	g := &guardian{h: h, keeper: guard.NewKeeper(h.w.setup.Timing.Freeze, h.w.setup.Abandon)}
+	if h.watchdog != nil {
+		h.w.after(0, h.at(g.feed))
+	}
+	return g
 }
 
 // turn carries out what is due, tells the agent what has happened, and plans

@@ -50,6 +50,7 @@ type host struct {
 	shutting   bool               // it shuts down
 	announced  bool               // and its agent was told so, and is to let it go on
 	upgrading  bool               // its guard is between two programs
+	watchdog   *watchdog          // nil for none
 	levels     datastorehb.Levels // that its program knows
 
 	timing datastorehb.Timing // as its configuration has it

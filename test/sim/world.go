@@ -130,6 +130,9 @@ func New(s Setup) *World {
 func (w *World) addHost(id datastorehb.HostID) *host {
 	spec := &w.setup.HostSpecs[id-1]
 	h := &host{w: w, index: len(w.hosts), id: id, name: spec.Name, machine: w.uuid(), reachable: true, memory: spec.Memory, levels: datastorehb.KnownLevels(), timing: w.setup.Timing}
+	if spec.Watchdog {
+		h.watchdog = &watchdog{}
+	}
 	if h.index != int(id)-1 {
 		h.name += "-twin"
 	}

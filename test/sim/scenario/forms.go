@@ -7,7 +7,7 @@ var (
 	Timing      = form("timing interval INTERVAL lease LEASE freeze FREEZE takeover TAKEOVER", "Timings of your own, in place of a profile.")
 	Address     = form("address ADDRESSES", "Isolation addresses: what a host pings when it hears no other host.")
 	Datastore   = form("datastore NAMES [device WORD] [type WORD2] [barrier BARRIER] [preferred] [excluded]", "Datastores. Those on one device fail together in the eyes of the ranking; each has one of its own if left out. `preferred` and `excluded` are about heartbeats, as in the configuration.")
-	Host        = form("host NAMES [memory SIZE] [datastores DATASTORES] [clock DRIFT]", "Hosts, with 64GiB of memory and access to every datastore unless stated otherwise. A clock that is fast or slow stays so; if left out, each seed draws up to 1 % either way.")
+	Host        = form("host NAMES [memory SIZE] [datastores DATASTORES] [clock DRIFT] [watchdog]", "Hosts, with 64GiB of memory and access to every datastore unless stated otherwise. A clock that is fast or slow stays so; if left out, each seed draws up to 1 % either way. `watchdog`: their guards feed one, which resets the host when nobody does.")
 	Machine     = form("machine NAMES home DATASTORES [on HOSTS] [memory SIZE] [priority PRIORITY] [isolation RESPONSE] [restart YESNO] [attempts ATTEMPTS] [limit LIMIT] [window WINDOW] [stop-time STOPTIME] [guest-shut-down GUEST] [host-shutdown SHUTDOWN] [reboot-wait REBOOT] [group GROUPS] [apart-from APART] [together-with TOGETHER] [must-run-on PLACES] [rather-apart-from RATHER_APART] [rather-together-with RATHER_TOGETHER] [rather-on RATHER_PLACES] [stopped]", "Protected machines, 1GiB each unless stated otherwise. `on` says where they run at the start; several names take several homes and hosts in turn. The rest is their policy and rules, as in a machine file: those with `rather` are soft, the others hard, and both name machines or groups. `stopped`: protected, and not running.")
 	MasterAt    = form("master HOSTS", "The host that is master at the start.")
 	End         = form("end at TIME", "When the scenario ends: 20 s after the last time that it mentions, if left out.")
@@ -33,6 +33,7 @@ var (
 	PauseAgent   = form("pause agent of HOSTS [for LENGTH]", "The agent alone stops; guard and machines go on.")
 	ResumeAgent  = form("resume agent of HOSTS", "Ends `pause agent`.")
 	KillGuard    = form("kill guard of HOSTS", "The guard ends at once. The agent notices and starts another.")
+	KillBoth     = form("kill agent and guard of HOSTS", "Both end at once, and nothing freezes their machines or starts them again: a service manager that does its duty would. Only of hosts with a `watchdog`, for without one such a host's machines run on unguarded.")
 	InstallNext  = form("install next version on HOSTS", "A program that knows one feature level more. It counts from the agent's next start.")
 	UpgradeGuard = form("upgrade guard of HOSTS [for LENGTH]", "The guard replaces itself by a new version, with all that it holds; for so long it does nothing.")
 	ReplaceHost  = form("replace host HOSTS", "The host loses power for good; another computer with its id and name comes up, and an operator says that it takes the member's place.")
@@ -110,7 +111,7 @@ var (
 
 // Actions are the forms of what may happen.
 var Actions = []*Form{
-	PowerOff, PowerOn, ShutDown, PowerCycle, Suspend, Resume, KillAgent, StopAgent, StartAgent, PauseAgent, ResumeAgent, KillGuard, InstallNext, UpgradeGuard, ReplaceHost, TwinHost, SetForward, SetBack,
+	PowerOff, PowerOn, ShutDown, PowerCycle, Suspend, Resume, KillAgent, StopAgent, StartAgent, PauseAgent, ResumeAgent, KillGuard, KillBoth, InstallNext, UpgradeGuard, ReplaceHost, TwinHost, SetForward, SetBack,
 	Cut, CutOneWay, CutNetwork, Isolate, Reconnect, ReconnectAll, Degrade, DegradeLink, FakePings,
 	Hang, Break, Slow, HangOps, FailOps, FailShare, DelayOps, DelayReply, LoseReply, LandLate, Mend, Tear, TearWrites, Forget, Stale, Fill, Replace, Snapshot, Restore,
 	Crash, GuestOff, FailStarts, HangStarts, LateStarts, SlowStarts, StartBehind, MoveBehind, EndBehind, HangStops, Stop, Start, Protect, Unprotect, Maintain, Unmaintain, PauseAll, EndPause, RaiseLevel, RemoveHost, AddHost, RemoveStore, AddStore, ConfirmDead, Heal,

@@ -199,7 +199,7 @@ func (p *parser) addDatastores(s *Phrase) {
 
 func (p *parser) addHosts(s *Phrase) {
 	for _, name := range s.Names("NAMES") {
-		h := HostSpec{Name: name, Memory: 64 << 30, Datastores: p.names.datastores}
+		h := HostSpec{Name: name, Memory: 64 << 30, Datastores: p.names.datastores, Watchdog: s.Has("watchdog")}
 		if s.Has("SIZE") {
 			h.Memory = uint64(s.Number("SIZE"))
 		}

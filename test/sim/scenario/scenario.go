@@ -39,6 +39,7 @@ type HostSpec struct {
 	Memory     uint64   // bytes
 	Datastores []string // that it accesses
 	Drift      *float64 // of its clock, as a share; nil leaves it to the seed
+	Watchdog   bool     // its guard feeds one
 }
 
 // MachineSpec is one declared machine.
