@@ -49,7 +49,7 @@ func newTree(root string, folders []string) (t tree, err error) {
 	for _, f := range folders {
 		err = errors.Join(err, t.copyFiles(root, f), t.copyAll(root, filepath.Join(f, "testdata")))
 	}
-	err = errors.Join(err, t.copyFile(root, "go.mod"), t.copyFile(root, "go.sum"))
+	err = errors.Join(err, t.copyAll(root, "test/scenarios"), t.copyFile(root, "go.mod"), t.copyFile(root, "go.sum"))
 	if err != nil {
 		t.remove()
 		return tree{}, fmt.Errorf("copying the tree: %w", err)
