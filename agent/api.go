@@ -5,14 +5,18 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/google/uuid"
 
 	"storebeat/agent/clock"
 	"storebeat/agent/config"
 	"storebeat/agent/control"
 	"storebeat/agent/core"
+	"storebeat/agent/hypervisor"
 	"storebeat/agent/journal"
 	"storebeat/agent/metrics"
 	"storebeat/datastorehb"
@@ -256,17 +260,76 @@ func (a *Agent) validate(ctx context.Context, cmd *core.Command) error {
 	if err != nil {
 		return control.Errorf(control.NotFound, "%v", err)
 	}
-	if err := acceptable(home); err != nil {
-		return err
-	}
 	driver := a.machines.drivers[cmd.Entry.Driver]
 	if driver == nil {
 		return control.Errorf(control.Invalid, "no hypervisor driver %q is configured on this host", cmd.Entry.Driver).WithRemedy("add it to hypervisor.drivers")
 	}
-	if err := driver.Validate(cmd.Entry.Definition, home.Path); err != nil {
-		return control.Errorf(control.Invalid, "the definition of %s is not valid: %v", cmd.Entry.Name, err)
+	if err := a.judgeDefinition(ctx, driver, home, &cmd.Entry); err != nil {
+		return err
 	}
 	return a.refuseShared(ctx, home, &cmd.Entry)
+}
+
+// judgeDefinition has the driver write out what depends on the host, and judge the
+// rest. Every datastore on which the machine has disks must be acceptable.
+func (a *Agent) judgeDefinition(ctx context.Context, driver hypervisor.Driver, home config.Datastore, e *poweron.Entry) error {
+	if err := acceptable(home); err != nil {
+		return err
+	}
+	spec := hypervisor.Spec{VM: e.VM, Name: e.Name, DatastorePath: home.Path, Others: a.otherPlaces(but(home.UUID)), Definition: e.Definition}
+	if err := driver.Validate(spec); err != nil {
+		return control.Errorf(control.Invalid, "the definition of %s is not valid: %v", e.Name, err)
+	}
+	disks, err := driver.Disks(spec)
+	if err != nil {
+		return control.Errorf(control.Invalid, "the definition of %s is not valid: %v", e.Name, err)
+	}
+	for _, d := range a.datastores.list() {
+		used, err := a.settingsOf(d.id)
+		if err == nil && slices.ContainsFunc(disks, func(disk string) bool { return hypervisor.Below(disk, used.Path) }) {
+			if err := acceptable(used); err != nil {
+				return err
+			}
+		}
+	}
+	return a.pin(ctx, driver, home.UUID, e)
+}
+
+// pin has the driver write out what a definition leaves open.
+func (a *Agent) pin(ctx context.Context, driver hypervisor.Driver, home uuid.UUID, e *poweron.Entry) error {
+	pinner, ok := driver.(hypervisor.Pinner)
+	if !ok {
+		return nil
+	}
+	var before []byte
+	err := a.look(ctx, func(c *core.Core) {
+		if old, known := c.Entry(home, e.VM); known && old.Driver == e.Driver {
+			before = old.Definition
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if e.Definition, err = pinner.Pin(ctx, e.Definition, before); err != nil {
+		return control.Errorf(control.Refused, "the definition of %s can't be completed on this host: %v", e.Name, err)
+	}
+	return nil
+}
+
+// but chooses every datastore except one.
+func but(one uuid.UUID) func(uuid.UUID) bool {
+	return func(id uuid.UUID) bool { return id != one }
+}
+
+// otherPlaces are those of the datastores that this host knows, chosen by a function.
+func (a *Agent) otherPlaces(chosen func(uuid.UUID) bool) []hypervisor.Place {
+	places := []hypervisor.Place{} // not nil: these are all there are
+	for _, d := range a.datastores.list() {
+		if s, err := a.settingsOf(d.id); err == nil && chosen(d.id) && s.Path != "" {
+			places = append(places, hypervisor.Place{Name: s.Name, Path: s.Path})
+		}
+	}
+	return places
 }
 
 // acceptable refuses to protect a machine where nothing stops a lost host's late

@@ -163,8 +163,12 @@ func (ms *machines) startNow(e core.StartMachine) error {
 	if err != nil {
 		return err
 	}
+	others, err := ms.usablePlaces(ctx, e.Datastore)
+	if err != nil {
+		return err
+	}
 	machineProcess, err := driver.Start(ctx, hypervisor.Spec{Cluster: cfg.Cluster.UUID, Host: ms.agent.self.Host, VM: e.VM, Name: e.Entry.Name,
-		Generation: e.Generation, Datastore: e.Datastore, DatastorePath: home.Path, Definition: e.Entry.Definition,
+		Generation: e.Generation, Datastore: e.Datastore, DatastorePath: home.Path, Others: others, Definition: e.Entry.Definition,
 		RunDir: cfg.RunDirectory, CgroupRoot: ms.agent.cgroupRoot})
 	if err != nil {
 		ms.awaitLeftover(err)
@@ -180,6 +184,19 @@ func (ms *machines) startNow(e core.StartMachine) error {
 	}
 	ms.watch(m)
 	return nil
+}
+
+// usablePlaces are the datastores beside a machine's home that this host has opened
+// and trusts: on one that is not mounted, or another one, a disk of the same name
+// would be the wrong one.
+func (ms *machines) usablePlaces(ctx context.Context, home uuid.UUID) ([]hypervisor.Place, error) {
+	v, err := ms.agent.view(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return ms.agent.otherPlaces(func(id uuid.UUID) bool {
+		return id != home && slices.ContainsFunc(v.Datastores, func(d core.DatastoreView) bool { return d.ID == id && d.State == "available" })
+	}), nil
 }
 
 // errUnguarded means that a machine was there but could not be put under the

@@ -37,7 +37,7 @@ func (a *Agent) refuseShared(ctx context.Context, d config.Datastore, e *poweron
 			return control.Errorf(control.Unavailable, "can't tell whether another cluster protects %s: %v", e.Name, r.err)
 		}
 		for i := range r.siblings {
-			if err := a.refuseSibling(&r.siblings[i], d.Path, e); err != nil {
+			if err := a.refuseSibling(&r.siblings[i], d, e); err != nil {
 				return err
 			}
 		}
@@ -48,8 +48,8 @@ func (a *Agent) refuseShared(ctx context.Context, d config.Datastore, e *poweron
 	}
 }
 
-func (a *Agent) refuseSibling(s *store.Sibling, path string, e *poweron.Entry) error {
-	remedy := fmt.Sprintf("unprotect it in cluster %s first, or remove what that cluster left behind, if it is no more: %s", s.Cluster, filepath.Join(path, ".storebeat", s.Cluster.String()))
+func (a *Agent) refuseSibling(s *store.Sibling, d config.Datastore, e *poweron.Entry) error {
+	remedy := fmt.Sprintf("unprotect it in cluster %s first, or remove what that cluster left behind, if it is no more: %s", s.Cluster, filepath.Join(d.Path, ".storebeat", s.Cluster.String()))
 	other, err := poweron.Entry{}, s.Err
 	if s.State == datastorehb.Valid {
 		other, err = poweron.DecodeEntry(s.Entry.Payload)
@@ -65,16 +65,16 @@ func (a *Agent) refuseSibling(s *store.Sibling, path string, e *poweron.Entry) e
 		a.log.Warn("can't tell which disks a machine of another cluster has", "cluster", s.Cluster, "machine", s.VM, "error", err)
 		return nil
 	}
-	if disk := a.sharedDisk(path, e, &other); disk != "" {
+	if disk := a.sharedDisk(d, e, &other); disk != "" {
 		return control.Errorf(control.Refused, "disk %s of %s belongs to %s, which cluster %s on the same datastore protects: two machines would write to it", disk, e.Name, other.Name, s.Cluster).WithRemedy("%s", remedy)
 	}
 	return nil
 }
 
 // sharedDisk returns a disk that two machines on one datastore have in common, or "".
-func (a *Agent) sharedDisk(path string, e, other *poweron.Entry) string {
-	theirs := a.disksOf(path, other)
-	for _, mine := range a.disksOf(path, e) {
+func (a *Agent) sharedDisk(home config.Datastore, e, other *poweron.Entry) string {
+	theirs := a.disksOf(home, other)
+	for _, mine := range a.disksOf(home, e) {
 		for _, d := range theirs {
 			if sameFile(mine, d) {
 				return mine
@@ -84,12 +84,12 @@ func (a *Agent) sharedDisk(path string, e, other *poweron.Entry) string {
 	return ""
 }
 
-func (a *Agent) disksOf(path string, e *poweron.Entry) []string {
+func (a *Agent) disksOf(home config.Datastore, e *poweron.Entry) []string {
 	driver := a.machines.known[e.Driver]
 	if driver == nil {
 		return nil
 	}
-	disks, err := driver.Disks(hypervisor.Spec{VM: e.VM, Name: e.Name, DatastorePath: path, Definition: e.Definition})
+	disks, err := driver.Disks(hypervisor.Spec{VM: e.VM, Name: e.Name, DatastorePath: home.Path, Others: a.otherPlaces(but(home.UUID)), Definition: e.Definition})
 	if err != nil {
 		a.log.Warn("can't tell which disks a machine has", "machine", e.Name, "error", err)
 	}

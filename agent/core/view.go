@@ -189,6 +189,19 @@ func (c *Core) View(now datastorehb.Instant) View {
 	return v
 }
 
+// Entry returns the newest entry of a machine that this host has read on a datastore.
+func (c *Core) Entry(datastore, vm uuid.UUID) (poweron.Entry, bool) {
+	f := c.footing(datastore)
+	if f == nil {
+		return poweron.Entry{}, false
+	}
+	i := f.info(vm)
+	if i == nil || i.EntryState != datastorehb.Valid {
+		return poweron.Entry{}, false
+	}
+	return i.Entry, true
+}
+
 func (c *Core) viewDatastore(f *footing, now datastorehb.Instant) DatastoreView {
 	v := DatastoreView{ID: f.ID, Name: f.Name, State: "available", Why: f.why, FSType: f.device.FSType, Scanned: f.scanned, Heartbeat: f.selected,
 		Term: f.own.Number, First: f.own.First, Phase: f.phase.String(), Custody: f.custody.sure, ReadError: f.readErr, Hosts: []WatchView{}}

@@ -58,13 +58,9 @@ func kindOf(k reflect.Kind) string {
 	return "a block of settings"
 }
 
-// Expand replaces the placeholders {{datastore}}, {{vm}}, {{name}} and
-// {{generation}}. Any other placeholder is an error.
+// Expand replaces the placeholders {{datastore}}, {{datastore NAME}}, {{vm}},
+// {{name}} and {{generation}}. Any other placeholder is an error.
 func (s Spec) Expand(text string) (string, error) {
-	values := map[string]string{
-		"datastore": s.DatastorePath, "vm": s.VM.String(), "name": s.Name,
-		"generation": strconv.FormatUint(s.Generation, 10),
-	}
 	var out strings.Builder
 	for {
 		before, rest, found := strings.Cut(text, "{{")
@@ -73,32 +69,100 @@ func (s Spec) Expand(text string) (string, error) {
 			return out.String(), nil
 		}
 		name, after, closed := strings.Cut(rest, "}}")
-		value, known := values[name]
-		if !closed || !known {
-			return "", fmt.Errorf("unknown placeholder at %.40q; known are {{datastore}}, {{vm}}, {{name}} and {{generation}}", "{{"+rest)
+		if !closed {
+			return "", unknownPlaceholder(rest)
+		}
+		value, err := s.value(name)
+		if err != nil {
+			return "", err
 		}
 		out.WriteString(value)
 		text = after
 	}
 }
 
+func unknownPlaceholder(rest string) error {
+	return fmt.Errorf("unknown placeholder at %.40q; known are {{datastore}}, {{datastore NAME}}, {{vm}}, {{name}} and {{generation}}", "{{"+rest)
+}
+
+// value returns what a placeholder stands for.
+func (s Spec) value(name string) (string, error) {
+	switch name {
+	case "datastore":
+		return s.DatastorePath, nil
+	case "vm":
+		return s.VM.String(), nil
+	case "name":
+		return s.Name, nil
+	case "generation":
+		return strconv.FormatUint(s.Generation, 10), nil
+	}
+	if datastore, ok := strings.CutPrefix(name, "datastore "); ok {
+		return s.PathOf(datastore)
+	}
+	return "", unknownPlaceholder(name + "}}")
+}
+
+// PathOf returns where a datastore is mounted here; "" names the home datastore.
+func (s Spec) PathOf(datastore string) (string, error) {
+	if datastore == "" {
+		return s.DatastorePath, nil
+	}
+	if s.Others == nil {
+		return filepath.Join("/datastore", datastore), nil
+	}
+	names := make([]string, 0, len(s.Others))
+	for _, at := range s.Others {
+		if at.Name == datastore {
+			return at.Path, nil
+		}
+		names = append(names, at.Name)
+	}
+	return "", fmt.Errorf("datastore %q can't be used on this host; beside the home datastore there are %q", datastore, names)
+}
+
 // OnDatastore turns a path of a definition into one on the home datastore.
 // A relative path counts from there; a path that leads elsewhere is an error,
 // for the lease on the home datastore says nothing about other places.
-func (s Spec) OnDatastore(path string) (string, error) {
+func (s Spec) OnDatastore(path string) (string, error) { return s.On("", path) }
+
+// On is OnDatastore for the datastore of that name, "" for the home datastore.
+func (s Spec) On(datastore, path string) (string, error) {
 	expanded, err := s.Expand(path)
 	if err != nil {
 		return "", err
 	}
 	if expanded == "" {
-		return "", errors.New("path is empty; name a file on the home datastore")
+		return "", errors.New("path is empty; name a file on the datastore")
+	}
+	root, err := s.PathOf(datastore)
+	if err != nil {
+		return "", err
 	}
 	if !filepath.IsAbs(expanded) {
-		expanded = filepath.Join(s.DatastorePath, expanded)
+		expanded = filepath.Join(root, expanded)
 	}
-	below, err := filepath.Rel(s.DatastorePath, expanded)
-	if err != nil || !filepath.IsLocal(below) {
-		return "", fmt.Errorf("path %q leads to %s, outside of the home datastore %s; give a path relative to the datastore", path, expanded, s.DatastorePath)
+	if !Below(expanded, root) {
+		return "", fmt.Errorf("path %q leads to %s, outside of the datastore at %s; give a path relative to the datastore", path, expanded, root)
 	}
 	return filepath.Clean(expanded), nil
+}
+
+// OnAny tells whether an absolute path lies on a datastore that the machine may use.
+func (s Spec) OnAny(path string) bool {
+	if Below(path, s.DatastorePath) {
+		return true
+	}
+	for _, at := range s.Others {
+		if Below(path, at.Path) {
+			return true
+		}
+	}
+	return s.Others == nil && Below(path, "/datastore")
+}
+
+// Below tells whether an absolute path lies in a directory, as far as its words say.
+func Below(path, directory string) bool {
+	below, err := filepath.Rel(directory, filepath.Clean(path))
+	return err == nil && filepath.IsAbs(path) && filepath.IsLocal(below)
 }

@@ -19,6 +19,7 @@ type Spec struct {
 	Generation    uint64
 	Datastore     uuid.UUID // the home datastore
 	DatastorePath string    // where the home datastore is mounted
+	Others        []Place   // the other datastores that can be used here; nil while that is not known: every name is taken then
 	Definition    []byte    // in the driver's own form
 	RunDir        string    // local, private to this agent: sockets, records, standard error
 	CgroupRoot    string    // cgroup v2 directory to make the machine's own cgroup in; "" means weak freeze
@@ -35,8 +36,9 @@ type Driver interface {
 	Name() string
 	// Validate judges a definition without starting anything. The error names
 	// the field, its value and the remedy. Files on the datastore are not
-	// looked at: they may be out of reach just now.
-	Validate(definition []byte, datastorePath string) error
+	// looked at: they may be out of reach just now. Of the spec, the definition
+	// and the paths of datastores count.
+	Validate(spec Spec) error
 	// Disks returns the files that a machine of this definition has for itself
 	// alone, as absolute paths. They need not exist.
 	Disks(spec Spec) ([]string, error)
@@ -51,6 +53,16 @@ type Driver interface {
 	// no answer from the machine, and freezes only a newborn one. A machine found without its
 	// leading process is over: what is left of it is killed, and Done follows.
 	Adopt(ctx context.Context, found Found) (Machine, error)
+}
+
+// Pinner is a driver whose definitions may leave open what a host fills in, so
+// that another host would fill in something else.
+type Pinner interface {
+	Driver
+	// Pin returns the definition with that written out: as it was before, if it stands
+	// for the same still, or as this host has it. It asks the hypervisor that is
+	// installed here. before is nil for a machine that had no definition.
+	Pin(ctx context.Context, definition, before []byte) ([]byte, error)
 }
 
 // Machine is one started or adopted machine.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"storebeat/agent/hypervisor"
 	"storebeat/poweron"
 )
 
@@ -25,7 +26,7 @@ func TestExamplesOfThePage(t *testing.T) {
 			t.Errorf("%v in\n%s", err, e[1])
 		}
 		for _, w := range wishes {
-			if diags := w.judge("/mnt/nfs1"); diags.HasErrors() {
+			if diags := w.judge(hypervisor.Spec{DatastorePath: "/mnt/nfs1"}); diags.HasErrors() {
 				t.Errorf("%v in\n%s", diags, e[1])
 			}
 			if w.VM = [16]byte{1}; w.Validate() != nil {

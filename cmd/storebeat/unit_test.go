@@ -15,6 +15,7 @@ import (
 
 	"storebeat/agent/control"
 	"storebeat/agent/core"
+	"storebeat/agent/hypervisor"
 	"storebeat/datastorehb"
 	"storebeat/poweron"
 )
@@ -321,7 +322,7 @@ func FuzzReadMachines(f *testing.F) {
 			t.Error("neither a machine nor an error")
 		}
 		for _, w := range wishes {
-			w.judge("/datastore")
+			w.judge(hypervisor.Spec{DatastorePath: "/datastore"})
 		}
 	})
 }

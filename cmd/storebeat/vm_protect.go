@@ -14,7 +14,9 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/spf13/cobra"
 
+	"storebeat/agent/config"
 	"storebeat/agent/core"
+	"storebeat/agent/hypervisor"
 	"storebeat/agent/hypervisor/libvirt"
 	"storebeat/agent/hypervisor/process"
 	"storebeat/agent/hypervisor/qemu"
@@ -213,16 +215,16 @@ func (a *app) judgeDefinitions(wishes []*wish) error {
 	var diags hcl.Diagnostics
 	cfg, err := a.readConfig()
 	for _, w := range wishes {
-		home := "/datastore"
+		spec := hypervisor.Spec{DatastorePath: "/datastore"}
 		if err == nil {
 			d, ok := cfg.Datastore(w.datastore)
 			if !ok {
 				diags = append(diags, wrong(w.at("datastore"), "Unknown datastore", "%s has no datastore %q; name one that it has.", a.config, w.datastore))
 				continue
 			}
-			home = d.Path
+			spec.DatastorePath, spec.Others = d.Path, placesBut(cfg, d.Name)
 		}
-		diags = append(append(diags, w.judgePlacement()...), w.judge(home)...)
+		diags = append(append(diags, w.judgePlacement()...), w.judge(spec)...)
 	}
 	if diags.HasErrors() {
 		return badConfig(diags)
@@ -230,13 +232,25 @@ func (a *app) judgeDefinitions(wishes []*wish) error {
 	return nil
 }
 
+// placesBut are the configured datastores but for one.
+func placesBut(cfg *config.Config, home string) []hypervisor.Place {
+	places := []hypervisor.Place{} // not nil: these are all there are
+	for _, d := range cfg.Datastores {
+		if d.Name != home {
+			places = append(places, hypervisor.Place{Name: d.Name, Path: d.Path})
+		}
+	}
+	return places
+}
+
 // judge fills in the memory, and has the driver judge the definition.
-func (w *wish) judge(home string) hcl.Diagnostics {
-	validate, ok := map[string]func([]byte, string) error{"process": process.New().Validate, "qemu": qemu.New("").Validate, "libvirt": libvirt.New("").Validate}[w.Driver]
+func (w *wish) judge(spec hypervisor.Spec) hcl.Diagnostics {
+	validate, ok := map[string]func(hypervisor.Spec) error{"process": process.New().Validate, "qemu": qemu.New("").Validate, "libvirt": libvirt.New("").Validate}[w.Driver]
 	if !ok {
 		return hcl.Diagnostics{wrong(w.at("driver"), "Unknown driver", "%q is no hypervisor driver; write \"process\", \"qemu\" or \"libvirt\".", w.Driver)}
 	}
-	if err := validate(w.Definition, home); err != nil {
+	spec.VM, spec.Name, spec.Definition = w.VM, w.Name, w.Definition
+	if err := validate(spec); err != nil {
 		return hcl.Diagnostics{wrong(w.at("definition"), "Unusable definition", "%s.", strings.ReplaceAll(err.Error(), "\n", "; "))}
 	}
 	if w.Memory == 0 && w.Driver == "qemu" {

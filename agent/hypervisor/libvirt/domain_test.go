@@ -95,7 +95,7 @@ func TestBadDefinitions(t *testing.T) {
 		"no name":      {`{"xml": "<domain type='kvm'/>"}`, "no <name>"},
 		"no UUID":      {`{"xml": "<domain type='kvm'><name>x</name></domain>"}`, "<uuid>"},
 	} {
-		if err := New("").Validate([]byte(c.definition), datastore); err == nil || !strings.Contains(err.Error(), c.want) {
+		if err := New("").Validate(hypervisor.Spec{DatastorePath: datastore, Definition: []byte(c.definition)}); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
 	}

@@ -56,8 +56,8 @@ func New(uri string) *Driver {
 func (*Driver) Name() string { return name }
 
 // Validate judges a definition.
-func (*Driver) Validate(definition []byte, datastorePath string) error {
-	_, _, err := decode(definition, datastorePath)
+func (*Driver) Validate(spec hypervisor.Spec) error {
+	_, _, err := decode(spec.Definition, spec.DatastorePath)
 	return err
 }
 

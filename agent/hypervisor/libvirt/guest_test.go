@@ -128,7 +128,7 @@ func protectRunning(b bench, how string) {
 		b.Fatalf("export: %+v, %v", g, err)
 	}
 	spec.Definition = g.Definition
-	if err := b.driver.Validate(spec.Definition, spec.DatastorePath); err != nil {
+	if err := b.driver.Validate(spec); err != nil {
 		b.Fatal(err)
 	}
 	m, err := b.driver.Start(b.Context(), spec)

@@ -30,7 +30,7 @@ func TestValidate(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			err := New().Validate([]byte(test.definition), "/ds")
+			err := New().Validate(hypervisor.Spec{Name: "name", DatastorePath: "/ds", Definition: []byte(test.definition)})
 			if test.want == "" {
 				if err != nil {
 					t.Error(err)

@@ -36,8 +36,8 @@ func New() *Driver { return &Driver{} }
 func (*Driver) Name() string { return name }
 
 // Validate judges a definition.
-func (*Driver) Validate(definition []byte, datastorePath string) error {
-	_, err := decode(definition, hypervisor.Spec{DatastorePath: datastorePath, Name: "name"})
+func (*Driver) Validate(spec hypervisor.Spec) error {
+	_, err := decode(spec.Definition, spec)
 	return err
 }
 

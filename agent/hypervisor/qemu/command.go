@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -14,7 +15,7 @@ import (
 const maxSocketPath = 107
 
 // places are the files of one machine in the run directory.
-type places struct{ dir, monitor, serial, console, output string }
+type places struct{ dir, monitor, serial, vnc, console, output string }
 
 func placesOf(runDir string, m hypervisor.Marker) places {
 	dir := hypervisor.MachineDir(runDir, m.VM, m.Generation)
@@ -22,6 +23,7 @@ func placesOf(runDir string, m hypervisor.Marker) places {
 		dir:     dir,
 		monitor: filepath.Join(dir, "qmp"),
 		serial:  filepath.Join(dir, "serial"),
+		vnc:     filepath.Join(dir, "vnc"),
 		console: filepath.Join(dir, "console.log"),
 		output:  filepath.Join(dir, "qemu.log"),
 	}
@@ -35,7 +37,7 @@ func SerialSocket(spec hypervisor.Spec) string {
 
 // check refuses sockets that the kernel could not name.
 func (p places) check() error {
-	for _, path := range []string{p.monitor, p.serial} {
+	for _, path := range []string{p.monitor, p.serial, p.vnc} {
 		if len(path) > maxSocketPath {
 			return fmt.Errorf("socket path %s has %d bytes, and the kernel allows %d; choose a shorter run directory", path, len(path), maxSocketPath)
 		}
@@ -47,8 +49,9 @@ func (p places) check() error {
 	return nil
 }
 
-// commandLine returns QEMU's arguments.
-func commandLine(binary string, d Definition, spec hypervisor.Spec, at places, kvm bool) ([]string, error) {
+// commandLine returns QEMU's arguments. The order of devices, and so their places on
+// the guest's buses, must stay as it is from version to version.
+func commandLine(binary string, d complete, spec hypervisor.Spec, at places, kvm bool) ([]string, error) {
 	log := d.SerialLog
 	if log == "" {
 		log = at.console
@@ -59,14 +62,18 @@ func commandLine(binary string, d Definition, spec hypervisor.Spec, at places, k
 		"-uuid", spec.VM.String(),
 		"-no-user-config", "-nodefaults", "-display", "none", "-vga", "none",
 		"-S", "-action", "shutdown=pause,panic=pause",
-		"-M", d.Machine, "-m", strconv.Itoa(d.MemoryMiB), "-smp", strconv.Itoa(d.CPUs),
+		"-M", d.Machine + d.Firmware.property(), "-m", strconv.Itoa(d.MemoryMiB), "-smp", strconv.Itoa(d.CPUs),
 		"-qmp", "unix:" + at.monitor + ",server=on,wait=off",
 		"-chardev", "socket,id=serial0,path=" + at.serial + ",server=on,wait=off,logfile=" + escape(log) + ",logappend=on",
 		"-serial", "chardev:serial0",
 	}
-	argv = append(argv, accelerator(d, kvm)...)
+	argv = append(argv, accelerator(d.Definition, kvm)...)
 	if strings.HasPrefix(d.Machine, "pc") || strings.HasPrefix(d.Machine, "q35") {
 		argv = append(argv, "-device", "pvpanic")
+	}
+	scsi := slices.ContainsFunc(d.Disks, func(disk Disk) bool { return disk.Interface == "scsi" })
+	if scsi {
+		argv = append(argv, "-device", "virtio-scsi-pci,id=scsi0")
 	}
 	for i, disk := range d.Disks {
 		args, err := disk.arguments(i)
@@ -75,19 +82,81 @@ func commandLine(binary string, d Definition, spec hypervisor.Spec, at places, k
 		}
 		argv = append(argv, args...)
 	}
-	return append(argv, d.Args...), nil
+	for i, nic := range d.NICs {
+		argv = append(argv, nic.arguments(i)...)
+	}
+	more, err := d.Firmware.arguments()
+	argv = append(append(argv, more...), screen(d.VNC, at)...)
+	for _, a := range d.args {
+		argv = append(argv, a.words()...)
+	}
+	return argv, err
+}
+
+// arguments describes the interface. QEMU's helper puts it on the bridge.
+func (n NIC) arguments(i int) []string {
+	backend := "bridge,br=" + n.Bridge
+	if n.Tap != "" {
+		backend = "tap,script=no,downscript=no,ifname=" + n.Tap
+	}
+	model := map[string]string{"virtio": "virtio-net-pci", "e1000": "e1000", "e1000e": "e1000e"}[n.Model]
+	return []string{"-netdev", fmt.Sprintf("%s,id=net%d", backend, i), "-device", fmt.Sprintf("%s,netdev=net%d,mac=%s", model, i, n.MAC)}
+}
+
+// property names the flash memories to the machine.
+func (f *Firmware) property() string {
+	if f == nil {
+		return ""
+	}
+	return ",pflash0=code,pflash1=vars"
+}
+
+// arguments describes the flash memories.
+func (f *Firmware) arguments() (argv []string, err error) {
+	if f == nil {
+		return nil, nil
+	}
+	for _, node := range []blockNode{
+		{Driver: "raw", NodeName: "code", ReadOnly: true, File: &blockNode{Driver: "file", Filename: f.Code}},
+		{Driver: "raw", NodeName: "vars", Cache: blockCache{Direct: true}, File: imageFile(f.Vars)},
+	} {
+		text, err := json.Marshal(node)
+		if err != nil {
+			return nil, fmt.Errorf("describe the firmware: %w", err)
+		}
+		argv = append(argv, "-blockdev", string(text))
+	}
+	return argv, nil
+}
+
+// screen gives the guest a display that VNC shows.
+func screen(vnc string, at places) []string {
+	switch vnc {
+	case "":
+		return nil
+	case "socket":
+		vnc = "unix:" + at.vnc
+	}
+	return []string{"-device", "VGA", "-vnc", vnc, "-device", "qemu-xhci", "-device", "usb-tablet"}
 }
 
 // accelerator picks what the definition says, or KVM if it is usable, or emulation with a translation cache that befits the
 // guest: the default of 1 GiB is a lot of address space for a tiny one.
 func accelerator(d Definition, kvm bool) []string {
+	argv := []string{"-accel", "tcg"}
 	switch {
 	case d.Accel == "kvm" || d.Accel == "auto" && kvm:
-		return []string{"-accel", "kvm"}
+		argv[1] = "kvm"
 	case d.MemoryMiB <= 64:
-		return []string{"-accel", "tcg,tb-size=4"}
+		argv[1] = "tcg,tb-size=4"
 	}
-	return []string{"-accel", "tcg"}
+	if d.CPU == "host" && argv[1] != "kvm" {
+		d.CPU = "max" // emulation has no other
+	}
+	if d.CPU != "" {
+		argv = append(argv, "-cpu", d.CPU)
+	}
+	return argv
 }
 
 // blockNode is the part of QEMU's BlockdevOptions that the driver uses.
@@ -97,6 +166,7 @@ type blockNode struct {
 	Cache    blockCache `json:"cache"`
 	Filename string     `json:"filename,omitempty"`
 	AIO      string     `json:"aio,omitempty"`
+	ReadOnly bool       `json:"read-only,omitempty"`
 	Locking  string     `json:"locking,omitempty"`
 	File     *blockNode `json:"file,omitempty"`
 }
@@ -107,20 +177,21 @@ type blockCache struct {
 
 // arguments describes the disk in JSON, where a path may hold any character.
 func (d Disk) arguments(i int) ([]string, error) {
-	direct := blockCache{Direct: true}
-	node := blockNode{
-		Driver: d.Format, NodeName: fmt.Sprintf("disk%d", i), Cache: direct,
-		File: &blockNode{Driver: "file", Cache: direct, Filename: d.Path, AIO: "threads", Locking: "on"},
-	}
+	node := blockNode{Driver: d.Format, NodeName: fmt.Sprintf("disk%d", i), Cache: blockCache{Direct: true}, File: imageFile(d.Path)}
 	text, err := json.Marshal(node)
 	if err != nil {
 		return nil, fmt.Errorf("describe disk %s: %w", d.Path, err)
 	}
-	device := map[string]string{"ide": "ide-hd", "virtio": "virtio-blk-pci"}[d.Interface]
+	device := map[string]string{"ide": "ide-hd", "scsi": "scsi-hd,bus=scsi0.0", "virtio": "virtio-blk-pci"}[d.Interface]
 	return []string{
 		"-blockdev", string(text),
 		"-device", fmt.Sprintf("%s,drive=%s,werror=stop,rerror=stop", device, node.NodeName),
 	}, nil
+}
+
+// imageFile opens a file past the page cache and under the image lock.
+func imageFile(path string) *blockNode {
+	return &blockNode{Driver: "file", Cache: blockCache{Direct: true}, Filename: path, AIO: "threads", Locking: "on"}
 }
 
 // escape doubles commas, as QEMU's option syntax wants it.

@@ -16,8 +16,11 @@ import (
 )
 
 func TestCommandLine(t *testing.T) {
-	spec := hypervisor.Spec{VM: uuid.Nil, Name: "web,1", Generation: 2, DatastorePath: "/ds", RunDir: "/run/s"}
-	d, err := decode([]byte(`{"memory_mib": 128, "cpus": 2, "disks": [{"path": "a,b\".img"}], "serial_log": "l,og", "args": ["-nic", "user,id={{name}}"]}`), spec)
+	spec := hypervisor.Spec{VM: uuid.Nil, Name: "web,1", Generation: 2, DatastorePath: "/ds", Others: []hypervisor.Place{{Name: "fast", Path: "/fast"}}, RunDir: "/run/s"}
+	d, err := decode([]byte(`{"memory_mib": 128, "cpus": 2, "cpu": "qemu64", "machine": "pc-q35-7.2", "disks": [{"path": "a,b\".img"}, {"path": "c", "datastore": "fast", "interface": "scsi"}],
+		"serial_log": "l,og", "args": ["-nic", "user,id={{name}}", "-drive", "if=virtio,cache=none,file={{datastore fast}}/d"],
+		"nics": [{"bridge": "br0"}, {"tap": "t0", "model": "e1000", "mac": "52:54:00:00:00:01"}], "vnc": "socket",
+		"firmware": {"code": "/fw/code", "vars": "vars"}}`), spec)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,13 +32,23 @@ func TestCommandLine(t *testing.T) {
 	want := []string{
 		"/bin/qemu", "-name", "guest=web,,1,debug-threads=on", "-uuid", uuid.Nil.String(),
 		"-no-user-config", "-nodefaults", "-display", "none", "-vga", "none",
-		"-S", "-action", "shutdown=pause,panic=pause", "-M", DefaultMachine, "-m", "128", "-smp", "2",
+		"-S", "-action", "shutdown=pause,panic=pause", "-M", "pc-q35-7.2,pflash0=code,pflash1=vars", "-m", "128", "-smp", "2",
 		"-qmp", "unix:/run/s/00000000-0000-0000-0000-000000000000-2/qmp,server=on,wait=off",
 		"-chardev", "socket,id=serial0,path=/run/s/00000000-0000-0000-0000-000000000000-2/serial,server=on,wait=off,logfile=/ds/l,,og,logappend=on",
-		"-serial", "chardev:serial0", "-accel", "tcg", "-device", "pvpanic",
+		"-serial", "chardev:serial0", "-accel", "tcg", "-cpu", "qemu64", "-device", "pvpanic", "-device", "virtio-scsi-pci,id=scsi0",
 		"-blockdev", `{"driver":"raw","node-name":"disk0","cache":{"direct":true},"file":{"driver":"file","cache":{"direct":true},"filename":"/ds/a,b\".img","aio":"threads","locking":"on"}}`,
 		"-device", "virtio-blk-pci,drive=disk0,werror=stop,rerror=stop",
-		"-nic", "user,id=web,1",
+		"-blockdev", `{"driver":"raw","node-name":"disk1","cache":{"direct":true},"file":{"driver":"file","cache":{"direct":true},"filename":"/fast/c","aio":"threads","locking":"on"}}`,
+		"-device", "scsi-hd,bus=scsi0.0,drive=disk1,werror=stop,rerror=stop",
+		"-netdev", "bridge,br=br0,id=net0", "-device", "virtio-net-pci,netdev=net0,mac=" + addressOf(spec, 0),
+		"-netdev", "tap,script=no,downscript=no,ifname=t0,id=net1", "-device", "e1000,netdev=net1,mac=52:54:00:00:00:01",
+		"-blockdev", `{"driver":"raw","node-name":"code","cache":{"direct":false},"read-only":true,"file":{"driver":"file","cache":{"direct":false},"filename":"/fw/code"}}`,
+		"-blockdev", `{"driver":"raw","node-name":"vars","cache":{"direct":true},"file":{"driver":"file","cache":{"direct":true},"filename":"/ds/vars","aio":"threads","locking":"on"}}`,
+		"-device", "VGA", "-vnc", "unix:/run/s/00000000-0000-0000-0000-000000000000-2/vnc", "-device", "qemu-xhci", "-device", "usb-tablet",
+		"-nic", "user,id=web,1", "-drive", "if=virtio,cache=none,file=/fast/d,werror=stop,rerror=stop",
+	}
+	if diff := cmp.Diff([]string{"/ds/a,b\".img", "/fast/c", "/ds/vars", "/fast/d"}, d.disks); diff != "" {
+		t.Error(diff)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -147,15 +160,16 @@ func TestIOErrorsAreToldApart(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte(guest))
 	f.Add([]byte(`{"memory_mib": 128, "disks": [{"path": "{{vm}}", "format": "qcow2"}], "args": ["-S"]}`))
+	f.Add([]byte(`{"memory_mib": 1, "args": ["-drive", "cache=none,file={{datastore fast}}/../etc/x", "-device", "{\"driver\":\"ide-hd\",\"drive\":\"a\"}", "-blockdev", "file,,x,cache.direct=on,filename=/ds/a"]}`))
 	f.Add([]byte(`null`))
 	f.Fuzz(func(t *testing.T, definition []byte) {
-		d, err := decode(definition, hypervisor.Spec{DatastorePath: "/ds", Name: "n"})
+		d, err := decode(definition, hypervisor.Spec{DatastorePath: "/ds", Others: []hypervisor.Place{{Name: "fast", Path: "/fast"}}, Name: "n"})
 		if err != nil {
 			return
 		}
-		for _, disk := range d.Disks {
-			if !strings.HasPrefix(disk.Path, "/ds") {
-				t.Errorf("%q leads to %s", definition, disk.Path)
+		for _, disk := range d.disks {
+			if !strings.HasPrefix(disk, "/ds") && !strings.HasPrefix(disk, "/fast/") {
+				t.Errorf("%q leads to %s", definition, disk)
 			}
 		}
 	})

@@ -1,80 +1,132 @@
 package qemu
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"net"
 	"regexp"
 	"slices"
+	"strings"
 
 	"storebeat/agent/hypervisor"
 )
 
 const (
-	// DefaultMachine is the machine type of definitions that name none.
+	// DefaultMachine is the machine type of definitions that name none and were
+	// stored before types were pinned.
 	DefaultMachine = "pc-i440fx-7.2"
 	maxMemoryMiB   = 16 << 20 // 16 TiB
 	maxCPUs        = 1024
 	maxDisks       = 64
+	maxNICs        = 32
 )
 
 // Definition says what hardware a guest has.
 type Definition struct {
-	MemoryMiB int      `json:"memory_mib"`
-	CPUs      int      `json:"cpus,omitempty"`
-	Machine   string   `json:"machine,omitempty"`
-	Accel     string   `json:"accel,omitempty"` // auto (default), kvm or tcg
-	Disks     []Disk   `json:"disks,omitempty"`
-	SerialLog string   `json:"serial_log,omitempty"`
-	Args      []string `json:"args,omitempty"`
+	MemoryMiB int       `json:"memory_mib"`
+	CPUs      int       `json:"cpus,omitempty"`
+	CPU       string    `json:"cpu,omitempty"` // model; "" leaves it to QEMU
+	Machine   string    `json:"machine,omitempty"`
+	Accel     string    `json:"accel,omitempty"` // auto (default), kvm or tcg
+	Firmware  *Firmware `json:"firmware,omitempty"`
+	Disks     []Disk    `json:"disks,omitempty"`
+	NICs      []NIC     `json:"nics,omitempty"`
+	SerialLog string    `json:"serial_log,omitempty"`
+	VNC       string    `json:"vnc,omitempty"` // "address:display", or "socket"; "" for none
+	Args      []string  `json:"args,omitempty"`
+}
+
+// Firmware is UEFI in two flash memories.
+type Firmware struct {
+	Code string `json:"code"` // file of the host, the same on every host; read only
+	Vars string `json:"vars"` // the guest's own variables, on the datastore
 }
 
 // Disk is one disk of a guest.
 type Disk struct {
 	Path      string `json:"path"`
+	Datastore string `json:"datastore,omitempty"` // name of another datastore than the home
 	Format    string `json:"format,omitempty"`    // raw (default) or qcow2
-	Interface string `json:"interface,omitempty"` // virtio (default) or ide
+	Interface string `json:"interface,omitempty"` // virtio (default), scsi or ide
 }
 
-var machineType = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]*$`)
+// NIC is one network interface of a guest.
+type NIC struct {
+	Bridge string `json:"bridge,omitempty"` // of the host, the same name on every host
+	Tap    string `json:"tap,omitempty"`    // instead: a device that is there already
+	Model  string `json:"model,omitempty"`  // virtio (default), e1000 or e1000e
+	MAC    string `json:"mac,omitempty"`    // "": made of the machine's UUID and the interface's number
+}
 
-// reserved lists what the driver decides itself; a second opinion among the
-// extra arguments would break what it guarantees.
-var reserved = []string{"accel", "action", "daemonize", "incoming", "loadvm", "no-shutdown", "preconfig", "qtest", "runas", "snapshot", "S", "uuid", "watchdog-action"}
+var (
+	machineType   = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]*$`)
+	cpuModel      = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]*(,[a-zA-Z0-9=.+_-]+)*$`)
+	interfaceName = regexp.MustCompile(`^[^\s/,]{1,15}$`)
+	vncAddress    = regexp.MustCompile(`^(socket|[0-9a-zA-Z.\[\]:-]*:[0-9]{1,5})$`)
+)
+
+// complete is a definition that was judged, with everything filled in.
+type complete struct {
+	Definition
+	args  []argument
+	disks []string // files that the guest has for itself alone
+}
 
 // decode reads a definition, fills in defaults and placeholders, and lists
 // every error.
-func decode(definition []byte, spec hypervisor.Spec) (Definition, error) {
-	d := Definition{CPUs: 1, Machine: DefaultMachine}
-	if err := hypervisor.DecodeDefinition(definition, &d); err != nil {
-		return Definition{}, err
+func decode(definition []byte, spec hypervisor.Spec) (complete, error) {
+	d := complete{Definition: Definition{CPUs: 1, Machine: DefaultMachine}}
+	if err := hypervisor.DecodeDefinition(definition, &d.Definition); err != nil {
+		return complete{}, err
 	}
 	errs := []error{
 		between("memory_mib", d.MemoryMiB, 1, maxMemoryMiB),
 		between("cpus", d.CPUs, 1, maxCPUs),
 		between("number of disks", len(d.Disks), 0, maxDisks),
+		between("number of nics", len(d.NICs), 0, maxNICs),
+		oneOf("accel", &d.Accel, "auto", "kvm", "tcg"),
+		matches("machine", d.Machine, machineType, "a machine type: give one of qemu-system-x86_64 -M help, such as pc or q35"),
+		matches("cpu", d.CPU, cpuModel, "a CPU model: give one of qemu-system-x86_64 -cpu help"),
+		matches("vnc", d.VNC, vncAddress, `a place for VNC: give "socket", or an address and a display such as "127.0.0.1:1"`),
 	}
-	errs = append(errs, oneOf("accel", &d.Accel, "auto", "kvm", "tcg"))
-	if !machineType.MatchString(d.Machine) {
-		errs = append(errs, fmt.Errorf("machine %q is no machine type; give one of qemu-system-x86_64 -M help, such as %s", d.Machine, DefaultMachine))
-	}
+	errs = append(errs, d.place(spec)...)
+	var more []string
+	words, err := takeApart(d.Args)
+	errs = append(errs, wrap("args", err))
+	d.args, more, err = review(spec, words)
+	d.disks = append(d.disks, more...)
+	return d, errors.Join(append(errs, wrap("args", err))...)
+}
+
+// place finds the files and interfaces that a definition names.
+func (d *complete) place(spec hypervisor.Spec) (errs []error) {
 	for i := range d.Disks {
-		if err := d.Disks[i].complete(spec); err != nil {
-			errs = append(errs, fmt.Errorf("disks[%d]: %w", i, err))
+		errs = append(errs, wrap(fmt.Sprintf("disks[%d]", i), d.Disks[i].complete(spec)))
+		if d.Disks[i].Path != "" {
+			d.disks = append(d.disks, d.Disks[i].Path)
 		}
+	}
+	for i := range d.NICs {
+		errs = append(errs, wrap(fmt.Sprintf("nics[%d]", i), d.NICs[i].complete(spec, i)))
 	}
 	if d.SerialLog != "" {
 		var err error
-		if d.SerialLog, err = spec.OnDatastore(d.SerialLog); err != nil {
-			errs = append(errs, fmt.Errorf("serial_log: %w", err))
-		}
+		d.SerialLog, err = spec.OnDatastore(d.SerialLog)
+		errs = append(errs, wrap("serial_log", err))
 	}
-	for i, arg := range d.Args {
-		var err error
-		if d.Args[i], err = extra(spec, arg); err != nil {
-			errs = append(errs, fmt.Errorf("args[%d]: %w", i, err))
-		}
+	if d.Firmware != nil {
+		errs = append(errs, wrap("firmware", d.Firmware.complete(spec)))
+		d.disks = append(d.disks, d.Firmware.Vars)
 	}
-	return d, errors.Join(errs...)
+	return errs
+}
+
+func wrap(field string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", field, err)
 }
 
 func between(field string, value, least, most int) error {
@@ -84,10 +136,48 @@ func between(field string, value, least, most int) error {
 	return nil
 }
 
+// matches checks a text that may be left out.
+func matches(field, value string, pattern *regexp.Regexp, what string) error {
+	if value == "" || pattern.MatchString(value) {
+		return nil
+	}
+	return fmt.Errorf("%s %q is not %s", field, value, what)
+}
+
 func (d *Disk) complete(spec hypervisor.Spec) error {
-	path, err := spec.OnDatastore(d.Path)
+	path, err := spec.On(d.Datastore, d.Path)
 	d.Path = path
-	return errors.Join(err, oneOf("format", &d.Format, "raw", "qcow2"), oneOf("interface", &d.Interface, "virtio", "ide"))
+	return errors.Join(err, oneOf("format", &d.Format, "raw", "qcow2"), oneOf("interface", &d.Interface, "virtio", "scsi", "ide"))
+}
+
+func (f *Firmware) complete(spec hypervisor.Spec) error {
+	var err error
+	f.Vars, err = spec.OnDatastore(f.Vars)
+	if !strings.HasPrefix(f.Code, "/") {
+		err = errors.Join(err, fmt.Errorf("code %q is not a file of the host; give its whole path, such as /usr/share/OVMF/OVMF_CODE_4M.fd", f.Code))
+	}
+	return err
+}
+
+func (n *NIC) complete(spec hypervisor.Spec, index int) error {
+	var errs []error
+	if (n.Bridge == "") == (n.Tap == "") {
+		errs = append(errs, errors.New(`give either bridge or tap, such as bridge = "br0"`))
+	}
+	errs = append(errs, matches("bridge", n.Bridge, interfaceName, "a network interface of the host"), matches("tap", n.Tap, interfaceName, "a network interface of the host"),
+		oneOf("model", &n.Model, "virtio", "e1000", "e1000e"))
+	if n.MAC == "" {
+		n.MAC = addressOf(spec, index)
+	} else if mac, err := net.ParseMAC(n.MAC); err != nil || len(mac) != 6 || mac[0]&1 != 0 {
+		errs = append(errs, fmt.Errorf("mac %q is no address of one Ethernet interface, such as 52:54:00:12:34:56", n.MAC))
+	}
+	return errors.Join(errs...)
+}
+
+// addressOf makes the same address on every host, and another one for each machine.
+func addressOf(spec hypervisor.Spec, index int) string {
+	sum := sha256.Sum256(append(spec.VM[:], byte(index)))
+	return net.HardwareAddr{0x52, 0x54, 0x00, sum[0], sum[1], sum[2]}.String()
 }
 
 // oneOf checks a word; the first choice is the default.
@@ -99,15 +189,4 @@ func oneOf(field string, value *string, choices ...string) error {
 		return fmt.Errorf("%s %q is unknown; it must be one of %q", field, *value, choices)
 	}
 	return nil
-}
-
-func extra(spec hypervisor.Spec, arg string) (string, error) {
-	name := arg
-	for len(name) > 0 && name[0] == '-' {
-		name = name[1:]
-	}
-	if name != arg && slices.Contains(reserved, name) {
-		return "", fmt.Errorf("%s is decided by the driver; remove it", arg)
-	}
-	return spec.Expand(arg)
 }

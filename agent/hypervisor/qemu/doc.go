@@ -6,15 +6,17 @@
 //	{
 //	  "memory_mib": 512,
 //	  "cpus":       1,
-//	  "machine":    "pc-i440fx-7.2",
+//	  "machine":    "pc",
 //	  "accel":      "auto",
 //	  "disks":      [{"path": "web/disk.qcow2", "format": "qcow2", "interface": "virtio"}],
 //	  "serial_log": "web/console.log",
 //	  "args":       ["-nic", "tap,ifname=tap0,script=no,downscript=no"]
 //	}
 //
-// Paths count from the home datastore and may not leave it. The machine type is
-// pinned, so that every host shows the guest the same hardware. Without
+// Paths count from the home datastore, or from the one that a disk names, and may not
+// leave it. The machine type is pinned when the machine is protected, so that every host
+// shows the guest the same hardware. Further arguments are taken apart, and refused
+// if they would break what is guaranteed below. Without
 // serial_log the console goes to the run directory and is gone with the
 // machine. A console log on the datastore is written without a lock, from
 // QEMU's main thread: it is for diagnosis and the demo.

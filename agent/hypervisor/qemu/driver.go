@@ -58,18 +58,15 @@ func (d *Driver) Binary() (string, error) {
 }
 
 // Validate judges a definition.
-func (*Driver) Validate(definition []byte, datastorePath string) error {
-	_, err := decode(definition, hypervisor.Spec{DatastorePath: datastorePath, Name: "name"})
+func (*Driver) Validate(spec hypervisor.Spec) error {
+	_, err := decode(spec.Definition, spec)
 	return err
 }
 
-// Disks returns the guest's disk images.
-func (*Driver) Disks(spec hypervisor.Spec) (disks []string, err error) {
+// Disks returns the guest's disk images and firmware variables.
+func (*Driver) Disks(spec hypervisor.Spec) ([]string, error) {
 	d, err := decode(spec.Definition, spec)
-	for _, disk := range d.Disks {
-		disks = append(disks, disk.Path)
-	}
-	return disks, err
+	return d.disks, err
 }
 
 // Start brings a guest to life with its processors halted and QEMU stopped.
@@ -85,7 +82,7 @@ func (d *Driver) Start(ctx context.Context, spec hypervisor.Spec) (hypervisor.Ma
 	}
 	session, err := m.bear(ctx)
 	if err != nil {
-		return nil, m.Abandon(fmt.Errorf("machine %s: %w", spec.VM, err))
+		return nil, m.Abandon(fmt.Errorf("machine %s: %w", spec.VM, d.explain(ctx, spec, err)))
 	}
 	go m.converse(session)
 	return m, nil
@@ -176,6 +173,19 @@ func (m *machine) refusal() error {
 		return fmt.Errorf("%w: %s", hypervisor.ErrLocked, detail)
 	}
 	return fmt.Errorf("QEMU does not start: %s", detail)
+}
+
+// explain adds the machine types that this host's QEMU has when it lacks the one.
+func (d *Driver) explain(ctx context.Context, spec hypervisor.Spec, err error) error {
+	if !strings.Contains(err.Error(), "unsupported machine type") {
+		return err
+	}
+	definition, decodeErr := decode(spec.Definition, spec)
+	types, typesErr := d.types(ctx)
+	if decodeErr != nil || typesErr != nil {
+		return err
+	}
+	return fmt.Errorf("%w; this host's QEMU has %s: install here the version of QEMU that the other hosts have, or protect the machine with a type that all of them have", err, types.like(definition.Machine))
 }
 
 // Find lists the machines of this driver.

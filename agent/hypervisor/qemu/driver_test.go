@@ -306,6 +306,73 @@ func TestRunDirTooLong(t *testing.T) {
 	}
 }
 
+// A datastore that this host can't use is named, with those that it can.
+func TestOtherDatastores(t *testing.T) {
+	spec := hypervisor.Spec{Name: "name", DatastorePath: "/ds", Others: []hypervisor.Place{{Name: "fast", Path: "/fast"}}, Definition: []byte(`{"memory_mib": 1, "disks": [{"path": "a"}, {"path": "b", "datastore": "slow"}]}`)}
+	if err := New("").Validate(spec); err == nil || !strings.Contains(err.Error(), `"slow"`) || !strings.Contains(err.Error(), `"fast"`) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestTwoDisks boots a guest with a disk on another datastore, and sees both locked.
+func TestTwoDisks(t *testing.T) {
+	needQEMU(t)
+	spec := hypervisortest.NewSpec(t)
+	defineGuest(t, spec)
+	other := t.TempDir()
+	if err := os.WriteFile(filepath.Join(other, "data.img"), make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	spec.Others = []hypervisor.Place{{Name: "fast", Path: other}}
+	spec.Definition = []byte(`{"memory_mib": 1, "disks": [{"path": "disk.img", "interface": "ide"}, {"path": "data.img", "datastore": "fast"}], "serial_log": "tick.log"}`)
+	m := start(t, spec)
+	hypervisortest.Thaw(t, m.Handle())
+	ticking(t, spec)
+	second := hypervisortest.NewSpec(t)
+	second.Others, second.Definition = spec.Others, []byte(`{"memory_mib": 1, "disks": [{"path": "data.img", "datastore": "fast"}]}`)
+	if _, err := New("").Start(t.Context(), second); !errors.Is(err, hypervisor.ErrLocked) || !strings.Contains(err.Error(), "data.img") {
+		t.Errorf("the second disk is not locked: %v", err)
+	}
+	second.Others = []hypervisor.Place{}
+	if _, err := New("").Start(t.Context(), second); err == nil || !strings.Contains(err.Error(), `datastore "fast" can't be used`) {
+		t.Errorf("started without its second datastore: %v", err)
+	}
+}
+
+func TestPin(t *testing.T) {
+	needQEMU(t)
+	types, err := New("").types(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pc, q35 := types["pc"], types["q35"]
+	if pc == "pc" || q35 == "q35" || types[pc] != pc {
+		t.Fatalf("types %v", types)
+	}
+	old, err := json.Marshal(Definition{MemoryMiB: 1, Machine: "pc-i440fx-4.2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		machine, want string
+		before        []byte
+	}{{"", pc, nil}, {"pc", pc, nil}, {"q35", q35, nil}, {"pc-q35-6.2", "pc-q35-6.2", nil}, {"pc", "pc-i440fx-4.2", old}, {"q35", q35, old}, {pc, pc, old}} {
+		pinned, err := New("").Pin(t.Context(), []byte(`{"memory_mib": 1, "machine": "`+c.machine+`", "disks": [{"path": "{{vm}}.img"}]}`), c.before)
+		var d Definition
+		if err != nil || json.Unmarshal(pinned, &d) != nil || d.Machine != c.want || d.Disks[0].Path != "{{vm}}.img" {
+			t.Errorf("%q became %s, %v; want %s", c.machine, pinned, err, c.want)
+		}
+	}
+	if _, err := New("").Pin(t.Context(), []byte(`{"memory_mib": 1, "machine": "pc-q35-99.9"}`), nil); err == nil || !strings.Contains(err.Error(), q35) || strings.Contains(err.Error(), "i440fx") {
+		t.Errorf("an unknown type: %v", err)
+	}
+	spec := hypervisortest.NewSpec(t)
+	spec.Definition = []byte(`{"memory_mib": 1, "machine": "pc-q35-99.9"}`)
+	if _, err := New("").Start(t.Context(), spec); err == nil || !strings.Contains(err.Error(), q35) {
+		t.Errorf("a start with an unknown type: %v", err)
+	}
+}
+
 func TestValidate(t *testing.T) {
 	disk := func(d Disk) string {
 		text, err := json.Marshal(Definition{MemoryMiB: 1, Disks: []Disk{d}})
@@ -315,29 +382,55 @@ func TestValidate(t *testing.T) {
 		return string(text)
 	}
 	tests := map[string]struct{ definition, want string }{
-		"good":             {guest, ""},
-		"placeholder":      {disk(Disk{Path: "{{datastore}}/{{name}}/{{vm}}-{{generation}}.img", Format: "qcow2"}), ""},
-		"empty":            {``, "JSON"},
-		"no object":        {`[]`, "JSON"},
-		"unknown field":    {`{"memory_mib": 1, "disk": 1}`, "disk"},
-		"two objects":      {`{"memory_mib": 1}{}`, "goes on"},
-		"no memory":        {`{}`, "memory_mib is 0"},
-		"negative cpus":    {`{"memory_mib": 1, "cpus": -1}`, "cpus is -1"},
-		"machine options":  {`{"memory_mib": 1, "machine": "pc,accel=kvm"}`, "machine type"},
-		"outside":          {disk(Disk{Path: "../other/disk.img"}), "outside"},
-		"absolute":         {disk(Disk{Path: "/etc/passwd"}), "outside"},
-		"no path":          {disk(Disk{}), "empty"},
-		"bad format":       {disk(Disk{Path: "a", Format: "vhs"}), "vhs"},
-		"bad interface":    {disk(Disk{Path: "a", Interface: "scart"}), "scart"},
-		"bad placeholder":  {disk(Disk{Path: "{{host}}"}), "{{host}}"},
-		"open placeholder": {disk(Disk{Path: "{{vm"}), "{{vm"},
-		"reserved":         {`{"memory_mib": 1, "args": ["--daemonize"]}`, "decided by the driver"},
-		"log outside":      {`{"memory_mib": 1, "serial_log": "/var/log/x"}`, "serial_log"},
-		"several":          {`{"memory_mib": 0, "cpus": 0, "args": ["-S"]}`, "args[0]"},
+		"good":              {guest, ""},
+		"placeholder":       {disk(Disk{Path: "{{datastore}}/{{name}}/{{vm}}-{{generation}}.img", Format: "qcow2"}), ""},
+		"empty":             {``, "JSON"},
+		"no object":         {`[]`, "JSON"},
+		"unknown field":     {`{"memory_mib": 1, "disk": 1}`, "disk"},
+		"two objects":       {`{"memory_mib": 1}{}`, "goes on"},
+		"no memory":         {`{}`, "memory_mib is 0"},
+		"negative cpus":     {`{"memory_mib": 1, "cpus": -1}`, "cpus is -1"},
+		"machine options":   {`{"memory_mib": 1, "machine": "pc,accel=kvm"}`, "machine type"},
+		"outside":           {disk(Disk{Path: "../other/disk.img"}), "outside"},
+		"absolute":          {disk(Disk{Path: "/etc/passwd"}), "outside"},
+		"no path":           {disk(Disk{}), "empty"},
+		"bad format":        {disk(Disk{Path: "a", Format: "vhs"}), "vhs"},
+		"bad interface":     {disk(Disk{Path: "a", Interface: "scart"}), "scart"},
+		"bad placeholder":   {disk(Disk{Path: "{{host}}"}), "{{host}}"},
+		"open placeholder":  {disk(Disk{Path: "{{vm"}), "{{vm"},
+		"reserved":          {`{"memory_mib": 1, "args": ["--daemonize"]}`, "decided by the driver"},
+		"log outside":       {`{"memory_mib": 1, "serial_log": "/var/log/x"}`, "serial_log"},
+		"locks off":         {`{"memory_mib": 1, "args": ["-drive", "file={{datastore}}/a,cache=none,file.locking=off"]}`, "image lock"},
+		"host's cache":      {`{"memory_mib": 1, "args": ["-drive", "file={{datastore}}/a"]}`, "cache=none"},
+		"unsafe cache":      {`{"memory_mib": 1, "args": ["-drive", "file={{datastore}}/a,cache=unsafe"]}`, "cache=unsafe"},
+		"good drive":        {`{"memory_mib": 1, "args": ["-drive", "file={{datastore}}/a,cache=none,if=virtio"]}`, ""},
+		"other drive":       {`{"memory_mib": 1, "args": ["-drive", "file={{datastore nfs2}}/a,cache=directsync"]}`, ""},
+		"drive elsewhere":   {`{"memory_mib": 1, "args": ["-drive", "file=/var/lib/a,cache=none"]}`, "no file on a datastore"},
+		"drive by network":  {`{"memory_mib": 1, "args": ["-drive", "file=nbd://h/a,cache=none"]}`, "no file on a datastore"},
+		"network node":      {`{"memory_mib": 1, "args": ["-blockdev", "driver=rbd,pool=a,image=b,node-name=x"]}`, "rbd"},
+		"CD-ROM":            {`{"memory_mib": 1, "args": ["-drive", "file=/iso/debian.iso,media=cdrom"]}`, ""},
+		"telling the guest": {`{"memory_mib": 1, "args": ["-device", "{\"driver\":\"ide-hd\",\"drive\":\"x\",\"werror\":\"report\"}"]}`, "werror=report"},
+		"thrown away":       {`{"memory_mib": 1, "args": ["-drive", "file={{datastore}}/a,cache=none,snapshot=on"]}`, "snapshot=on"},
+		"snapshot":          {`{"memory_mib": 1, "args": ["-snapshot"]}`, "decided by the driver"},
+		"incoming":          {`{"memory_mib": 1, "args": ["-incoming", "tcp:0:4444"]}`, "decided by the driver"},
+		"runas":             {`{"memory_mib": 1, "args": ["-runas", "nobody"]}`, "-runas"},
+		"passthrough":       {`{"memory_mib": 1, "args": ["-device", "vfio-pci,host=01:00.0"]}`, "vfio-pci"},
+		"vhost-user":        {`{"memory_mib": 1, "args": ["-netdev", "vhost-user,chardev=c"]}`, "vhost-user"},
+		"shared folder":     {`{"memory_mib": 1, "args": ["-virtfs", "local,path=/"]}`, "folder"},
+		"type in args":      {`{"memory_mib": 1, "args": ["-M", "q35"]}`, "pinned"},
+		"bare image":        {`{"memory_mib": 1, "args": ["a.img"]}`, "page cache"},
+		"half an option":    {`{"memory_mib": 1, "args": ["-drive"]}`, "no value"},
+		"other datastore":   {disk(Disk{Path: "a", Datastore: "nfs2"}), ""},
+		"out of the other":  {disk(Disk{Path: "../a", Datastore: "nfs2"}), "outside"},
+		"both networks":     {`{"memory_mib": 1, "nics": [{"bridge": "br0", "tap": "t"}]}`, "either bridge or tap"},
+		"group address":     {`{"memory_mib": 1, "nics": [{"bridge": "br0", "mac": "01:00:00:00:00:00"}]}`, "01:00"},
+		"options in CPU":    {`{"memory_mib": 1, "cpu": "max -S"}`, "CPU model"},
+		"firmware":          {`{"memory_mib": 1, "firmware": {"code": "x", "vars": "../v"}}`, "whole path"},
+		"several":           {`{"memory_mib": 0, "cpus": 0, "args": ["-S"]}`, "args: -S"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			err := New("").Validate([]byte(test.definition), "/ds")
+			err := New("").Validate(hypervisor.Spec{Name: "name", DatastorePath: "/ds", Definition: []byte(test.definition)})
 			if test.want == "" {
 				if err != nil {
 					t.Error(err)
