@@ -18,12 +18,6 @@ import (
 // Limit is how long the suite waits for something that should happen.
 const Limit = 30 * time.Second
 
-// Count is what a machine has said so far.
-type Count struct {
-	Boots int    // how often it has begun
-	Last  uint64 // its newest tick
-}
-
 // Fixture is what the suite has to know about a driver.
 type Fixture struct {
 	// New returns a driver as a newly started agent makes one.

@@ -1,9 +1,7 @@
 package libvirt
 
 import (
-	"bufio"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -77,29 +75,9 @@ func conformance(t *testing.T, host *libvirttest.Host) {
 	})
 }
 
-func count(t testing.TB, spec hypervisor.Spec) (c hypervisortest.Count) {
-	f, err := os.Open(filepath.Join(spec.DatastorePath, "tick.log"))
-	if errors.Is(err, os.ErrNotExist) {
-		return c
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		// The newest line may be there in part.
-		var n uint64
-		if lines.Text() == "BOOT" {
-			c.Boots++
-			c.Last = 0
-		} else if _, err := fmt.Sscanf(lines.Text(), "T %8x", &n); err == nil && len(lines.Text()) == 10 {
-			if n != c.Last+1 {
-				t.Fatalf("tick %d follows tick %d", n, c.Last)
-			}
-			c.Last = n
-		}
-	}
-	return c
+func count(t testing.TB, spec hypervisor.Spec) hypervisortest.Count {
+	t.Helper()
+	return hypervisortest.CountIn(t, filepath.Join(spec.DatastorePath, "tick.log"))
 }
 
 // tell sends a byte to the guest's serial port.

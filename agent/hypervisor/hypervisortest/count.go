@@ -1,0 +1,43 @@
+package hypervisortest
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+)
+
+// Count is what a machine has said so far.
+type Count struct {
+	Boots int    // how often it has begun
+	Last  uint64 // its newest tick
+}
+
+// CountIn reads what a guest that ticks (package bootsector) has written to its
+// console. No file yet means that it has said nothing.
+func CountIn(t testing.TB, console string) (c Count) {
+	t.Helper()
+	f, err := os.Open(console)
+	if errors.Is(err, os.ErrNotExist) {
+		return c
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		// The newest line may be there in part.
+		var n uint64
+		if lines.Text() == "BOOT" {
+			c.Boots++
+			c.Last = 0
+		} else if _, err := fmt.Sscanf(lines.Text(), "T %8x", &n); err == nil && len(lines.Text()) == 10 {
+			if n != c.Last+1 {
+				t.Fatalf("tick %d follows tick %d", n, c.Last)
+			}
+			c.Last = n
+		}
+	}
+	return c
+}
