@@ -223,7 +223,7 @@ func (d *Driver) hold(ctx context.Context, spec hypervisor.Spec, found hyperviso
 		return nil, err
 	}
 	found.Handle.Cgroup = cgroup
-	m := &machine{driver: d, vm: spec.VM, name: domainName, condition: hypervisor.Condition{Monitor: hypervisor.Connecting}}
+	m := newMachine(d, spec.VM, domainName)
 	if ours {
 		m.Process, err = leader.Adopt(ctx, found, m.judge)
 	} else {
@@ -265,7 +265,7 @@ func (*Driver) Find(ctx context.Context, cluster uuid.UUID, host datastorehb.Hos
 
 // Adopt watches a domain from before.
 func (d *Driver) Adopt(ctx context.Context, found hypervisor.Found) (hypervisor.Machine, error) {
-	m := &machine{driver: d, vm: found.VM, name: nameOf(found.Handle.PID), condition: hypervisor.Condition{Monitor: hypervisor.Connecting}}
+	m := newMachine(d, found.VM, nameOf(found.Handle.PID))
 	var err error
 	if m.Process, err = leader.Adopt(ctx, found, m.judge); err != nil {
 		return nil, err

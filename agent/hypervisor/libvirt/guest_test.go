@@ -104,6 +104,7 @@ func guests(b bench) {
 	b.side("paused by a user", pausedByUser)
 	b.side("a saved state is not started from", savedState)
 	b.side("forgotten", forgotten)
+	b.side("born after the start was given up", bornLate)
 }
 
 func lockedDisk(b bench) {
@@ -253,5 +254,35 @@ func forgotten(b bench) {
 	}
 	if all := b.host.Virsh(b, "list", "--all", "--uuid"); strings.Contains(all, spec.VM.String()) {
 		b.Errorf("still defined: %s", all)
+	}
+}
+
+// bornLate: the daemon carries out an order after whoever gave it is gone. The guest
+// executes nothing, the process is found, and adopting it ends it: nobody let it go.
+func bornLate(b bench) {
+	spec := b.spec()
+	text, err := marked(decoded(b, spec).XML, hypervisor.Environ(name, spec, ""))
+	if err != nil {
+		b.Fatal(err)
+	}
+	file := filepath.Join(spec.RunDir, "created.xml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	// As it was left by an agent that died, or gave up, while the daemon was at it.
+	if _, err := b.driver.virsh.call(b.Context(), "create", "--paused", file); err != nil {
+		b.Fatal(err)
+	}
+	found, err := b.driver.Find(b.Context(), spec.Cluster, spec.Host, spec.RunDir)
+	if err != nil || len(found) != 1 || !found[0].Newborn {
+		b.Fatalf("found %+v, %v", found, err)
+	}
+	m, err := New(b.host.URI).Adopt(b.Context(), found[0])
+	if err != nil {
+		b.Fatal(err)
+	}
+	hypervisortest.Ended(b, m, hypervisor.Crashed)
+	if c := count(b, spec); c != (hypervisortest.Count{}) {
+		b.Errorf("the guest has executed: %+v", c)
 	}
 }

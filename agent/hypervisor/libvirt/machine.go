@@ -15,6 +15,10 @@ import (
 	"storebeat/agent/hypervisor/leader"
 )
 
+// workerTime is how long a worker of libvirtd may wait for a domain that does not
+// answer. Whoever asks more often takes away those that other domains need.
+const workerTime = 30 * time.Second
+
 // judgeLimit is how long libvirtd may take to say why a domain ended.
 const judgeLimit = 3 * time.Second
 
@@ -27,7 +31,12 @@ type machine struct {
 
 	mu        sync.Mutex
 	condition hypervisor.Condition
-	ending    bool // the domain is being ended because its guest crashed
+	ending    bool          // the domain is being ended because its guest crashed
+	well      chan struct{} // holds something once libvirtd answers again
+}
+
+func newMachine(d *Driver, vm uuid.UUID, name string) *machine {
+	return &machine{driver: d, vm: vm, name: name, condition: hypervisor.Condition{Monitor: hypervisor.Connecting}, well: make(chan struct{}, 1)}
 }
 
 // Condition says what libvirtd said last.
@@ -40,6 +49,12 @@ func (m *machine) Condition() hypervisor.Condition {
 func (m *machine) setCondition(c hypervisor.Condition) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if c.Monitor == hypervisor.Answering && m.condition.Monitor != c.Monitor {
+		select {
+		case m.well <- struct{}{}:
+		default:
+		}
+	}
 	m.condition = c
 }
 
@@ -53,22 +68,26 @@ func (m *machine) Shutdown(ctx context.Context) error {
 // and over until libvirtd says that the guest has begun; somebody who pauses it
 // afterwards is heeded.
 func (m *machine) begin() {
-	trouble := 200 * time.Millisecond
-	for pause := 5 * time.Millisecond; ; {
+	for pause, trouble := 5*time.Millisecond, 200*time.Millisecond; ; pause = min(pause+time.Millisecond, 100*time.Millisecond) {
 		if state, err := m.Handle().State(); err == nil && state == freeze.Running {
-			if begun, err := m.letRun(); begun {
+			begun, err := m.letRun()
+			switch {
+			case begun:
 				m.driver.poke()
 				return
-			} else if err != nil {
+			case errors.Is(err, errSilent):
+				pause = workerTime
+			case err != nil:
 				pause, trouble = trouble, min(2*trouble, callLimit) // libvirtd has trouble: leave it time
 			}
 		}
 		select {
 		case <-m.Done():
 			return
+		case <-m.well:
 		case <-time.After(pause):
 		}
-		pause = min(pause+time.Millisecond, 100*time.Millisecond)
+		pause = min(pause, 100*time.Millisecond)
 	}
 }
 

@@ -116,6 +116,13 @@ func (h *Host) Try(args ...string) (string, error) { return h.try(args...) }
 // Start starts the daemon, for the first time or again, and waits until it answers.
 func (h *Host) Start(t testing.TB) {
 	t.Helper()
+	h.Launch(t)
+	h.Await(t)
+}
+
+// Launch starts the daemon and does not wait for its first answer.
+func (h *Host) Launch(t testing.TB) {
+	t.Helper()
 	shared, err := cache()
 	if err != nil {
 		t.Fatal(err)
@@ -136,6 +143,11 @@ func (h *Host) Start(t testing.TB) {
 	h.mu.Lock()
 	h.process, h.ended = cmd.Process, ended
 	h.mu.Unlock()
+}
+
+// Await waits until the daemon answers.
+func (h *Host) Await(t testing.TB) {
+	t.Helper()
 	first.Lock()
 	defer first.Unlock()
 	for deadline := time.Now().Add(limit); ; {

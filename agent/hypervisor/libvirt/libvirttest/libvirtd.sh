@@ -38,5 +38,11 @@ exec unshare --mount --propagation private bash -ec '
 	mount --bind "$dir/etc" /etc/libvirt
 	mount --bind "$dir/log" /var/log/libvirt
 	mount --bind "$cache" /var/cache/libvirt
+	# Where there is a /dev/kvm of no use, libvirt would ask QEMU anew at each start what it can do.
+	if [ -e /dev/kvm ]; then
+		>"$dir/nokvm"
+		mount --bind "$dir/nokvm" /dev/kvm
+		mount -o remount,bind,ro /dev/kvm
+	fi
 	mkdir -p /run/libvirt /var/lib/libvirt/qemu
 	exec libvirtd --config /etc/libvirt/libvirtd.conf'
