@@ -38,11 +38,11 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// setUp gives each script an address of its own, and ends whatever it leaves behind.
+// setUp gives each script an address of its own, that nothing else uses which runs at
+// the same time, here or in a demo cluster, and ends whatever it leaves behind.
 func setUp(env *testscript.Env) error {
-	number := int(scripts.Add(1))
-	pid := os.Getpid()
-	env.Setenv("ADDRESS", fmt.Sprintf("127.%d.%d.%d", 1+(pid>>13)&0x3f, pid>>5&0xff, 1+(pid&0x1f)*7+number%7))
+	pid, number := os.Getpid(), 100+int(scripts.Add(1)%150)
+	env.Setenv("ADDRESS", fmt.Sprintf("127.%d.%d.%d", 1+pid>>8&0x7f, pid&0xff, number))
 	env.Setenv("HOME", env.WorkDir)
 	env.Setenv("UUID", uuid.NewString()) // a fixed one would name the cgroup of another run's machine
 	env.Defer(func() { endAll(env.WorkDir) })
