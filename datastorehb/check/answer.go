@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"storebeat/datastorehb"
+	"storebeat/datastorehb/store"
 )
 
 // Answer takes part in a check that another host makes: it does in the datastore
@@ -56,11 +57,12 @@ func (r request) carryOut(ctx context.Context, path string) (reply, error) {
 	case doRace:
 		won, err := race(ctx, folder, r.Name, r.Rounds, true)
 		return reply{Won: won}, err
-	case doMiss:
+	case doMiss: // in both ways, so that the client remembers both
 		there, err := exists(at)
-		return reply{Done: !there}, err
+		there2, err2 := isListed(folder, r.Name)
+		return reply{Done: !there && !there2}, errors.Join(err, err2)
 	case doAwait:
-		return until(ctx, func() (bool, error) { return exists(at) })
+		return until(ctx, func() (bool, error) { return isListed(folder, r.Name) })
 	case doSee:
 		return until(ctx, func() (bool, error) { return hasMark(at, r.Mark) })
 	case doLock:
@@ -93,6 +95,12 @@ func exists(path string) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// isListed looks for a name as a store looks for the next value of a register.
+func isListed(folder, name string) (bool, error) {
+	names, err := store.List(folder)
+	return slices.Contains(names, name), err
 }
 
 // racePace is between two names of a race, so that hosts which begin at slightly

@@ -121,13 +121,17 @@ func (p *probe) named(text string) string {
 
 const (
 	// longestSight is for how long another host looks for what was made here: a name
-	// that was missed may be taken for absent for a minute on NFS.
+	// that was missed may be taken for absent for a minute on NFS, by a program that
+	// does not ask the server first.
 	longestSight = 75 * time.Second
-	sightMend    = "mount with lookupcache=positive,actimeo=1 (NFS) on every host, or use a file system that is up to date on all hosts"
+	// maxNameAge is how long a new name may go unseen without a warning. Names that are
+	// seen late cost time, not safety: a claim is won or lost at the server.
+	maxNameAge = 3 * time.Second
+	sightMend  = "mount with lookupcache=positive,actimeo=1 (NFS) on every host, or use a file system that is up to date on all hosts"
 )
 
 // checkSight has the other hosts miss a name, makes it, and measures how long
-// they go on missing it; then the same with what a slot holds.
+// they go on missing it when they look as a store does; then the same with what a slot holds.
 func checkSight(p *probe) []Finding {
 	if len(p.links) == 0 {
 		return nil

@@ -3,7 +3,6 @@ package check
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -89,42 +88,10 @@ func mountOptions(m device.Mount) (findings []Finding) {
 			findings = append(findings, Finding{Name: name, Status: r.status, What: r.option + ": " + r.why, Remedy: r.remedy})
 		}
 	}
-	findings = append(findings, nameCaching(m)...)
 	if findings == nil {
 		return one(name, OK, "none of them does harm: "+strings.Join(m.Options, ","), "")
 	}
 	return findings
-}
-
-// maxNameAge is how long a new name may go unseen without a warning.
-const maxNameAge = 3 * time.Second
-
-// nameCaching looks at how long an NFS client may take an old listing for the
-// present one, or a name for absent. It costs time, not safety: a claim is won
-// or lost at the server.
-func nameCaching(m device.Mount) []Finding {
-	if !slices.Contains(nfsTypes, m.FSType) || m.Has("noac") {
-		return nil
-	}
-	age := 60 * time.Second // the kernel's default for acdirmax, which is not shown
-	if v, ok := m.Option("acdirmax"); ok {
-		if seconds, err := strconv.ParseUint(v, 10, 16); err == nil {
-			age = time.Duration(seconds) * time.Second
-		}
-	}
-	lookup, _ := m.Option("lookupcache")
-	if age <= maxNameAge && lookup != "" && lookup != "all" {
-		return nil
-	}
-	return one("mount options", Warning, fmt.Sprintf("this host may see terms and claims of others up to %v late: names are cached (acdirmax %v, lookupcache=%s)", age, age, orAll(lookup)),
-		"mount with lookupcache=positive,actimeo=1")
-}
-
-func orAll(lookup string) string {
-	if lookup == "" {
-		return "all"
-	}
-	return lookup
 }
 
 // longLease is the lock lease above which a shorter one is worth the trouble.

@@ -43,9 +43,12 @@ func Identify(path string, cluster uuid.UUID) (datastorehb.Identity, error) {
 	return id, err
 }
 
-// openIdentified opens the cluster's directory and reads the identity in it.
+// openIdentified opens the cluster's directory and reads the identity in it. What
+// stands at its path now counts, and not what did a while ago.
 func openIdentified(path string, cluster uuid.UUID, wrap func(FS) FS) (FS, datastorehb.Identity, error) {
-	dir := filepath.Join(path, rootDir, cluster.String())
+	root := filepath.Join(path, rootDir)
+	forgetNames(root)
+	dir := filepath.Join(root, cluster.String())
 	fs, err := openDir(dir)
 	if isAbsent(err) {
 		return nil, datastorehb.Identity{}, whyMissing(path, cluster)
@@ -62,6 +65,16 @@ func openIdentified(path string, cluster uuid.UUID, wrap func(FS) FS) (FS, datas
 		return nil, id, err
 	}
 	return fs, id, nil
+}
+
+// forgetNames asks the server about each directory of a path, from the top: a client
+// that caches (NFS) then takes no name below it from what it remembers. What is
+// wrong with one of them shows in the next call.
+func forgetNames(path string) {
+	if parent := filepath.Dir(path); parent != path {
+		forgetNames(parent)
+	}
+	_, _ = statx(unix.AT_FDCWD, path, unix.AT_STATX_FORCE_SYNC)
 }
 
 func identifyIn(fs FS, dir string, cluster uuid.UUID) (datastorehb.Identity, error) {

@@ -80,8 +80,22 @@ func (s *Store) newest(reg datastorehb.Register) (datastorehb.Record, datastoreh
 	return datastorehb.Record{}, datastorehb.Unreadable, fmt.Errorf("read %s on %s: its newest value is listed, but can't be found", reg, s.path)
 }
 
-// numbers lists a register, in ascending order. It first asks the server about
-// the directory, so that a client that caches listings does not use an old one.
+// List returns the names in a directory as a store sees those in a register: it
+// first asks the server about the directory, so that a client that caches (NFS)
+// does not use an old listing.
+func List(dir string) ([]string, error) {
+	fs, err := openDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer fs.Close()
+	if _, err := fs.Stat("."); err != nil {
+		return nil, err
+	}
+	return fs.List(".")
+}
+
+// numbers lists a register, in ascending order, as List does.
 func (s *Store) numbers(reg datastorehb.Register) ([]uint64, error) {
 	dir := registerDir(reg)
 	_, err := s.fs.Stat(dir)

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"storebeat/agent/config"
+	"storebeat/agent/core"
 	"storebeat/datastorehb"
 	"storebeat/datastorehb/store"
 	"storebeat/test/lab"
@@ -206,6 +207,64 @@ func (l *Lab) On() (on []*Host) {
 		}
 	}
 	return on
+}
+
+// Heal mends every cable, and lets a server that stands still go on.
+func (l *Lab) Heal() error {
+	err := l.Server.Continue()
+	for _, h := range l.Hosts {
+		err = errors.Join(err, h.LinkUp())
+	}
+	return err
+}
+
+// Settled reports whether one master sees every host that is on live, each holds
+// its terms, and so many machines run; if not, what is amiss.
+func (l *Lab) Settled(ctx context.Context, machines int) (bool, string) {
+	masters := 0
+	for _, h := range l.On() {
+		v, err := h.View(ctx)
+		if err != nil {
+			return false, err.Error()
+		}
+		if why := l.amiss(v, machines); why != "" {
+			return false, h.Name + ": " + why
+		}
+		if v.Leading {
+			masters++
+		}
+	}
+	return masters == 1, fmt.Sprintf("there are %d masters", masters)
+}
+
+// amiss says what a host sees that is not as it should be.
+func (l *Lab) amiss(v core.View, machines int) string {
+	for _, d := range v.Datastores {
+		if d.Phase != "held" {
+			return fmt.Sprintf("the term on %s is %s", d.Name, d.Phase)
+		}
+	}
+	if v.Master == 0 {
+		return "there is no master"
+	}
+	if !v.Leading {
+		return ""
+	}
+	for _, s := range v.Hosts {
+		if l.Hosts[s.ID-1].IsOn() && s.State != "live" {
+			return fmt.Sprintf("%s is %s", s.Name, s.State)
+		}
+	}
+	running := 0
+	for _, m := range v.Machines {
+		if m.State == "running" {
+			running++
+		}
+	}
+	if running != machines {
+		return fmt.Sprintf("%d of %d machines run", running, machines)
+	}
+	return ""
 }
 
 // End switches everything off and removes it. It goes on after errors and returns

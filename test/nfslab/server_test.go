@@ -2,9 +2,12 @@ package nfslab_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
+	"storebeat/agent/journal"
+	"storebeat/test/lab"
 	"storebeat/test/nfslab"
 )
 
@@ -63,12 +66,18 @@ func TestServerRestarts(t *testing.T) {
 	r.refuse(restarts...)
 }
 
-// TestCaches moves a machine from host to host, with the default options of a
-// mount: each host has looked for the names of the next claims in vain shortly
-// before another makes them, and has the directories in its cache. Each sees in
-// time what it must, and nobody takes anybody for silent.
+// cachedForAnHour are options of a mount with which a client believes for an hour
+// what it knows of names and directories, unless it is made to ask the server. The
+// default is a minute at most: what waits for a cache is late with that, and never
+// comes here.
+const cachedForAnHour = "acregmin=3600,acregmax=3600,acdirmin=3600,acdirmax=3600"
+
+// TestCaches moves a machine from host to host: each has looked for the names of
+// the next claims in vain shortly before another makes them, and has the directories
+// in its cache. Each sees at once what it must, and nobody takes anybody for silent.
+// At last a datastore's folder is put in the place of another: every host notices.
 func TestCaches(t *testing.T) {
-	r := newTrial(t, nfslab.Options{}, 1)
+	r := newTrial(t, nfslab.Options{Mount: cachedForAnHour}, 1)
 	m := r.machines[0]
 	want := r.starts()
 	for range 4 {
@@ -90,4 +99,23 @@ func TestCaches(t *testing.T) {
 	r.awaitCounts(10, m)
 	r.expectStarts(want)
 	r.refuse("host-dead", "host-agent-down", "term-closed", "lease-lapsed", "datastore-failing")
+	r.replace(r.Datastores[1])
+	r.awaitCounts(10, m)
+	r.expectStarts(want)
+}
+
+// replace has a host put a copy of a datastore in its place, and waits until every
+// host has noticed. The former one stays, elsewhere, and answers those who have it open.
+func (r *trial) replace(d lab.Datastore) {
+	r.Helper()
+	_, err := r.Hosts[2].Run(r.ctx, fmt.Sprintf("cd /mnt/%s && cp -a .storebeat copy && mv .storebeat former && mv copy .storebeat", d.Name))
+	r.do(err)
+	began := time.Now()
+	for _, h := range r.Hosts {
+		r.await(h.Name+" to notice that "+d.Name+" was replaced", func() (bool, string) {
+			events, err := h.Events(r.ctx)
+			return slices.ContainsFunc(events, func(e journal.Entry) bool { return e.Kind == "datastore-distrusted" && e.By == h.ID }), fmt.Sprint(err)
+		})
+		r.Logf("%s noticed %v after %s was replaced", h.Name, time.Since(began), d.Name)
+	}
 }

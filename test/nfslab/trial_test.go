@@ -107,52 +107,7 @@ func (r *trial) await(what string, ok func() (done bool, state string)) {
 // its terms, and every machine runs.
 func (r *trial) awaitWhole() {
 	r.Helper()
-	r.await("the cluster to be whole", func() (bool, string) {
-		masters := 0
-		for _, h := range r.On() {
-			v, err := h.View(r.ctx)
-			if err != nil {
-				return false, err.Error()
-			}
-			if why := r.amiss(v); why != "" {
-				return false, h.Name + ": " + why
-			}
-			if v.Leading {
-				masters++
-			}
-		}
-		return masters == 1, fmt.Sprintf("there are %d masters", masters)
-	})
-}
-
-// amiss says what a host sees that is not as it should be.
-func (r *trial) amiss(v core.View) string {
-	for _, d := range v.Datastores {
-		if d.Phase != "held" {
-			return fmt.Sprintf("the term on %s is %s", d.Name, d.Phase)
-		}
-	}
-	if v.Master == 0 {
-		return "there is no master"
-	}
-	if !v.Leading {
-		return ""
-	}
-	for _, s := range v.Hosts {
-		if r.Hosts[s.ID-1].IsOn() && s.State != "live" {
-			return fmt.Sprintf("%s is %s", s.Name, s.State)
-		}
-	}
-	running := 0
-	for _, m := range v.Machines {
-		if m.State == "running" {
-			running++
-		}
-	}
-	if running != len(r.machines) {
-		return fmt.Sprintf("%d of %d machines run", running, len(r.machines))
-	}
-	return ""
+	r.await("the cluster to be whole", func() (bool, string) { return r.Settled(r.ctx, len(r.machines)) })
 }
 
 // awaitCounts waits until each of these guests has counted on by so many, or has
