@@ -40,6 +40,8 @@ const (
 	MethodForecast = "forecast"
 	// MethodShortfalls tells which single hosts' machines the rest could not take: nothing → []poweron.Shortfall.
 	MethodShortfalls = "shortfalls"
+	// MethodPlaces tells where a machine could run now: PlacesRequest → []poweron.Place.
+	MethodPlaces = "places"
 	// MethodHealth tells how the agent itself is doing: nothing → Health.
 	MethodHealth = "health"
 	// MethodStop ends the agent in good order: StopRequest → CommandResult.
@@ -118,6 +120,7 @@ func (a *Agent) api() http.Handler {
 	control.Handle(m, MethodConfirmDead, a.confirmDead)
 	control.Handle(m, MethodForecast, a.clusterForecast)
 	control.Handle(m, MethodShortfalls, func(ctx context.Context, _ struct{}) ([]poweron.Shortfall, error) { return a.clusterShortfalls(ctx) })
+	control.Handle(m, MethodPlaces, a.clusterPlaces)
 	control.Handle(m, MethodHealth, func(context.Context, struct{}) (Health, error) { return a.health(), nil })
 	return m
 }

@@ -226,7 +226,7 @@ func (d *datastore) claimGeneration(e core.ClaimGeneration) {
 
 func (d *datastore) claimEntry(e core.ClaimEntry) {
 	d.machineQueue(e.Entry.VM).add("claim entry", func() {
-		o := core.EntryClaimed{Revision: e.Revision, Entry: e.Entry}
+		o := core.EntryClaimed{Revision: e.Revision, Entry: e.Entry, Needs: d.agent.machines.needsOf(&e.Entry)}
 		o.Span, o.Outcome = d.claim(datastorehb.EntriesOf(e.Entry.VM), e.Revision, func() ([]byte, error) { return poweron.EncodeEntry(e.Entry, d.agent.writeLevel()) })
 		d.agent.observe(o)
 	})
@@ -285,6 +285,9 @@ func (d *datastore) readEntry(vm uuid.UUID, s *core.MachineState) error {
 	s.Entry, err = poweron.DecodeEntry(rec.Payload)
 	if err == nil && s.Entry.VM != vm {
 		err = fmt.Errorf("the entry of machine %s says that it is of %s", vm, s.Entry.VM)
+	}
+	if err == nil {
+		s.Needs = d.agent.machines.needsOf(&s.Entry)
 	}
 	return corrupt(&s.EntryState, err)
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 
+	"github.com/google/uuid"
+
 	"storebeat/agent/control"
 	"storebeat/agent/core"
 	"storebeat/datastorehb"
@@ -54,6 +56,32 @@ func (a *Agent) shortfalls(ctx context.Context) ([]poweron.Shortfall, error) {
 		return nil, err
 	}
 	return s.Shortfalls(), nil
+}
+
+// PlacesRequest asks where a machine could run now.
+type PlacesRequest struct {
+	VM uuid.UUID `json:"vm"`
+}
+
+// clusterPlaces tells, by the master's knowledge, where a machine could run now.
+func (a *Agent) clusterPlaces(ctx context.Context, in PlacesRequest) (places []poweron.Place, err error) {
+	elsewhere, err := a.askMaster(ctx, envelope{Places: &in}, &places)
+	if err != nil || elsewhere {
+		return places, err
+	}
+	return a.places(ctx, in)
+}
+
+func (a *Agent) places(ctx context.Context, in PlacesRequest) ([]poweron.Place, error) {
+	s, err := a.situation(ctx)
+	if err != nil {
+		return nil, err
+	}
+	places, known := s.Places(in.VM)
+	if !known {
+		return nil, control.Errorf(control.NotFound, "the master knows no machine %s", in.VM).WithRemedy("see `storebeat vm list --all`")
+	}
+	return places, nil
 }
 
 // situation is what this host knows as a master; nobody else knows enough.

@@ -29,6 +29,7 @@ type envelope struct {
 
 	Forecast   *ForecastRequest `json:"forecast,omitempty"`
 	Shortfalls bool             `json:"shortfalls,omitempty"`
+	Places     *PlacesRequest   `json:"places,omitempty"`
 }
 
 // askTime is how long to wait for another host's answer to a question that can
@@ -110,6 +111,8 @@ func (a *Agent) handle(ctx context.Context, from datastorehb.HostID, body []byte
 		return answer(a.forecast(ctx, *e.Forecast))
 	case e.Shortfalls:
 		return answer(a.shortfalls(ctx))
+	case e.Places != nil:
+		return answer(a.places(ctx, *e.Places))
 	case e.View:
 		return answer(a.view(ctx))
 	}

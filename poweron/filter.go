@@ -21,6 +21,8 @@ const (
 	InMaintenance
 	// NoDatastore means that the host does not access the machine's home datastore.
 	NoDatastore
+	// Incapable means that the host lacks something that the machine needs.
+	Incapable
 	// NotAllowed means that the machine must run on certain hosts, and this is none of them.
 	NotAllowed
 	// KeptApart means that the host has a machine that must be apart from this one.
@@ -46,6 +48,7 @@ type Refusal struct {
 	Count    int    // starts under way, or failures of the machine
 	Other    string // the machine that a rule keeps apart or together
 	Where    *Host  // of that machine, nil if the cluster does not have it
+	Needs    Needs  // those that the host does not meet
 }
 
 // String returns the reason in words.
@@ -80,6 +83,8 @@ func (r Refusal) words() string {
 		return "is in maintenance"
 	case NoDatastore:
 		return "does not access its home datastore"
+	case Incapable:
+		return r.Host.Capabilities.Lacking(r.Needs)
 	case NotAllowed:
 		return "is none of the hosts that it must run on"
 	case KeptApart:
@@ -116,6 +121,7 @@ var filters = [...]filter{
 	{NotLive, func(p *planner, _ *unit, host int) bool { return p.hosts[host].Live }},
 	{InMaintenance, func(p *planner, _ *unit, host int) bool { return !p.hosts[host].Maintenance }},
 	{NoDatastore, accessesHomes},
+	{Incapable, hasWhatItNeeds},
 	{NotAllowed, isAllowed},
 	{KeptApart, keepsApart},
 	{KeptTogether, keepsTogether},
@@ -207,6 +213,8 @@ func (p *planner) refusal(u *unit, host int) Refusal {
 	h := &p.hosts[host]
 	r := Refusal{Host: h, Obstacle: p.lasting(u, host), Need: u.memory, Free: free(h), Count: h.Starting, With: len(u.members) - 1}
 	switch {
+	case r.Obstacle == Incapable:
+		r.Needs = u.lacking(h)
 	case r.Obstacle == KeptApart:
 		r.Other = p.enemyOn(u, host)
 	case r.Obstacle == KeptTogether:
@@ -266,14 +274,19 @@ func (p *planner) partnersOf(u *unit) []*bonds {
 // summary says in one sentence what a machine waits for: the obstacle of the
 // host that is nearest to taking it, and the rules that keep it off others.
 func (p *planner) summary(m *Machine, refusals []Refusal) string {
-	nearest, ruled := None, -1
+	nearest, ruled, lacking := None, -1, -1
 	for i, r := range refusals {
 		nearest = max(nearest, r.Obstacle)
+		if r.Obstacle == Incapable && lacking < 0 {
+			lacking = i
+		}
 		if r.byRule() && (ruled < 0 || r.Obstacle > refusals[ruled].Obstacle) {
 			ruled = i
 		}
 	}
 	switch why := summaries[nearest]; {
+	case nearest == Incapable:
+		return why + ": " + refusals[lacking].String()
 	case ruled < 0:
 		return why
 	case nearest == NotAllowed:
@@ -306,6 +319,7 @@ var summaries = [...]string{
 	NotLive:       "no host is known to be alive",
 	InMaintenance: "every live host is in maintenance",
 	NoDatastore:   "no usable host accesses its home datastore",
+	Incapable:     "no usable host has what it needs",
 	NotAllowed:    "no usable host is one that it must run on",
 	KeptApart:     "every usable host has a machine that must be apart from it",
 	KeptTogether:  "no usable host has all machines that must be together with it",

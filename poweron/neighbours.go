@@ -30,6 +30,8 @@ type bonds struct {
 	avoid []int // Prefer.Apart
 	like  []int // Prefer.Together
 	set   int   // of those that must be together; none for a machine that need not be with any
+
+	suited []bool // by host: it has what the machine needs; nil for every host
 }
 
 func newNeighbours(hosts int, all []*bonds) *neighbours {

@@ -32,6 +32,7 @@ type Machine struct {
 	Home     uuid.UUID // its home datastore
 	Failed   []Failed  // where it failed lately
 	Rules    Rules
+	Needs    Needs
 }
 
 // Failed says how often a machine failed lately on one host.
@@ -63,6 +64,8 @@ type Host struct {
 	Used        uint64      // bytes that machines use
 	Datastores  []uuid.UUID // those that the host accesses
 	Starting    int         // starts under way
+
+	Capabilities *Capabilities // nil while they are not known; not changed
 }
 
 // Result is a plan: each machine of the input is placed or waits.
@@ -96,7 +99,7 @@ type Wait struct {
 //
 // A plan never exceeds a host's memory, never breaks a hard rule, and never uses a
 // host that is not known alive, is in maintenance, or lacks the machine's home
-// datastore (I3). Machines are planned one by one just as well: what has its place
+// datastore (I3) or something else that it is known not to have. Machines are planned one by one just as well: what has its place
 // already goes into Present.
 func Plan(in Input) Result {
 	p := newPlanner(in)
@@ -140,10 +143,11 @@ type planner struct {
 	placed [][]*unit          // by this plan, by host
 	moved  bool               // something that was placed has got another place
 	tries  int                // left, to make room
+	suited suited
 }
 
 func newPlanner(in Input) *planner {
-	p := &planner{hosts: slices.Clone(in.Hosts), starts: in.Starts, placed: make([][]*unit, len(in.Hosts)), tries: mostTries,
+	p := &planner{hosts: slices.Clone(in.Hosts), starts: in.Starts, placed: make([][]*unit, len(in.Hosts)), tries: mostTries, suited: suited{},
 		bonds: make(map[*Machine]*bonds, len(in.Machines)), unit: make(map[*Machine]*unit, len(in.Machines))}
 	if p.starts <= 0 {
 		p.starts = DefaultStarts
@@ -166,7 +170,7 @@ func (p *planner) seat(in Input) {
 	}
 	for i := range in.Machines {
 		m := &in.Machines[i]
-		p.bonds[m] = &bonds{Ruled: Ruled{Name: m.Name, Rules: m.Rules}}
+		p.bonds[m] = &bonds{Ruled: Ruled{Name: m.Name, Rules: m.Rules}, suited: p.suited.of(m.Needs, p.hosts)}
 		all = append(all, p.bonds[m])
 	}
 	p.near = newNeighbours(len(p.hosts), all)

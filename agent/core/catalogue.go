@@ -52,7 +52,7 @@ func (f *footing) learn(vm uuid.UUID, s MachineState, returned datastorehb.Insta
 	}
 	i := f.infos[at]
 	if s.EntryState == datastorehb.Valid && s.Revision >= i.Revision || i.EntryState == datastorehb.Unreadable && s.EntryState != datastorehb.Unreadable {
-		i.EntryState, i.Entry, i.Revision = s.EntryState, s.Entry, s.Revision
+		i.EntryState, i.Entry, i.Revision, i.Needs = s.EntryState, s.Entry, s.Revision, s.Needs
 	}
 	known := s.GenerationState == datastorehb.Valid || s.GenerationState == datastorehb.Absent
 	if generation && known && s.Generation.Number >= i.Generation.Number {
@@ -159,6 +159,10 @@ func (c *Core) tellChanged(f *footing, vm uuid.UUID, everybody bool) {
 }
 
 func (c *Core) onMessage(from datastorehb.HostID, msg Message) {
+	if msg.Kind == HostHas {
+		c.onCapabilities(from, msg)
+		return
+	}
 	f := c.footing(msg.Datastore)
 	if f == nil {
 		return
@@ -198,10 +202,11 @@ func (c *Core) onStartOrder(f *footing, from datastorehb.HostID, msg Message) {
 	}
 	if m == nil {
 		m = &machine{vm: msg.VM, home: f, phase: phaseWait, since: c.now}
+		var needs poweron.Needs
 		if i := f.info(msg.VM); i != nil {
-			m.entry, m.revision = i.Entry, i.Revision
+			m.entry, m.revision, needs = i.Entry, i.Revision, i.Needs
 		}
-		if why := c.forbidden(m.vm, &m.entry); why != "" {
+		if why := c.forbidden(m.vm, &m.entry, needs); why != "" {
 			c.endOrder(from, Message{Kind: OrderEnded, Datastore: f.ID, VM: msg.VM, Order: msg.Order, Why: why})
 			return
 		}

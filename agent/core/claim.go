@@ -317,7 +317,7 @@ func (c *Core) onRecheckRead(m *machine, o MachineRead) {
 		return
 	}
 	m.entry, m.revision, m.checked = e.Entry, e.Revision, o.Issued
-	if why := c.forbidden(m.vm, &m.entry); why != "" {
+	if why := c.forbidden(m.vm, &m.entry, e.Needs); why != "" {
 		c.journalMachine(m, "start-forbidden", "", fmt.Sprintf("%s may not start here: the master places it anew", m.entry.Name), why)
 		c.orderEnded(m, false, why)
 		c.release(m, poweron.HandedOver, why)

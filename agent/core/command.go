@@ -205,7 +205,7 @@ func (c *Core) onEntryClaimed(o EntryClaimed) {
 		return
 	}
 	if o.Outcome == datastorehb.ClaimWon {
-		f.learn(o.Entry.VM, MachineState{EntryState: datastorehb.Valid, Entry: o.Entry, Revision: o.Revision}, o.Returned, false)
+		f.learn(o.Entry.VM, MachineState{EntryState: datastorehb.Valid, Entry: o.Entry, Revision: o.Revision, Needs: o.Needs}, o.Returned, false)
 		if i := f.info(o.Entry.VM); i.GenerationState == datastorehb.Unreadable {
 			c.do(ReadMachine{Datastore: f.ID, VM: i.vm, Purpose: ForCatalogue})
 		}

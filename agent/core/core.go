@@ -100,6 +100,7 @@ type Core struct {
 	turns         []*machine // those that have their turn in this step
 	guardUp       bool
 	memory        uint64 // that machines may use here, in bytes
+	capable       capable
 	mastery       mastery
 	commands      []*command
 	record        record
@@ -242,6 +243,8 @@ func (c *Core) observe(o Observation) {
 		c.onMachineMonitor(o)
 	case MemoryState:
 		c.memory = o.Total
+	case HostCapable:
+		c.onHostCapable(o)
 	case Command:
 		c.onCommand(o)
 	case Leave:
@@ -284,6 +287,7 @@ func (c *Core) act() {
 	for _, m := range c.turns {
 		c.advance(m)
 	}
+	c.tellCapabilities()
 	c.lead()
 	c.tendMoves()
 	c.tendRecord()

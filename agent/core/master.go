@@ -411,6 +411,7 @@ func (c *Core) planHosts() (hosts []poweron.Host) {
 			c.describePeer(m.ID, &h)
 			h.Used = max(h.Used, c.memoryHeld(m.ID))
 		}
+		h.Capabilities = c.capabilitiesOf(m.ID)
 		if in != nil { // goes before the host's own word, which is a moment older
 			h.Maintenance = in.Maintenance != nil
 		}

@@ -21,6 +21,9 @@ const (
 	MoveOrder MessageKind = "move order"
 	// MachineChanged says that an entry or a generation of a machine has changed.
 	MachineChanged MessageKind = "machine changed"
+	// HostHas says what the sender has for machines. A program that does not know it
+	// leaves it alone: it names no datastore.
+	HostHas MessageKind = "host has"
 )
 
 // Message is what agents say to each other beside heartbeats. Every message may
@@ -39,4 +42,9 @@ type Message struct {
 	// MachineChanged: what the receiver then need not read. It goes into the
 	// catalogue, which no right follows from.
 	Claimed *poweron.Generation `json:"claimed,omitempty"`
+
+	// Capabilities is what the sender has, with HostHas, and Incarnation the run of
+	// its agent that says so.
+	Capabilities *poweron.Capabilities `json:"capabilities,omitempty"`
+	Incarnation  uint64                `json:"incarnation,omitempty"`
 }

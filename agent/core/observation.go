@@ -77,6 +77,7 @@ type EntryClaimed struct {
 	Span
 	Revision uint64
 	Entry    poweron.Entry
+	Needs    poweron.Needs // of the entry, see MachineState
 	Outcome  datastorehb.Outcome
 }
 
@@ -87,7 +88,8 @@ type MachineState struct {
 	GenerationBy    datastorehb.Writer
 	EntryState      datastorehb.ReadState
 	Entry           poweron.Entry
-	Revision        uint64 // of the entry
+	Revision        uint64        // of the entry
+	Needs           poweron.Needs // what the entry's driver reads in its definition; zero when it can't be told
 }
 
 // MachineRead is the result of ReadMachine.
@@ -236,6 +238,10 @@ type MachineMonitor struct {
 // MemoryState reports how much memory, in bytes, machines may use on the host.
 type MemoryState struct{ Total uint64 }
 
+// HostCapable reports what the host has for machines, at the start and when it changes.
+// It is not changed afterwards.
+type HostCapable struct{ Capabilities poweron.Capabilities }
+
 // Leave asks the agent to stop in good order (R11). A second one ends it at once.
 type Leave struct {
 	Command uint64            // whom to answer, 0 for nobody
@@ -369,6 +375,7 @@ func (MachineStarted) observation()    {}
 func (MachineGone) observation()       {}
 func (MachineMonitor) observation()    {}
 func (MemoryState) observation()       {}
+func (HostCapable) observation()       {}
 func (Command) observation()           {}
 func (Leave) observation()             {}
 func (HostInhibited) observation()     {}

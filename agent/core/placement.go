@@ -63,18 +63,21 @@ func residents(all []located, planned []poweron.Machine) (there []poweron.Reside
 // candidate describes a machine to the planner.
 func (c *Core) candidate(f *footing, i *info) poweron.Machine {
 	return poweron.Machine{VM: i.vm, Name: i.Entry.Name, Priority: i.Entry.Policy.Priority, Memory: i.Entry.Memory, Home: f.ID,
-		Failed: c.failedOn(i), Rules: i.Entry.Rules}
+		Failed: c.failedOn(i), Rules: i.Entry.Rules, Needs: i.Needs}
 }
 
-// forbidden says which hard rule keeps a machine off this very host, or nothing.
+// forbidden says which hard rule, or what need, keeps a machine off this very host, or nothing.
 // The master has planned by the same rules. But its order may be late, there may
 // be two masters, and an entry may have changed: what is here, the host knows best.
-func (c *Core) forbidden(vm uuid.UUID, e *poweron.Entry) string {
+func (c *Core) forbidden(vm uuid.UUID, e *poweron.Entry, needs poweron.Needs) string {
 	if !e.Rules.Allows(c.cfg.Self.Host) {
 		return fmt.Sprintf("the rules of %s do not allow %s", e.Name, c.HostName(c.cfg.Self.Host))
 	}
 	if c.record.outcast != "" {
 		return c.record.outcast
+	}
+	if lacking := c.capabilitiesOf(c.cfg.Self.Host).Lacking(needs); lacking != "" {
+		return c.HostName(c.cfg.Self.Host) + " " + lacking
 	}
 	if c.inMaintenance() {
 		return c.HostName(c.cfg.Self.Host) + " is in maintenance"

@@ -53,7 +53,7 @@ func forbiddenBy(t *testing.T, phase machinePhase, here, there poweron.Rules) st
 	d.addMachine(&machine{vm: uuid.UUID{1}, home: f, phase: phase, entry: poweron.Entry{Name: "web-1", Rules: here}})
 	e := wanted
 	e.Rules = there
-	return d.forbidden(guest, &e)
+	return d.forbidden(guest, &e, poweron.Needs{})
 }
 
 func TestForbidden(t *testing.T) {
@@ -91,15 +91,15 @@ func TestForbiddenByWhatWasFoundRunning(t *testing.T) {
 	f := d.stand()
 	found := d.addMachine(&machine{vm: uuid.UUID{1}, home: f, phase: phaseAdopt})
 	e := wanted
-	if why := d.forbidden(guest, &e); why != "" {
+	if why := d.forbidden(guest, &e, poweron.Needs{}); why != "" {
 		t.Errorf("a machine without rules: %s", why)
 	}
 	e.Rules.Groups = []string{"db"}
-	if why := d.forbidden(guest, &e); !strings.Contains(why, "rules have not been read yet") {
+	if why := d.forbidden(guest, &e, poweron.Needs{}); !strings.Contains(why, "rules have not been read yet") {
 		t.Errorf("a machine of a group: %q", why)
 	}
 	found.frozen = true
-	if why := d.forbidden(guest, &e); why != "" {
+	if why := d.forbidden(guest, &e, poweron.Needs{}); why != "" {
 		t.Errorf("beside a frozen one: %s", why)
 	}
 }

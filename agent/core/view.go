@@ -58,6 +58,8 @@ type HostView struct {
 	Differs  bool               `json:"differs"` // its configuration file differs from the record
 	Machine  uuid.UUID          `json:"machine"` // its computer's machine-id
 
+	Drivers []DriverView `json:"drivers,omitempty"` // that it may start machines with; none while it has not said so
+
 	Stranger uuid.UUID `json:"stranger,omitzero"` // machine-id of another computer that says it is this host (R1)
 
 	Uninhibited bool `json:"uninhibited,omitempty"` // its login manager would not wait for its agent at a shutdown
@@ -68,6 +70,13 @@ type HostView struct {
 	Returning   []uuid.UUID          `json:"returning,omitempty"`   // machines that are to be brought back there
 	Stuck       []string             `json:"stuck,omitempty"`       // machines that can't be moved for now, and why
 	Unprotected []string             `json:"unprotected,omitempty"` // machines there that nobody moves, since they are not protected
+}
+
+// DriverView is what a host said of one of its hypervisor drivers.
+type DriverView struct {
+	Name    string `json:"name"`
+	Version string `json:"version,omitempty"` // of its hypervisor
+	Problem string `json:"problem,omitempty"` // why it can't start machines, "" if it can
 }
 
 // ClusterView is what this host knows of the cluster record.
@@ -354,6 +363,7 @@ func (c *Core) viewHost(m Member, now datastorehb.Instant, machines []MachineVie
 	v := HostView{ID: m.ID, Name: m.Name, Master: m.ID == c.net.master, Evidence: []string{}}
 	c.fillVerdict(&v, now)
 	c.fillProgram(&v)
+	c.fillDrivers(&v)
 	c.viewMaintenance(&v)
 	v.NotInCustody = c.notInCustody(v.ID)
 	for i := range machines {

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"storebeat/datastorehb"
+	"storebeat/poweron"
 )
 
 // Spec says which machine to start, under which right, and where.
@@ -42,6 +43,13 @@ type Driver interface {
 	// Disks returns the files that a machine of this definition has for itself
 	// alone, as absolute paths. They need not exist.
 	Disks(spec Spec) ([]string, error)
+	// Needs reads in a definition what a machine needs of its host. It looks at nothing
+	// but the definition; what it can't read there is left out, for the start to tell.
+	Needs(definition []byte) poweron.Needs
+	// Capabilities asks the hypervisor, within ctx and the driver's own limit, whether machines
+	// can be started here, and what it has of what they need. What can't be told is left out.
+	// The result is not changed by anybody.
+	Capabilities(ctx context.Context) poweron.DriverState
 	// Start brings the machine to life, frozen. ErrLocked in the error's chain
 	// means that another process holds one of the machine's disks: retry later,
 	// never force (R12).

@@ -94,6 +94,7 @@ func (a *app) showHost(v cluster, h core.HostView) error {
 	}
 	p.add("Agent", "%s", leftLine(&h))
 	p.add("Memory", "%s", memoryOf(&h))
+	p.list("Drivers", driversOf(&h))
 	if h.Machine != uuid.Nil {
 		p.add("Computer", "machine-id %s", strings.ReplaceAll(h.Machine.String(), "-", ""))
 	}
@@ -108,6 +109,14 @@ func (a *app) showHost(v cluster, h core.HostView) error {
 	p.list("Evidence", h.Evidence)
 	p.list("Machines", v.machinesOn(&h))
 	return p.flush()
+}
+
+// driversOf says how the host's hypervisor drivers are.
+func driversOf(h *core.HostView) (lines []string) {
+	for _, d := range h.Drivers {
+		lines = append(lines, fmt.Sprintf("%s: %s", d.Name, firstOf(d.Problem, d.Version, "works")))
+	}
+	return lines
 }
 
 // machinesOn lists what runs on a host by what the datastores say.

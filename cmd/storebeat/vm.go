@@ -7,6 +7,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
+	"storebeat/agent"
 	"storebeat/agent/core"
 	"storebeat/poweron"
 )
@@ -95,7 +96,12 @@ func whyNot(m *core.MachineView) string {
 
 func newVMShow(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use: "show NAME", Short: "Show one machine: state, policy and right to run",
+		Use: "show NAME", Short: "Show one machine: state, policy, right to run, and where it could run",
+		Long: `Shows one machine, and where it could run now: for each host where it could not, why. The
+master is asked, and goes by what it plans by: the hosts' states, their datastores and
+memory, the machine's rules, and what each host has of what the machine needs, such as
+hypervisor drivers that work, network bridges, machine types and models of processor.
+What a host has not said is not held against it.`,
 		Args: arguments(1, 1), ValidArgsFunction: one(a.completeMachines),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			v, err := a.view(cmd.Context(), false)
@@ -106,30 +112,65 @@ func newVMShow(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.print(m, func() error { return a.showMachine(v, m) })
+			shown := machineShown{MachineView: m}
+			if err := a.call(cmd.Context(), agent.MethodPlaces, agent.PlacesRequest{VM: m.VM}, &shown.Places); err != nil {
+				fmt.Fprintf(a.errOut, "note: where it could run is not known: %v\n", err)
+			}
+			return a.print(shown, func() error { return a.showMachine(v, shown) })
 		},
 	}
 }
 
-func (a *app) showMachine(v cluster, m core.MachineView) error {
+// machineShown is what `vm show` knows of a machine.
+type machineShown struct {
+	core.MachineView
+	Places []poweron.Place `json:"places"` // null when nobody could tell
+}
+
+// places says where a machine could run now, and of each other host why it could not.
+func (p *pairs) places(places []poweron.Place) {
+	var could, not []string
+	for _, at := range places {
+		switch {
+		case at.Here:
+		case at.Refusal != "":
+			not = append(not, at.Name+" "+at.Refusal)
+		case at.Unknown:
+			could = append(could, at.Name+" (it has not said what it has)")
+		default:
+			could = append(could, at.Name)
+		}
+	}
+	if len(could) == 0 {
+		could = []string{"no other host"}
+	}
+	p.add("Could run on", "%s", strings.Join(could, ", "))
+	p.list("Not on", not)
+}
+
+func (a *app) showMachine(v cluster, m machineShown) error {
 	p := a.pairs()
 	p.add("Machine", "%s", m.Name)
 	p.add("UUID", "%s", m.VM)
-	p.add("State", "%s", stateOn(&m))
+	p.add("State", "%s", stateOn(&m.MachineView))
 	p.add("Why", "%s", m.Why)
-	p.list("Refused by", m.Refusals)
+	if m.Places != nil {
+		p.places(m.Places)
+	} else {
+		p.list("Refused by", m.Refusals)
+	}
 	p.add("Wanted", "%s%s", m.Desired, map[bool]string{false: ", not protected"}[m.Protected])
 	p.add("Datastore", "%s", m.Home)
 	p.add("Driver", "%s", m.Driver)
 	p.add("Memory", "%s", humanize.IBytes(m.Memory))
-	p.add("Right to run", "%s", generationOf(&m))
+	p.add("Right to run", "%s", generationOf(&m.MachineView))
 	if m.Failures > 0 {
 		p.add("Failures", "%d in a row (held at %d)", m.Failures, m.Policy.Limit)
 	}
 	p.add("Groups", "%s", strings.Join(m.Rules.Groups, ", "))
 	p.list("Must be", v.rulesOf(m.Rules.Must))
 	p.list("Should be", v.rulesOf(m.Rules.Prefer))
-	p.list("Broken rules", rulesBroken(&m))
+	p.list("Broken rules", rulesBroken(&m.MachineView))
 	policy := m.Policy
 	p.add("Priority", "%d", policy.Priority)
 	p.add("Restart", "%s", yes(policy.Restart))

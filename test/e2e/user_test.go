@@ -2,12 +2,15 @@ package e2e
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
+	"storebeat/agent"
 	"storebeat/agent/core"
 	"storebeat/agent/demo/cluster"
+	"storebeat/poweron"
 )
 
 // wish tells a host's agent what a user wants.
@@ -57,6 +60,18 @@ func (l *lab) other(than *cluster.Host) *cluster.Host {
 	return nil
 }
 
+// awaitPlaces waits until any host says that a machine could run on all of them, which
+// takes that each has told the master what it has.
+func (l *lab) awaitPlaces(by *cluster.Host, m *cluster.Machine) {
+	l.Helper()
+	l.await("all hosts to be places for "+m.Name, func() (bool, string) {
+		var places []poweron.Place
+		err := by.Client.Call(l.ctx, agent.MethodPlaces, agent.PlacesRequest{VM: m.VM}, &places)
+		missing := slices.ContainsFunc(places, func(p poweron.Place) bool { return p.Refusal != "" || p.Unknown })
+		return err == nil && len(places) == len(l.Hosts) && !missing, fmt.Sprintf("%+v, %v", places, err)
+	})
+}
+
 // TestUserCommands tells hosts that do not run a machine what to do with it.
 func TestUserCommands(t *testing.T) {
 	t.Parallel()
@@ -70,6 +85,8 @@ func TestUserCommands(t *testing.T) {
 	l.awaitNoProcess(m)
 	l.awaitTicks(30, l.machines[1]) // longer than any takeover
 	l.expectRuns(want)
+
+	l.awaitPlaces(by, m)
 
 	l.wish(by, core.Start, m)
 	want[m.Name]++

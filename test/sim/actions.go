@@ -71,6 +71,8 @@ func init() {
 
 		scenario.Crash:       endMachines(core.EndedByCrash, "crashed"),
 		scenario.GuestOff:    endMachines(core.EndedByGuest, "shut down"),
+		scenario.TakeAway:    eachHostsThings((*host).take, (*host).give),
+		scenario.Give:        eachHostsThings((*host).give, nil),
 		scenario.FailStarts:  eachHost(func(h *host) { h.badStart = true }, func(h *host) { h.badStart = false }),
 		scenario.SlowStarts:  delayed(func(h *host, d time.Duration) { h.slowStart = d }, func(h *host) { h.slowStart = 0 }),
 		scenario.HangStarts:  eachHost(func(h *host) { h.startHangs = true }, func(h *host) { h.startHangs = false }),
@@ -108,6 +110,28 @@ func init() {
 		}),
 		scenario.ConfirmDead: (*player).confirm,
 		scenario.Heal:        func(p *player, _ *scenario.Phrase) (func(), error) { p.heal(); return nil, nil },
+	}
+}
+
+// eachHostsThings does something to each of HOSTS with THINGS.
+func eachHostsThings(do, undo func(h *host, names []string)) action {
+	return func(p *player, a *scenario.Phrase) (func(), error) {
+		hosts, err := p.hostsIn(a, "HOSTS", nil)
+		for _, h := range hosts {
+			if err == nil && !h.things.declared {
+				err = fmt.Errorf("%s has everything: declare it with `has`", h.name)
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+		with := func(do func(*host, []string)) func(*host) {
+			return func(h *host) { do(h, a.Names("THINGS")) }
+		}
+		if undo == nil {
+			return eachHost(with(do), nil)(p, a)
+		}
+		return eachHost(with(do), with(undo))(p, a)
 	}
 }
 

@@ -107,6 +107,7 @@ func (a *agent) begin() {
 	}
 	a.core = core.New(cfg, h.now())
 	a.observe(core.MemoryState{Total: h.memory})
+	a.sayWhatItHas()
 	a.tellTime()
 }
 

@@ -20,6 +20,7 @@ func (a *agent) carryOut(e core.Effect) {
 	case core.Send:
 		if e.Message.Kind == core.StartOrder {
 			a.h.w.seeOrder(a.h, a.h.w.hosts[e.To-1], a.h.w.storeOf(e.Message.Datastore))
+			a.h.w.seeNeeds(a.h, a.h.w.hosts[e.To-1], e.Message.VM)
 		}
 		a.h.send(e)
 	case core.Ping:
@@ -306,7 +307,7 @@ func (a *agent) claimGeneration(e core.ClaimGeneration) {
 
 func (a *agent) claimEntry(e core.ClaimEntry) {
 	s := a.h.w.storeOf(e.Datastore)
-	o := core.EntryClaimed{Revision: e.Revision, Entry: e.Entry}
+	o := core.EntryClaimed{Revision: e.Revision, Entry: e.Entry, Needs: a.h.w.needsOf(e.Entry.VM)}
 	_, bad := poweron.EncodeEntry(e.Entry, datastorehb.FeatureLevel)
 	a.issue(e.Datastore, machinePurpose(e.Entry.VM), operation{what: "claim of entry", claims: true, outcome: &o.Outcome,
 		refuse: func() string { return a.spend(s, len(s.entries[e.Entry.VM]) == 0) },

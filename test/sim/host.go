@@ -52,6 +52,7 @@ type host struct {
 	upgrading  bool               // its guard is between two programs
 	watchdog   *watchdog          // nil for none
 	levels     datastorehb.Levels // that its program knows
+	things     things
 
 	timing datastorehb.Timing // as its configuration has it
 }

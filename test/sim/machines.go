@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -22,6 +23,10 @@ func (a *agent) startMachine(e core.StartMachine) {
 		return
 	case old != nil:
 		w.fail("I1", "%s is asked to start %s, which is there already", h.name, w.nameOf(e.VM))
+	}
+	if name := h.lacks(e.VM); name != "" {
+		a.failStart(e, fmt.Sprintf("the host has no %s %s", thing, name))
+		return
 	}
 	if h.badStart {
 		a.failStart(e, "the hypervisor can't start it")

@@ -117,7 +117,7 @@ func (a *agent) machineState(s *store, vm uuid.UUID, generation bool) (m core.Ma
 	p, now := a.h.paths[s.index], a.h.w.now
 	m.EntryState = datastorehb.Absent
 	if es := s.entries[vm][:p.lists(register{kind: "entry", vm: vm}, len(s.entries[vm]), now)]; len(es) > 0 {
-		m.EntryState, m.Entry, m.Revision = datastorehb.Valid, es[len(es)-1].entry, uint64(len(es))
+		m.EntryState, m.Entry, m.Revision, m.Needs = datastorehb.Valid, es[len(es)-1].entry, uint64(len(es)), a.h.w.needsOf(vm)
 	}
 	if !generation {
 		return m

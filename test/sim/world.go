@@ -136,6 +136,10 @@ func (w *World) addHost(id datastorehb.HostID) *host {
 	if h.index != int(id)-1 {
 		h.name += "-twin"
 	}
+	if spec.Has != nil {
+		h.things = things{declared: true, silent: spec.Silent}
+		h.give(spec.Has)
+	}
 	for _, s := range w.stores {
 		h.paths = append(h.paths, &path{absent: !slices.Contains(spec.Datastores, s.name())})
 	}

@@ -34,6 +34,7 @@ const (
 type Driver struct {
 	virsh    *virsh
 	versions func(context.Context) error
+	learned  learned
 
 	mu       sync.Mutex
 	machines map[*machine]struct{}

@@ -32,12 +32,12 @@ func (v *virsh) checkedOnce() func(context.Context) error {
 var (
 	libraryVersion = regexp.MustCompile(`(?m)^Using library: libvirt (\d+)\.(\d+)`)
 	daemonVersion  = regexp.MustCompile(`(?m)^Running against daemon: (\d+)\.(\d+)`)
-	qemuRunning    = regexp.MustCompile(`(?m)^Running hypervisor: QEMU `)
+	runningQEMU    = regexp.MustCompile(`(?m)^Running hypervisor: QEMU (\S+)`)
 )
 
 // checkVersions judges what `virsh version --daemon` prints.
 func checkVersions(out string) error {
-	if !qemuRunning.MatchString(out) {
+	if !runningQEMU.MatchString(out) {
 		return fmt.Errorf("the hypervisor behind libvirtd is not QEMU (%s): set hypervisor.libvirt_uri to a QEMU one, such as %s, and see that QEMU is installed", oneLine(out), DefaultURI)
 	}
 	for what, pattern := range map[string]*regexp.Regexp{"virsh": libraryVersion, "libvirtd": daemonVersion} {

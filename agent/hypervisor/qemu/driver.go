@@ -33,6 +33,7 @@ const (
 type Driver struct {
 	binary string
 	accel  func() bool
+	asked  asked
 }
 
 // New returns a driver. binary is QEMU's path or name; "" looks for the usual ones.

@@ -7,8 +7,8 @@ var (
 	Timing      = form("timing interval INTERVAL lease LEASE freeze FREEZE takeover TAKEOVER", "Timings of your own, in place of a profile.")
 	Address     = form("address ADDRESSES", "Isolation addresses: what a host pings when it hears no other host.")
 	Datastore   = form("datastore NAMES [device WORD] [type WORD2] [barrier BARRIER] [preferred] [excluded]", "Datastores. Those on one device fail together in the eyes of the ranking; each has one of its own if left out. `preferred` and `excluded` are about heartbeats, as in the configuration.")
-	Host        = form("host NAMES [memory SIZE] [datastores DATASTORES] [clock DRIFT] [watchdog]", "Hosts, with 64GiB of memory and access to every datastore unless stated otherwise. A clock that is fast or slow stays so; if left out, each seed draws up to 1 % either way. `watchdog`: their guards feed one, which resets the host when nobody does.")
-	Machine     = form("machine NAMES home DATASTORES [on HOSTS] [memory SIZE] [priority PRIORITY] [isolation RESPONSE] [restart YESNO] [attempts ATTEMPTS] [limit LIMIT] [window WINDOW] [stop-time STOPTIME] [guest-shut-down GUEST] [host-shutdown SHUTDOWN] [reboot-wait REBOOT] [group GROUPS] [apart-from APART] [together-with TOGETHER] [must-run-on PLACES] [rather-apart-from RATHER_APART] [rather-together-with RATHER_TOGETHER] [rather-on RATHER_PLACES] [stopped]", "Protected machines, 1GiB each unless stated otherwise. `on` says where they run at the start; several names take several homes and hosts in turn. The rest is their policy and rules, as in a machine file: those with `rather` are soft, the others hard, and both name machines or groups. `stopped`: protected, and not running.")
+	Host        = form("host NAMES [memory SIZE] [datastores DATASTORES] [clock DRIFT] [watchdog] [has THINGS] [silent]", "Hosts, with 64GiB of memory and access to every datastore unless stated otherwise. `has` names all that they have of what machines need, such as network bridges; a host without it says nothing and has everything. `silent`: they do not say what they have, as hosts of an older version. A clock that is fast or slow stays so; if left out, each seed draws up to 1 % either way. `watchdog`: their guards feed one, which resets the host when nobody does.")
+	Machine     = form("machine NAMES home DATASTORES [on HOSTS] [memory SIZE] [needs THINGS] [priority PRIORITY] [isolation RESPONSE] [restart YESNO] [attempts ATTEMPTS] [limit LIMIT] [window WINDOW] [stop-time STOPTIME] [guest-shut-down GUEST] [host-shutdown SHUTDOWN] [reboot-wait REBOOT] [group GROUPS] [apart-from APART] [together-with TOGETHER] [must-run-on PLACES] [rather-apart-from RATHER_APART] [rather-together-with RATHER_TOGETHER] [rather-on RATHER_PLACES] [stopped]", "Protected machines, 1GiB each unless stated otherwise. `on` says where they run at the start; several names take several homes and hosts in turn. `needs` names what their host must have. The rest is their policy and rules, as in a machine file: those with `rather` are soft, the others hard, and both name machines or groups. `stopped`: protected, and not running.")
 	MasterAt    = form("master HOSTS", "The host that is master at the start.")
 	End         = form("end at TIME", "When the scenario ends: 20 s after the last time that it mentions, if left out.")
 	LockLease   = form("image-locks end after LENGTH", "How long a server keeps the image locks of a host that it does not hear, with barrier `lock`; a start waits for them. At once if left out.")
@@ -84,6 +84,8 @@ var (
 var (
 	Crash       = form("crash MACHINES", "The machine's process ends, wherever it runs.")
 	GuestOff    = form("shut down MACHINES", "The guest switches itself off.")
+	TakeAway    = form("take THINGS from HOSTS [for LENGTH]", "The hosts lose things that machines need, and say so. What runs goes on.")
+	Give        = form("give THINGS to HOSTS", "They get them, for the first time or again.")
 	FailStarts  = form("fail starts on HOSTS [for LENGTH]", "Machines can't be started there.")
 	HangStarts  = form("hang starts on HOSTS [for LENGTH]", "Starts wait until it is over, or are given up after a minute.")
 	LateStarts  = form("land starts on HOSTS late by DELAY [for LENGTH]", "Starts are reported as failed, and the process is there, frozen, so much later.")
@@ -114,7 +116,7 @@ var Actions = []*Form{
 	PowerOff, PowerOn, ShutDown, PowerCycle, Suspend, Resume, KillAgent, StopAgent, StartAgent, PauseAgent, ResumeAgent, KillGuard, KillBoth, InstallNext, UpgradeGuard, ReplaceHost, TwinHost, SetForward, SetBack,
 	Cut, CutOneWay, CutNetwork, Isolate, Reconnect, ReconnectAll, Degrade, DegradeLink, FakePings,
 	Hang, Break, Slow, HangOps, FailOps, FailShare, DelayOps, DelayReply, LoseReply, LandLate, Mend, Tear, TearWrites, Forget, Stale, Fill, Replace, Snapshot, Restore,
-	Crash, GuestOff, FailStarts, HangStarts, LateStarts, SlowStarts, StartBehind, MoveBehind, EndBehind, HangStops, Stop, Start, Protect, Unprotect, Maintain, Unmaintain, PauseAll, EndPause, RaiseLevel, RemoveHost, AddHost, RemoveStore, AddStore, ConfirmDead, Heal,
+	Crash, GuestOff, TakeAway, Give, FailStarts, HangStarts, LateStarts, SlowStarts, StartBehind, MoveBehind, EndBehind, HangStops, Stop, Start, Protect, Unprotect, Maintain, Unmaintain, PauseAll, EndPause, RaiseLevel, RemoveHost, AddHost, RemoveStore, AddStore, ConfirmDead, Heal,
 }
 
 // Conditions are facts that the simulator sees, and what Storebeat says about them.

@@ -210,6 +210,9 @@ func (p *parser) addHosts(s *Phrase) {
 			drift := s.Number("DRIFT")
 			h.Drift = &drift
 		}
+		if h.Silent = s.Has("silent"); s.Has("THINGS") || h.Silent {
+			h.Has = append([]string{}, s.Names("THINGS")...)
+		}
 		p.Hosts = append(p.Hosts, h)
 		p.names.hosts = append(p.names.hosts, name)
 	}
@@ -222,7 +225,7 @@ func (p *parser) addMachines(s *Phrase) {
 		if s.Has("SIZE") {
 			m.Memory = uint64(s.Number("SIZE"))
 		}
-		m.Rules = p.rulesOf(s, name)
+		m.Rules, m.Needs = p.rulesOf(s, name), s.Names("THINGS")
 		if len(hosts) > 0 {
 			m.Host = hosts[i%len(hosts)]
 			p.checkPlace(s, m)

@@ -40,6 +40,8 @@ type HostSpec struct {
 	Datastores []string // that it accesses
 	Drift      *float64 // of its clock, as a share; nil leaves it to the seed
 	Watchdog   bool     // its guard feeds one
+	Has        []string // what machines may need; nil stands for all there is
+	Silent     bool     // it does not say so, as hosts of an older version
 }
 
 // MachineSpec is one declared machine.
@@ -50,6 +52,7 @@ type MachineSpec struct {
 	Memory  uint64 // bytes
 	Policy  poweron.Policy
 	Rules   poweron.Rules
+	Needs   []string // of its host
 	Stopped bool
 }
 

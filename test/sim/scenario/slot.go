@@ -89,6 +89,7 @@ var slots = map[string]*slot{
 	"RATHER_APART":    {"names of machines or groups, in a list", readLoose},
 	"RATHER_TOGETHER": {"names of machines or groups, in a list", readLoose},
 	"RATHER_PLACES":   {"hosts, in a list, the best first", listOf("a host", nil, "hosts")},
+	"THINGS":          {"names of things that machines need and hosts have, in a list", readLoose},
 	"ABOUT":           {"hosts, datastores or machines, in a list", listOf("a host, a datastore or a machine", []string{Master}, "hosts", "datastores", "machines")},
 
 	"TIME":     {"a time after the start", readSpan},

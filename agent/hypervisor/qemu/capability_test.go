@@ -1,0 +1,68 @@
+package qemu
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+
+	"storebeat/poweron"
+)
+
+func TestNeeds(t *testing.T) {
+	for definition, want := range map[string][]poweron.Need{
+		`{"memory_mib": 1}`: {{Kind: poweron.MachineType, Name: DefaultMachine}},
+		`{"memory_mib": 1, "machine": "q35", "accel": "kvm"}`: {{Kind: poweron.MachineType, Name: "q35"}, {Kind: poweron.Accelerator, Name: "kvm"}},
+		`{"memory_mib": 1, "machine": "q35", "args": ["-cpu", "EPYC,+x2apic", "-nic", "bridge,model=e1000,br=br7", "-netdev", "bridge,id=n", "-nic", "user"]}`: {
+			{Kind: poweron.MachineType, Name: "q35"}, {Kind: poweron.CPUModel, Name: "EPYC"}, {Kind: poweron.Bridge, Name: "br7"}, {Kind: poweron.Bridge, Name: "br0"}},
+		`{"memory_mib": 1, "machine": "q35", "accel": "tcg", "args": ["-cpu", "max"]}`: {
+			{Kind: poweron.MachineType, Name: "q35"}, {Kind: poweron.Accelerator, Name: "tcg"}, {Kind: poweron.CPUModel.Under("tcg"), Name: "max"}},
+		`{"memory_mib": 1, "machine": "q35", "cpu": "EPYC,+x2apic", "nics": [{"bridge": "br7"}, {"tap": "tap0"}]}`: {
+			{Kind: poweron.MachineType, Name: "q35"}, {Kind: poweron.CPUModel, Name: "EPYC"}, {Kind: poweron.Bridge, Name: "br7"}},
+		`{"memory_mib": "much"}`: nil,
+		`nonsense`:               nil,
+	} {
+		if got := New("").Needs([]byte(definition)); got.Driver != "qemu" || !slices.Equal(got.Of, want) {
+			t.Errorf("%s needs %v, want %v", definition, got, want)
+		}
+	}
+}
+
+// What the QEMU that is installed says of itself is what it can start guests with.
+func TestCapabilities(t *testing.T) {
+	d := New("")
+	if _, err := d.Binary(); err != nil {
+		t.Skip(err)
+	}
+	got := d.Capabilities(context.Background())
+	if got.Problem != "" || !strings.HasPrefix(got.Version, "QEMU ") {
+		t.Fatalf("%q, problem %q", got.Version, got.Problem)
+	}
+	for kind, name := range map[poweron.Kind]string{poweron.MachineType: DefaultMachine, poweron.Accelerator: "tcg", poweron.CPUModel: "max"} {
+		if !slices.Contains(got.Has[kind], name) {
+			t.Errorf("no %s %s among %q", kind, name, got.Has[kind])
+		}
+	}
+	if !slices.Contains(got.Has[poweron.MachineType], "q35") {
+		t.Error("no alias among the machine types")
+	}
+	if host := slices.Contains(got.Has[poweron.CPUModel], "host"); host != d.accel() {
+		t.Errorf("CPU model host: %v, and KVM: %v", host, d.accel())
+	}
+	if host := &(poweron.Capabilities{Drivers: []poweron.DriverState{got}}); host.Lacking(d.Needs([]byte(`{"memory_mib": 1, "machine": "pc-i440fx-99"}`))) != "has no machine type pc-i440fx-99" {
+		t.Error("a machine type that is not there is not missed")
+	}
+}
+
+func TestCapabilitiesInTrouble(t *testing.T) {
+	for binary, want := range map[string]string{
+		"/nowhere/qemu": "QEMU is not installed",
+		"/bin/true":     "does not tell what it can do",
+		"/bin/false":    "does not tell what it can do",
+		"/bin/cat":      "does not tell what it can do",
+	} {
+		if got := New(binary).Capabilities(context.Background()); !strings.Contains(got.Problem, want) || len(got.Has) > 0 {
+			t.Errorf("%s: problem %q, want %q", binary, got.Problem, want)
+		}
+	}
+}
