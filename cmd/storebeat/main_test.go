@@ -34,8 +34,17 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup:               setUp,
+		Condition:           scriptCondition,
 		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"status": scriptStatus, "until": scriptUntil, "mode": scriptMode, "replace": scriptReplace},
 	})
+}
+
+// scriptCondition is what a script may ask for besides what testscript knows.
+func scriptCondition(name string) (bool, error) {
+	if name == "root" {
+		return os.Geteuid() == 0, nil
+	}
+	return false, fmt.Errorf("there is no condition %q", name)
 }
 
 // setUp gives each script an address of its own, that nothing else uses which runs at
