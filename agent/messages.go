@@ -148,6 +148,16 @@ func (a *Agent) ask(ctx context.Context, host datastorehb.HostID, question envel
 	return a.askWithin(ctx, host, question, answer)
 }
 
+// named is an error in which hosts have their names in place of their numbers.
+type named struct {
+	error
+	text string
+}
+
+func (e named) Error() string { return e.text }
+
+func (e named) Unwrap() error { return e.error }
+
 // askWithin is ask with the time that ctx leaves.
 func (a *Agent) askWithin(ctx context.Context, host datastorehb.HostID, question envelope, answer any) error {
 	body, err := json.Marshal(question)
@@ -156,7 +166,7 @@ func (a *Agent) askWithin(ctx context.Context, host datastorehb.HostID, question
 	}
 	reply, err := a.peers.Send(ctx, host, body)
 	if err != nil {
-		return err
+		return named{err, core.Named(err.Error(), a.hostName)}
 	}
 	return json.Unmarshal(reply, answer)
 }

@@ -23,10 +23,11 @@ type StopRequest struct {
 // or when it goes on because not all machines can be left in custody.
 func (a *Agent) stop(ctx context.Context, in StopRequest) (CommandResult, error) {
 	user, _ := control.User(ctx)
+	who := control.UserName(user)
 	r, err := a.wish(ctx, func(id uint64) core.Observation {
-		o := core.Leave{Command: id, Why: leaveNow(datastorehb.LeftByUser, user), AtOnce: in.Now, OrStay: !in.Now}
+		o := core.Leave{Command: id, Why: leaveNow(datastorehb.LeftByUser, user), Who: who, AtOnce: in.Now, OrStay: !in.Now}
 		if in.Shutdown {
-			o.Why, o.OrStay = leaveNow(datastorehb.LeftByShutdown, 0), false
+			o.Why, o.Who, o.OrStay = leaveNow(datastorehb.LeftByShutdown, 0), "", false
 		}
 		return o
 	})
@@ -94,7 +95,7 @@ func (a *Agent) confirmDead(ctx context.Context, in core.ConfirmDead) (CommandRe
 	}
 	in.By = "an operator on " + own.Name
 	if user, ok := control.User(ctx); ok {
-		in.By = datastorehb.Leave{By: datastorehb.LeftByUser, User: user}.String() + " on " + own.Name
+		in.By = control.UserName(user) + " on " + own.Name
 	}
 	var r core.Reply
 	if own.Leading || own.Master == 0 {

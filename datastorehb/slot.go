@@ -67,6 +67,9 @@ func (l Leave) String() string {
 	case 0:
 		return "nobody"
 	case LeftByUser:
+		if l.User == 0 {
+			return "root"
+		}
 		return fmt.Sprintf("the user with id %d", l.User)
 	case LeftBySystemd:
 		return "systemd"

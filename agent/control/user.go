@@ -2,7 +2,11 @@ package control
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"os/user"
+	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,6 +29,29 @@ func withUser(ctx context.Context, conn net.Conn) context.Context {
 		return ctx
 	}
 	return context.WithValue(ctx, userKey{}, cred.Uid)
+}
+
+// lookUpTime is how long the host may take to tell a user's name: it may ask others for it.
+const lookUpTime = time.Second
+
+// UserName returns the name of a user of this host, or "the user with id N" where the
+// host has none, or does not tell in time.
+func UserName(uid uint32) string {
+	found := make(chan string, 1)
+	go func() {
+		if u, err := user.LookupId(strconv.FormatUint(uint64(uid), 10)); err == nil {
+			found <- u.Username
+		}
+		close(found)
+	}()
+	select {
+	case name := <-found:
+		if name != "" {
+			return name
+		}
+	case <-time.After(lookUpTime):
+	}
+	return fmt.Sprintf("the user with id %d", uid)
 }
 
 // User returns the id of the user who made the request, if the kernel could tell.

@@ -235,7 +235,7 @@ func (c *Core) entryClaimed(cmd *command, o EntryClaimed) {
 func (c *Core) refuse(cmd *command, why string) { c.finish(cmd, Reply{Err: why}) }
 
 func (c *Core) finish(cmd *command, r Reply) {
-	r.Command = cmd.ID
+	r.Command, r.Text, r.Err = cmd.ID, c.named(r.Text), c.named(r.Err)
 	c.commands = slices.DeleteFunc(c.commands, func(o *command) bool { return o == cmd })
 	c.do(r)
 }

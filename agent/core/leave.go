@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -62,7 +63,7 @@ func (c *Core) onLeave(o Leave) {
 	}
 	c.leaving = &leaving{Leave: o, until: c.now.Add(leaveLeases * c.cfg.Timing.Lease)}
 	e := Event{Kind: "agent-stopping", Host: c.cfg.Self.Host, Rule: "R11",
-		Text: fmt.Sprintf("this host's agent is being stopped by %s: its machines go into custody first", o.Why)}
+		Text: fmt.Sprintf("this host's agent is being stopped by %s: its machines go into custody first", cmp.Or(o.Who, o.Why.String()))}
 	switch {
 	case o.AtOnce:
 		c.leaving.until = c.now

@@ -246,6 +246,7 @@ type HostCapable struct{ Capabilities poweron.Capabilities }
 type Leave struct {
 	Command uint64            // whom to answer, 0 for nobody
 	Why     datastorehb.Leave // for people
+	Who     string            // name of the user who asks, "" for what Why says
 	AtOnce  bool              // without custody
 	OrStay  bool              // go on if not all machines can be left in custody
 }

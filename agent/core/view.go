@@ -189,12 +189,10 @@ func (c *Core) View(now datastorehb.Instant) View {
 		return compareUUID(a.VM, b.VM)
 	})
 	c.viewRules(v.Machines)
-	for i := range v.Machines {
-		v.Machines[i].Why = c.named(v.Machines[i].Why)
-	}
 	for _, m := range c.cfg.Hosts {
 		v.Hosts = append(v.Hosts, c.viewHost(m, now, v.Machines))
 	}
+	c.nameHosts(&v)
 	return v
 }
 

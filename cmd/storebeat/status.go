@@ -11,7 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"storebeat/agent/control"
 	"storebeat/agent/core"
+	"storebeat/datastorehb"
 	"storebeat/partition"
 	"storebeat/poweron"
 )
@@ -191,7 +193,12 @@ func leftLine(h *core.HostView) string {
 	if h.Leave.By == 0 {
 		return ""
 	}
-	return fmt.Sprintf("stopped by %s at %s", h.Leave, time.Unix(h.Leave.Wall, 0).Format("2006-01-02 15:04:05"))
+	who := h.Leave.String()
+	if h.Leave.By == datastorehb.LeftByUser {
+		// By this host's list of users, which is like that host's unless its operators are careless.
+		who = control.UserName(h.Leave.User)
+	}
+	return fmt.Sprintf("stopped by %s at %s", who, time.Unix(h.Leave.Wall, 0).Format("2006-01-02 15:04:05"))
 }
 
 // shortList names the first few of a list.
