@@ -122,11 +122,48 @@ func (ms *machines) lose(m *machine) {
 // watch reports the end of a machine.
 func (ms *machines) watch(m *machine) {
 	go func() {
-		<-m.Done()
+		ms.tellIncidents(m)
 		ms.lose(m)
 		exit := m.Exit()
 		ms.agent.observe(core.MachineGone{VM: m.vm, Generation: m.generation, Ending: endings[exit.Kind], Detail: exit.Detail})
 	}()
+}
+
+// tellIncidents reports what is heard of a machine until its end.
+func (ms *machines) tellIncidents(m *machine) {
+	tell := func(i hypervisor.Incident) {
+		ms.agent.observe(core.MachineIncident{VM: m.vm, Generation: m.generation, Kind: incidents[i.Kind], Detail: i.Detail})
+	}
+	for over := false; !over; {
+		select {
+		case i := <-m.Incidents():
+			tell(i)
+		case <-m.Done():
+			over = true
+		}
+	}
+	for {
+		select {
+		case i := <-m.Incidents():
+			tell(i)
+		default:
+			return
+		}
+	}
+}
+
+var incidents = map[hypervisor.IncidentKind]core.Kind{
+	hypervisor.GuestPanicked:      "guest-panicked",
+	hypervisor.GuestCrashKernel:   "guest-crash-kernel",
+	hypervisor.GuestWatchdog:      "guest-watchdog",
+	hypervisor.GuestReset:         "guest-reset",
+	hypervisor.GuestPaused:        "guest-paused",
+	hypervisor.GuestResumed:       "guest-resumed",
+	hypervisor.GuestDiskFailed:    "guest-disk-failed",
+	hypervisor.GuestDiskRecovered: "guest-disk-recovered",
+	hypervisor.GuestJobFailed:     "guest-job-failed",
+	hypervisor.GuestDeviceRemoved: "guest-device-removed",
+	hypervisor.GuestMemoryFailed:  "guest-memory-failed",
 }
 
 var endings = map[hypervisor.ExitKind]core.Ending{

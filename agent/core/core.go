@@ -241,6 +241,8 @@ func (c *Core) observe(o Observation) {
 		c.onMachineGone(o)
 	case MachineMonitor:
 		c.onMachineMonitor(o)
+	case MachineIncident:
+		c.onMachineIncident(o)
 	case MemoryState:
 		c.memory = o.Total
 	case HostCapable:

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"strings"
 	"testing"
 
 	"storebeat/poweron"
@@ -38,5 +39,26 @@ func TestSilentMonitor(t *testing.T) {
 	d.see(MachineMonitor{VM: guest})
 	if len(d.events("machine-answers")) != 1 {
 		t.Error("the event is missing")
+	}
+}
+
+// What a hypervisor tells of a guest is journaled, and changes nothing; what it tells of
+// an earlier process is not taken for news of this one.
+func TestIncidents(t *testing.T) {
+	d, _ := runs(t)
+	process := d.machine(guest).process
+	for kind := range incidents {
+		d.see(MachineIncident{VM: guest, Generation: process, Kind: kind, Detail: "said so"})
+		d.see(MachineIncident{VM: guest, Generation: process + 1, Kind: kind})
+		if e := d.events(kind); len(e) != 1 || len(e[0].Evidence) != 1 || !strings.Contains(e[0].Text, "guest") {
+			t.Errorf("%s: %+v", kind, e)
+		}
+		if _, ok := AboutKind(kind); !ok {
+			t.Errorf("%s has no row in the table of kinds.go", kind)
+		}
+	}
+	d.see(MachineIncident{VM: guest, Generation: process, Kind: "guest-sunrise"})
+	if d.machine(guest).phase != phaseRun {
+		t.Errorf("the machine is %s", d.machine(guest).phase)
 	}
 }

@@ -235,6 +235,15 @@ type MachineMonitor struct {
 	Detail string
 }
 
+// MachineIncident reports what a hypervisor told of a guest, for people. Kind is one
+// of those whose names begin with "guest-".
+type MachineIncident struct {
+	VM         uuid.UUID
+	Generation uint64
+	Kind       Kind
+	Detail     string
+}
+
 // MemoryState reports how much memory, in bytes, machines may use on the host.
 type MemoryState struct{ Total uint64 }
 
@@ -375,6 +384,7 @@ func (GuardBack) observation()         {}
 func (MachineStarted) observation()    {}
 func (MachineGone) observation()       {}
 func (MachineMonitor) observation()    {}
+func (MachineIncident) observation()   {}
 func (MemoryState) observation()       {}
 func (HostCapable) observation()       {}
 func (Command) observation()           {}

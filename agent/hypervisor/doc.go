@@ -46,7 +46,8 @@
 //     other call. Nothing waits for the monitor of a frozen machine.
 //   - Events. What a monitor or daemon tells arrives in Condition, and the reason
 //     of an end in Exit; both are looked up anew after a silence, so that a lost
-//     event costs time and not truth.
+//     event costs time and not truth. What is for people to know arrives in
+//     Incidents, as far as it was heard.
 //   - Export. A driver whose hypervisor keeps machines of its own is a Keeper: it
 //     says what those need and may not have, in the form that Start takes.
 //

@@ -47,6 +47,8 @@ type Process struct {
 	judge  func(Ending) hypervisor.Exit
 	done   chan struct{}
 
+	incidents chan hypervisor.Incident
+
 	mu     sync.Mutex
 	reason *hypervisor.Exit // set before the end; the first one stands
 	exit   hypervisor.Exit
@@ -59,7 +61,7 @@ type Process struct {
 func Adopt(ctx context.Context, found hypervisor.Found, judge func(Ending) hypervisor.Exit) (*Process, error) {
 	ctx, cancel := context.WithTimeout(ctx, adoptLimit)
 	defer cancel()
-	p := &Process{handle: found.Handle, marker: found.Marker, runDir: found.RunDir, driver: found.Driver, judge: judge, done: make(chan struct{})}
+	p := &Process{handle: found.Handle, marker: found.Marker, runDir: found.RunDir, driver: found.Driver, judge: judge, done: make(chan struct{}), incidents: make(chan hypervisor.Incident, maxIncidents)}
 	if !found.Leaderless {
 		fd, err := openPidfd(found.Handle)
 		if err != nil {
@@ -85,7 +87,7 @@ func TakeOver(ctx context.Context, found hypervisor.Found, judge func(Ending) hy
 	if err != nil {
 		return nil, fmt.Errorf("take over process %d of machine %s: %w", found.Handle.PID, found.VM, err)
 	}
-	p := &Process{handle: found.Handle, marker: found.Marker, runDir: found.RunDir, driver: found.Driver, fd: fd, judge: judge, done: make(chan struct{})}
+	p := &Process{handle: found.Handle, marker: found.Marker, runDir: found.RunDir, driver: found.Driver, fd: fd, judge: judge, done: make(chan struct{}), incidents: make(chan hypervisor.Incident, maxIncidents)}
 	err = p.Stop(ctx)
 	if err == nil {
 		err = p.Record()

@@ -184,7 +184,7 @@ func hold(own *os.Process, c Config, cgroup string) (*Process, error) {
 		_, waitErr := own.Wait()
 		return nil, errors.Join(fmt.Errorf("take hold of process %d: %w", own.Pid, err), waitErr)
 	}
-	p := &Process{handle: h, marker: c.Spec.Marker(), runDir: c.Spec.RunDir, driver: c.Driver, own: own, fd: fd, judge: c.Judge, done: make(chan struct{})}
+	p := &Process{handle: h, marker: c.Spec.Marker(), runDir: c.Spec.RunDir, driver: c.Driver, own: own, fd: fd, judge: c.Judge, done: make(chan struct{}), incidents: make(chan hypervisor.Incident, maxIncidents)}
 	go p.watch()
 	return p, nil
 }

@@ -61,7 +61,7 @@ func commandLine(binary string, d complete, spec hypervisor.Spec, at places, kvm
 		"-name", "guest=" + escape(spec.Name) + ",debug-threads=on",
 		"-uuid", spec.VM.String(),
 		"-no-user-config", "-nodefaults", "-display", "none", "-vga", "none",
-		"-S", "-action", "shutdown=pause,panic=pause",
+		"-S", "-action", "shutdown=pause,panic=pause" + d.Watchdog.action(),
 		"-M", d.Machine + d.Firmware.property(), "-m", strconv.Itoa(d.MemoryMiB), "-smp", strconv.Itoa(d.CPUs),
 		"-qmp", "unix:" + at.monitor + ",server=on,wait=off",
 		"-chardev", "socket,id=serial0,path=" + at.serial + ",server=on,wait=off,logfile=" + escape(log) + ",logappend=on",
@@ -86,7 +86,7 @@ func commandLine(binary string, d complete, spec hypervisor.Spec, at places, kvm
 		argv = append(argv, nic.arguments(i)...)
 	}
 	more, err := d.Firmware.arguments()
-	argv = append(append(argv, more...), screen(d.VNC, at)...)
+	argv = append(append(append(argv, more...), screen(d.VNC, at)...), d.Watchdog.arguments()...)
 	for _, a := range d.args {
 		argv = append(argv, a.words()...)
 	}
@@ -127,6 +127,25 @@ func (f *Firmware) arguments() (argv []string, err error) {
 		argv = append(argv, "-blockdev", string(text))
 	}
 	return argv, nil
+}
+
+// action is what QEMU does when the guest hangs; one that is paused is ended as crashed.
+func (w *Watchdog) action() string {
+	if w == nil {
+		return ""
+	}
+	return ",watchdog=" + map[string]string{"crash": "pause", "reset": "reset", "nmi": "inject-nmi"}[w.Action]
+}
+
+// arguments describes the watchdog. That of q35 is there already, and switched off.
+func (w *Watchdog) arguments() []string {
+	switch {
+	case w == nil:
+		return nil
+	case w.Model == "itco":
+		return []string{"-global", "ICH9-LPC.noreboot=off"}
+	}
+	return []string{"-device", w.Model}
 }
 
 // screen gives the guest a display that VNC shows.

@@ -20,7 +20,7 @@ func TestCommandLine(t *testing.T) {
 	d, err := decode([]byte(`{"memory_mib": 128, "cpus": 2, "cpu": "qemu64", "machine": "pc-q35-7.2", "disks": [{"path": "a,b\".img"}, {"path": "c", "datastore": "fast", "interface": "scsi"}],
 		"serial_log": "l,og", "args": ["-nic", "user,id={{name}}", "-drive", "if=virtio,cache=none,file={{datastore fast}}/d"],
 		"nics": [{"bridge": "br0"}, {"tap": "t0", "model": "e1000", "mac": "52:54:00:00:00:01"}], "vnc": "socket",
-		"firmware": {"code": "/fw/code", "vars": "vars"}}`), spec)
+		"firmware": {"code": "/fw/code", "vars": "vars"}, "watchdog": {"action": "reset"}}`), spec)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +32,7 @@ func TestCommandLine(t *testing.T) {
 	want := []string{
 		"/bin/qemu", "-name", "guest=web,,1,debug-threads=on", "-uuid", uuid.Nil.String(),
 		"-no-user-config", "-nodefaults", "-display", "none", "-vga", "none",
-		"-S", "-action", "shutdown=pause,panic=pause", "-M", "pc-q35-7.2,pflash0=code,pflash1=vars", "-m", "128", "-smp", "2",
+		"-S", "-action", "shutdown=pause,panic=pause,watchdog=reset", "-M", "pc-q35-7.2,pflash0=code,pflash1=vars", "-m", "128", "-smp", "2",
 		"-qmp", "unix:/run/s/00000000-0000-0000-0000-000000000000-2/qmp,server=on,wait=off",
 		"-chardev", "socket,id=serial0,path=/run/s/00000000-0000-0000-0000-000000000000-2/serial,server=on,wait=off,logfile=/ds/l,,og,logappend=on",
 		"-serial", "chardev:serial0", "-accel", "tcg", "-cpu", "qemu64", "-device", "pvpanic", "-device", "virtio-scsi-pci,id=scsi0",
@@ -44,7 +44,7 @@ func TestCommandLine(t *testing.T) {
 		"-netdev", "tap,script=no,downscript=no,ifname=t0,id=net1", "-device", "e1000,netdev=net1,mac=52:54:00:00:00:01",
 		"-blockdev", `{"driver":"raw","node-name":"code","cache":{"direct":false},"read-only":true,"file":{"driver":"file","cache":{"direct":false},"filename":"/fw/code"}}`,
 		"-blockdev", `{"driver":"raw","node-name":"vars","cache":{"direct":true},"file":{"driver":"file","cache":{"direct":true},"filename":"/ds/vars","aio":"threads","locking":"on"}}`,
-		"-device", "VGA", "-vnc", "unix:/run/s/00000000-0000-0000-0000-000000000000-2/vnc", "-device", "qemu-xhci", "-device", "usb-tablet",
+		"-device", "VGA", "-vnc", "unix:/run/s/00000000-0000-0000-0000-000000000000-2/vnc", "-device", "qemu-xhci", "-device", "usb-tablet", "-device", "i6300esb",
 		"-nic", "user,id=web,1", "-drive", "if=virtio,cache=none,file=/fast/d,werror=stop,rerror=stop",
 	}
 	if diff := cmp.Diff([]string{"/ds/a,b\".img", "/fast/c", "/ds/vars", "/fast/d"}, d.disks); diff != "" {
@@ -125,7 +125,7 @@ func TestEvents(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(places{})
 			m.condition = hypervisor.Condition{}
-			m.Process = &leader.Process{}
+			m.Process = &leader.Process{} // it takes no incidents, and nobody waits for it
 			m.hear(test.event)
 			if diff := cmp.Diff(test.condition, m.Condition()); diff != "" || m.over != test.over {
 				t.Errorf("over %q, want %q; condition %s", m.over, test.over, diff)
@@ -137,6 +137,7 @@ func TestEvents(t *testing.T) {
 // What more room mends is no sign that a guest has lost its hold on its disks.
 func TestIOErrorsAreToldApart(t *testing.T) {
 	m := newMachine(places{})
+	m.Process = &leader.Process{}
 	m.hear(qmp.Event{Name: "BLOCK_IO_ERROR", Data: []byte(`{"node-name": "disk0", "operation": "write", "reason": "No space left on device", "nospace": true}`)})
 	if !m.trouble.full || m.trouble.last.IsZero() {
 		t.Errorf("a full disk: %+v", m.trouble)

@@ -34,6 +34,7 @@ type Definition struct {
 	NICs      []NIC     `json:"nics,omitempty"`
 	SerialLog string    `json:"serial_log,omitempty"`
 	VNC       string    `json:"vnc,omitempty"` // "address:display", or "socket"; "" for none
+	Watchdog  *Watchdog `json:"watchdog,omitempty"`
 	Args      []string  `json:"args,omitempty"`
 }
 
@@ -41,6 +42,12 @@ type Definition struct {
 type Firmware struct {
 	Code string `json:"code"` // file of the host, the same on every host; read only
 	Vars string `json:"vars"` // the guest's own variables, on the datastore
+}
+
+// Watchdog is an emulated watchdog, which a guest that hangs does not feed.
+type Watchdog struct {
+	Model  string `json:"model,omitempty"`  // i6300esb (default), ib700, or itco: that of q35
+	Action string `json:"action,omitempty"` // crash (default), reset, or nmi
 }
 
 // Disk is one disk of a guest.
@@ -115,6 +122,9 @@ func (d *complete) place(spec hypervisor.Spec) (errs []error) {
 		d.SerialLog, err = spec.OnDatastore(d.SerialLog)
 		errs = append(errs, wrap("serial_log", err))
 	}
+	if d.Watchdog != nil {
+		errs = append(errs, wrap("watchdog", d.Watchdog.complete(d.Machine)))
+	}
 	if d.Firmware != nil {
 		errs = append(errs, wrap("firmware", d.Firmware.complete(spec)))
 		d.disks = append(d.disks, d.Firmware.Vars)
@@ -155,6 +165,14 @@ func (f *Firmware) complete(spec hypervisor.Spec) error {
 	f.Vars, err = spec.OnDatastore(f.Vars)
 	if !strings.HasPrefix(f.Code, "/") {
 		err = errors.Join(err, fmt.Errorf("code %q is not a file of the host; give its whole path, such as /usr/share/OVMF/OVMF_CODE_4M.fd", f.Code))
+	}
+	return err
+}
+
+func (w *Watchdog) complete(machine string) error {
+	err := errors.Join(oneOf("model", &w.Model, "i6300esb", "ib700", "itco"), oneOf("action", &w.Action, "crash", "reset", "nmi"))
+	if w.Model == "itco" && !strings.Contains(machine, "q35") {
+		err = errors.Join(err, fmt.Errorf("model itco belongs to the chipset of q35, and machine is %q; choose i6300esb", machine))
 	}
 	return err
 }

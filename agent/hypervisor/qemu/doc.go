@@ -33,7 +33,9 @@
 //
 // A guest that switches itself off leaves QEMU in place until the agent has seen
 // it (-action shutdown=pause), so that a shutdown is told from a crash even if
-// the agent was not there at the time. A guest that panics is a crash.
+// the agent was not there at the time. A guest that panics, or does not feed a watchdog
+// whose action is "crash", is a crash; a QEMU that a user ends in its monitor is
+// destroyed.
 //
 // Non-guarantees: QEMU may hang in "quit" after a shutdown while storage hangs;
 // the machine then has not ended, and killing it is the agent's decision (R12).

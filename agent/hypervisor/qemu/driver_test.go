@@ -15,6 +15,7 @@ import (
 	"storebeat/agent/hypervisor/hypervisortest"
 	"storebeat/agent/hypervisor/leader"
 	"storebeat/agent/hypervisor/qemu/bootsector"
+	"storebeat/agent/hypervisor/qmp"
 	"storebeat/test/faultfs"
 )
 
@@ -132,6 +133,88 @@ func TestGuestPanicIsCrash(t *testing.T) {
 	if !strings.Contains(m.Exit().Detail, "panicked") {
 		t.Errorf("exit %v does not mention the panic", m.Exit())
 	}
+	expectIncident(t, m, hypervisor.GuestPanicked)
+}
+
+// expectIncident waits for an incident and takes it, with those before it.
+func expectIncident(t *testing.T, m hypervisor.Machine, kind hypervisor.IncidentKind) (i hypervisor.Incident) {
+	t.Helper()
+	hypervisortest.Until(t, fmt.Sprintf("incident %d is told", kind), func() bool {
+		select {
+		case i = <-m.Incidents():
+			return i.Kind == kind
+		default:
+			return false
+		}
+	})
+	return i
+}
+
+// with runs the boot-sector guest with further settings.
+func with(t *testing.T, settings string) (hypervisor.Spec, hypervisor.Machine) {
+	t.Helper()
+	needQEMU(t)
+	spec := hypervisortest.NewSpec(t)
+	defineGuest(t, spec)
+	spec.Definition = []byte(strings.TrimSuffix(guest, "}") + ", " + settings + "}")
+	m := start(t, spec)
+	hypervisortest.Thaw(t, m.Handle())
+	ticking(t, spec)
+	return spec, m
+}
+
+// A guest that hangs and does not feed its watchdog has crashed, or is reset, as its
+// user likes it.
+func TestWatchdog(t *testing.T) {
+	t.Run("crash", func(t *testing.T) {
+		spec, m := with(t, `"watchdog": {"model": "ib700"}`)
+		tell(t, spec, "w")
+		hypervisortest.Ended(t, m, hypervisor.Crashed)
+		if !strings.Contains(m.Exit().Detail, "watchdog") {
+			t.Errorf("exit %v does not mention the watchdog", m.Exit())
+		}
+		expectIncident(t, m, hypervisor.GuestWatchdog)
+	})
+	t.Run("reset", func(t *testing.T) {
+		spec, m := with(t, `"watchdog": {"model": "ib700", "action": "reset"}`)
+		tell(t, spec, "w")
+		expectIncident(t, m, hypervisor.GuestWatchdog)
+		expectIncident(t, m, hypervisor.GuestReset)
+		hypervisortest.Until(t, "the guest boots again", func() bool {
+			log, err := os.ReadFile(filepath.Join(spec.DatastorePath, "tick.log"))
+			return err == nil && strings.Count(string(log), "BOOT") == 2
+		})
+		if exit := m.Exit(); exit.Kind != hypervisor.NotEnded {
+			t.Errorf("the guest has ended: %v", exit)
+		}
+	})
+}
+
+// What a user does in a monitor of their own is told, and an end by it is their will.
+func TestUserOfTheMonitor(t *testing.T) {
+	spec, m := with(t, `"args": ["-qmp", "unix:{{datastore}}/mine,server=on,wait=off"]`)
+	mine, err := qmp.Dial(t.Context(), filepath.Join(spec.DatastorePath, "mine"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mine.Close()
+	hypervisortest.Until(t, "the agent knows that it runs", func() bool { return m.Condition().Guest == "running" })
+	do := func(command string) {
+		t.Helper()
+		if err := mine.Execute(t.Context(), command, nil, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	do("stop")
+	expectIncident(t, m, hypervisor.GuestPaused)
+	do("cont")
+	expectIncident(t, m, hypervisor.GuestResumed)
+	do("system_reset")
+	if i := expectIncident(t, m, hypervisor.GuestReset); !strings.Contains(i.Detail, "host-qmp") {
+		t.Errorf("told as %+v", i)
+	}
+	do("quit")
+	hypervisortest.Ended(t, m, hypervisor.Destroyed)
 }
 
 func TestGuestSwitchedOffWithoutAgent(t *testing.T) {
@@ -266,9 +349,13 @@ func TestFailedDiskIsTriedAgain(t *testing.T) {
 	hypervisortest.Until(t, "the guest is stopped, and what failed is tried again in vain", func() bool {
 		return m.Condition().Guest == ioError && mount.Counts()[faultfs.Write] > tried+1
 	})
+	expectIncident(t, m, hypervisor.GuestDiskFailed)
 	was := newest()
 	mount.Heal()
 	hypervisortest.Until(t, "the guest goes on", func() bool { return m.Condition().Guest == "running" && newest() > was+2 })
+	if i := expectIncident(t, m, hypervisor.GuestDiskRecovered); i.Detail != "" {
+		t.Errorf("told as %+v", i)
+	}
 	if err := m.Kill(t.Context()); err != nil {
 		t.Error(err)
 	}

@@ -27,6 +27,7 @@ type trouble struct {
 	tried time.Time // to let it go on
 	vain  int       // tries on end that were made while its disks could be read
 	full  bool      // the last request failed for want of room, which more room mends
+	told  bool      // people know of it
 }
 
 // retry lets a guest go on that was stopped for an I/O error, every askEvery: the
@@ -61,12 +62,15 @@ func (m *machine) retry(ctx context.Context, session *qmp.Session) error {
 	return err
 }
 
-// recovered forgets a trouble once no request has failed for a while. The caller
-// holds the lock.
-func (m *machine) recovered() {
-	if time.Since(m.trouble.last) > 2*askEvery {
-		m.trouble.vain = 0
+// recovered forgets a trouble once no request has failed for a while, and reports
+// whether people are to be told. The caller holds the lock.
+func (m *machine) recovered() bool {
+	if time.Since(m.trouble.last) <= 2*askEvery {
+		return false
 	}
+	told := m.trouble.told
+	m.trouble.vain, m.trouble.told = 0, false
+	return told
 }
 
 // disksAnswer reports whether every disk can be opened and read by somebody else.
