@@ -37,6 +37,7 @@ func (ms *machines) watchCapabilities(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		ms.agent.addDatastores(ctx, &now)
 		ms.agent.observe(core.HostCapable{Capabilities: now})
 		pause := capableEvery
 		if slices.ContainsFunc(now.Drivers, func(d poweron.DriverState) bool { return d.Problem != "" }) || looks.doubtful() {
@@ -48,6 +49,26 @@ func (ms *machines) watchCapabilities(ctx context.Context) {
 		case <-time.After(pause):
 		}
 	}
+}
+
+// addDatastores adds those that this host has opened and trusts, for machines that
+// have disks on several.
+func (a *Agent) addDatastores(ctx context.Context, c *poweron.Capabilities) {
+	v, err := a.view(ctx)
+	if err != nil {
+		return // not known is not lacking
+	}
+	names := []string{}
+	for i := range v.Datastores {
+		if v.Datastores[i].State == "available" {
+			names = append(names, v.Datastores[i].Name)
+		}
+	}
+	slices.Sort(names)
+	if c.Has == nil {
+		c.Has = map[poweron.Kind][]string{}
+	}
+	c.Has[poweron.Datastore] = names
 }
 
 // look looks at what the host has, again and again.

@@ -25,6 +25,8 @@ const (
 	MachineType Kind = "machine type"
 	// CPUModel is a model of processor, under the accelerator that the host would choose.
 	CPUModel Kind = "CPU model"
+	// Datastore is a datastore beside the machine's home, by its name.
+	Datastore Kind = "datastore"
 	// Accelerator is what executes the guests' code.
 	Accelerator Kind = "accelerator"
 )

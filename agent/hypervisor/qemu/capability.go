@@ -36,8 +36,12 @@ func (*Driver) Needs(definition []byte) poweron.Needs {
 	if d.Accel != "auto" {
 		need(poweron.Accelerator, d.Accel)
 	}
-	model, _, _ := strings.Cut(d.CPU, ",")
-	need(cpuKind(d.Accel), model)
+	if model, _, _ := strings.Cut(d.CPU, ","); model != "host" || d.Accel == "kvm" { // else it is whatever the host has
+		need(cpuKind(d.Accel), model)
+	}
+	for _, disk := range d.Disks {
+		need(poweron.Datastore, disk.Datastore)
+	}
 	for _, nic := range d.NICs {
 		need(poweron.Bridge, nic.Bridge)
 	}

@@ -19,6 +19,8 @@ func TestNeeds(t *testing.T) {
 			{Kind: poweron.MachineType, Name: "q35"}, {Kind: poweron.Accelerator, Name: "tcg"}, {Kind: poweron.CPUModel.Under("tcg"), Name: "max"}},
 		`{"memory_mib": 1, "machine": "q35", "cpu": "EPYC,+x2apic", "nics": [{"bridge": "br7"}, {"tap": "tap0"}]}`: {
 			{Kind: poweron.MachineType, Name: "q35"}, {Kind: poweron.CPUModel, Name: "EPYC"}, {Kind: poweron.Bridge, Name: "br7"}},
+		`{"memory_mib": 1, "machine": "q35", "cpu": "host", "disks": [{"path": "a"}, {"path": "b", "datastore": "fast"}]}`: {
+			{Kind: poweron.MachineType, Name: "q35"}, {Kind: poweron.Datastore, Name: "fast"}},
 		`{"memory_mib": "much"}`: nil,
 		`nonsense`:               nil,
 	} {
