@@ -15,7 +15,7 @@ import (
 const maxSocketPath = 107
 
 // places are the files of one machine in the run directory.
-type places struct{ dir, monitor, serial, vnc, console, output string }
+type places struct{ dir, monitor, serial, vnc, agent, console, output string }
 
 func placesOf(runDir string, m hypervisor.Marker) places {
 	dir := hypervisor.MachineDir(runDir, m.VM, m.Generation)
@@ -24,6 +24,7 @@ func placesOf(runDir string, m hypervisor.Marker) places {
 		monitor: filepath.Join(dir, "qmp"),
 		serial:  filepath.Join(dir, "serial"),
 		vnc:     filepath.Join(dir, "vnc"),
+		agent:   filepath.Join(dir, "agent"),
 		console: filepath.Join(dir, "console.log"),
 		output:  filepath.Join(dir, "qemu.log"),
 	}
@@ -37,7 +38,7 @@ func SerialSocket(spec hypervisor.Spec) string {
 
 // check refuses sockets that the kernel could not name.
 func (p places) check() error {
-	for _, path := range []string{p.monitor, p.serial, p.vnc} {
+	for _, path := range []string{p.monitor, p.serial, p.vnc, p.agent} {
 		if len(path) > maxSocketPath {
 			return fmt.Errorf("socket path %s has %d bytes, and the kernel allows %d; choose a shorter run directory", path, len(path), maxSocketPath)
 		}
@@ -87,6 +88,10 @@ func commandLine(binary string, d complete, spec hypervisor.Spec, at places, kvm
 	}
 	more, err := d.Firmware.arguments()
 	argv = append(append(append(argv, more...), screen(d.VNC, at)...), d.Watchdog.arguments()...)
+	if d.GuestAgent {
+		argv = append(argv, "-device", "virtio-serial-pci,id=channels", "-chardev", "socket,id=agent0,path="+at.agent+",server=on,wait=off",
+			"-device", "virtserialport,bus=channels.0,chardev=agent0,name=org.qemu.guest_agent.0")
+	}
 	for _, a := range d.args {
 		argv = append(argv, a.words()...)
 	}

@@ -20,7 +20,7 @@ func TestCommandLine(t *testing.T) {
 	d, err := decode([]byte(`{"memory_mib": 128, "cpus": 2, "cpu": "qemu64", "machine": "pc-q35-7.2", "disks": [{"path": "a,b\".img"}, {"path": "c", "datastore": "fast", "interface": "scsi"}],
 		"serial_log": "l,og", "args": ["-nic", "user,id={{name}}", "-drive", "if=virtio,cache=none,file={{datastore fast}}/d"],
 		"nics": [{"bridge": "br0"}, {"tap": "t0", "model": "e1000", "mac": "52:54:00:00:00:01"}], "vnc": "socket",
-		"firmware": {"code": "/fw/code", "vars": "vars"}, "watchdog": {"action": "reset"}}`), spec)
+		"firmware": {"code": "/fw/code", "vars": "vars"}, "watchdog": {"action": "reset"}, "guest_agent": true}`), spec)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,6 +45,8 @@ func TestCommandLine(t *testing.T) {
 		"-blockdev", `{"driver":"raw","node-name":"code","cache":{"direct":false},"read-only":true,"file":{"driver":"file","cache":{"direct":false},"filename":"/fw/code"}}`,
 		"-blockdev", `{"driver":"raw","node-name":"vars","cache":{"direct":true},"file":{"driver":"file","cache":{"direct":true},"filename":"/ds/vars","aio":"threads","locking":"on"}}`,
 		"-device", "VGA", "-vnc", "unix:/run/s/00000000-0000-0000-0000-000000000000-2/vnc", "-device", "qemu-xhci", "-device", "usb-tablet", "-device", "i6300esb",
+		"-device", "virtio-serial-pci,id=channels", "-chardev", "socket,id=agent0,path=/run/s/00000000-0000-0000-0000-000000000000-2/agent,server=on,wait=off",
+		"-device", "virtserialport,bus=channels.0,chardev=agent0,name=org.qemu.guest_agent.0",
 		"-nic", "user,id=web,1", "-drive", "if=virtio,cache=none,file=/fast/d,werror=stop,rerror=stop",
 	}
 	if diff := cmp.Diff([]string{"/ds/a,b\".img", "/fast/c", "/ds/vars", "/fast/d"}, d.disks); diff != "" {

@@ -35,7 +35,9 @@ type Definition struct {
 	SerialLog string    `json:"serial_log,omitempty"`
 	VNC       string    `json:"vnc,omitempty"` // "address:display", or "socket"; "" for none
 	Watchdog  *Watchdog `json:"watchdog,omitempty"`
-	Args      []string  `json:"args,omitempty"`
+	// GuestAgent gives the guest a channel for qemu-guest-agent.
+	GuestAgent bool     `json:"guest_agent,omitempty"`
+	Args       []string `json:"args,omitempty"`
 }
 
 // Firmware is UEFI in two flash memories.

@@ -2,6 +2,7 @@ package qemu
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -64,7 +65,8 @@ func (m *machine) Condition() hypervisor.Condition {
 	return m.condition
 }
 
-// Shutdown presses the guest's power button.
+// Shutdown asks the guest's agent, if it has one that answers, and presses the guest's
+// power button otherwise.
 func (m *machine) Shutdown(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, shutdownLimit)
 	defer cancel()
@@ -74,7 +76,14 @@ func (m *machine) Shutdown(ctx context.Context) error {
 	if session == nil {
 		return fmt.Errorf("ask the guest in process %d to shut down: its monitor can't be reached; a frozen machine can't be asked", m.Handle().PID)
 	}
-	return session.Execute(ctx, "system_powerdown", nil, nil)
+	refusal := powerDown(ctx, m.at.agent)
+	if refusal == nil {
+		return nil
+	}
+	if err := session.Execute(ctx, "system_powerdown", nil, nil); err != nil {
+		return errors.Join(err, refusal)
+	}
+	return nil
 }
 
 // judge says what the end of QEMU means, unless the guest's own end came first. What
