@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
+
 	"storebeat/agent/control"
 	"storebeat/agent/core"
 	"storebeat/agent/hypervisor"
@@ -19,9 +21,12 @@ type GuestsResult struct {
 	Names  []string           `json:"names"`
 }
 
-// ExportRequest asks what it takes to protect one of them.
+// ExportRequest asks what it takes to protect one of them, or the guest behind a monitor
+// of QEMU's.
 type ExportRequest struct {
-	Name string `json:"name"`
+	Name    string `json:"name"`              // beside a monitor, the name that the machine shall have; "" for the guest's
+	Monitor string `json:"monitor,omitempty"` // path of a unix socket
+	Offer   bool   `json:"offer,omitempty"`   // have the machine's next start here take over the guest behind the monitor
 }
 
 // keeper returns the driver that is configured here and whose hypervisor has guests
@@ -50,19 +55,35 @@ func (a *Agent) guests(ctx context.Context, _ struct{}) (GuestsResult, error) {
 }
 
 func (a *Agent) export(ctx context.Context, in ExportRequest) (hypervisor.Guest, error) {
+	if in.Monitor != "" {
+		return a.exportRunning(ctx, in)
+	}
 	k := a.machines.keeper()
 	if k == nil {
 		return hypervisor.Guest{}, errNoKeeper
 	}
-	var places []hypervisor.Place
-	for _, d := range a.datastores.list() {
-		if s, err := a.settingsOf(d.id); err == nil {
-			places = append(places, hypervisor.Place{Name: s.Name, Path: s.Path})
-		}
-	}
-	g, err := k.Export(ctx, in.Name, places)
+	g, err := k.Export(ctx, in.Name, a.otherPlaces(every))
 	if err != nil {
 		return g, control.Errorf(control.Unavailable, "guest %s: %v", in.Name, err)
+	}
+	return g, nil
+}
+
+// every chooses all datastores.
+func every(uuid.UUID) bool { return true }
+
+// exportRunning reads the guest behind a monitor.
+func (a *Agent) exportRunning(ctx context.Context, in ExportRequest) (hypervisor.Guest, error) {
+	driver, ok := a.machines.drivers["qemu"].(hypervisor.Adopter)
+	if !ok {
+		return hypervisor.Guest{}, control.Errorf(control.Refused, "this host is not configured to run guests of QEMU").WithRemedy("add \"qemu\" to hypervisor.drivers and restart the agent")
+	}
+	g, err := driver.Read(ctx, in.Monitor, in.Name, a.otherPlaces(every))
+	if err == nil && in.Offer && len(g.Problems) == 0 {
+		err = driver.Offer(ctx, in.Monitor, g.VM, a.cfg.RunDirectory)
+	}
+	if err != nil {
+		return g, control.Errorf(control.Unavailable, "the guest behind %s: %v", in.Monitor, err)
 	}
 	return g, nil
 }

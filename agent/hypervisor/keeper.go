@@ -26,6 +26,18 @@ type Keeper interface {
 	Forget(ctx context.Context, vm uuid.UUID) error
 }
 
+// Adopter is a driver that can take over guests which somebody has started without it,
+// by their monitors.
+type Adopter interface {
+	Driver
+	// Read says what it takes to protect the guest behind a monitor as a machine of
+	// that name; "" for the name that the guest has.
+	Read(ctx context.Context, monitor, name string, datastores []Place) (Guest, error)
+	// Offer has the next start of the machine on this host take over the guest behind
+	// the monitor, as long as its process lives.
+	Offer(ctx context.Context, monitor string, vm uuid.UUID, runDir string) error
+}
+
 // Kept is a machine that a hypervisor has a definition of.
 type Kept struct {
 	VM        uuid.UUID

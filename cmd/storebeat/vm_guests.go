@@ -81,19 +81,27 @@ func (a *app) judgeGuests(ctx context.Context, here agent.GuestsResult, names []
 			errs.add(err)
 			continue
 		}
-		for _, w := range g.Warnings {
-			fmt.Fprintf(a.errOut, "note: %s: %s\n", name, w)
-		}
-		if len(g.Problems) > 0 {
-			errs.add(control.Errorf(control.Refused, "%s can't be protected: %s", name, strings.Join(g.Problems, "; ")))
+		if err := a.judgeGuest(&g, o); err != nil {
+			errs.add(err)
 			continue
-		}
-		if o.dryRun {
-			fmt.Fprintf(a.errOut, "%s can be protected: all of its disks lie on %s\n", name, g.Datastore)
 		}
 		good = append(good, g)
 	}
 	return good, errs
+}
+
+// judgeGuest tells what is to be said of a guest, and refuses one that has problems.
+func (a *app) judgeGuest(g *hypervisor.Guest, o protection) error {
+	for _, w := range g.Warnings {
+		fmt.Fprintf(a.errOut, "note: %s: %s\n", g.Name, w)
+	}
+	if len(g.Problems) > 0 {
+		return control.Errorf(control.Refused, "%s can't be protected: %s", firstOf(g.Name, "the guest"), strings.Join(g.Problems, "; "))
+	}
+	if o.dryRun {
+		fmt.Fprintf(a.errOut, "%s can be protected: its home is %s\n", g.Name, g.Datastore)
+	}
+	return nil
 }
 
 // protectGuest protects one guest. One that runs is taken over by the agent of this

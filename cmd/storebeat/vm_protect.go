@@ -30,6 +30,8 @@ type protection struct {
 	all     bool
 	dryRun  bool
 	wait    time.Duration
+	monitor string
+	name    string
 
 	datastore string
 	memory    string
@@ -42,7 +44,7 @@ type protection struct {
 func newProtect(a *app) *cobra.Command {
 	var o protection
 	cmd := &cobra.Command{
-		Use:   "protect FILE | protect NAME --datastore D --memory M (--disk PATH… | -- COMMAND…) | protect GUEST… | protect --all",
+		Use:   "protect FILE | protect NAME --datastore D --memory M (--disk PATH… | -- COMMAND…) | protect GUEST… | protect --all | protect --monitor SOCKET",
 		Short: "Put machines on the protected list, or change their entries",
 		Long: `Puts every machine that FILE describes on the protected list of its home datastore.
 From then on it is kept running: the master chooses a host for it, and another one when
@@ -57,6 +59,10 @@ datastores, and what can't be protected is refused with the reason. A guest that
 goes on running: the agent takes it over, and only then may another host start it. One
 that is shut off stays so until vm start.
 
+--monitor takes over a QEMU guest of this host that somebody has started by hand: SOCKET
+is a monitor of it (-qmp unix:SOCKET,server=on,wait=off) that the agent may keep. The
+definition is made of its command line; --name gives the machine another name.
+
 A machine that is protected already gets the new definition and policy, with which it
 starts next time; whether it shall run stays as it is. What FILE says nothing of is
 taken from the machine defaults of the cluster record, or, without an agent, from those
@@ -67,10 +73,11 @@ placement block.`,
   storebeat vm protect web-2 --datastore nfs1 --memory 2GiB --disk web-2/disk.qcow2 --group web --apart web
   storebeat vm protect worker --datastore nfs1 --memory 64MiB -- /usr/local/bin/worker --queue jobs
   storebeat vm protect web db
-  storebeat vm protect --all --dry-run`,
+  storebeat vm protect --all --dry-run
+  storebeat vm protect --monitor /run/web.qmp --name web`,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.protect(cmd, args, o) },
 		Args: func(cmd *cobra.Command, args []string) error {
-			if o.all {
+			if o.all || o.monitor != "" {
 				return nil
 			}
 			return arguments(1, -1)(cmd, args)
@@ -79,6 +86,8 @@ placement block.`,
 	f := cmd.Flags()
 	f.BoolVar(&o.stopped, "stopped", false, "protect without starting: it starts with vm start")
 	f.BoolVar(&o.all, "all", false, "protect every guest that libvirt has on this host")
+	f.StringVar(&o.monitor, "monitor", "", "monitor `socket` of a running QEMU guest that is taken over")
+	f.StringVar(&o.name, "name", "", "`name` of the machine that is made of it")
 	f.BoolVar(&o.dryRun, "dry-run", false, "only judge the file")
 	f.DurationVar(&o.wait, "wait", 0, "wait until all of them run, for so `long`, such as --wait=30s")
 	f.Lookup("wait").NoOptDefVal = defaultWait.String()
@@ -93,6 +102,9 @@ placement block.`,
 }
 
 func (a *app) protect(cmd *cobra.Command, args []string, o protection) error {
+	if o.monitor != "" || o.name != "" {
+		return a.protectRunning(cmd, args, o)
+	}
 	if guests, err := o.namesGuests(cmd, args); guests || err != nil {
 		if err != nil {
 			return err

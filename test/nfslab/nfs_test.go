@@ -15,7 +15,7 @@ var program string
 // usual are the tests of every run of the suite: those that need no lab. Hosts in
 // emulation take most of two processors and starve beside other tests, so the rest
 // has a run of its own, make nfs-lab.
-const usual = "^(TestArchive|TestKernel)$"
+const usual = "^(TestArchive|TestKernel|TestGuestAgent)$"
 
 var all = flag.Bool("all", false, "run every test of the package")
 

@@ -53,6 +53,9 @@ func (p places) check() error {
 // commandLine returns QEMU's arguments. The order of devices, and so their places on
 // the guest's buses, must stay as it is from version to version.
 func commandLine(binary string, d complete, spec hypervisor.Spec, at places, kvm bool) ([]string, error) {
+	if d.Bare {
+		return bareLine(binary, d, spec, at, kvm), nil
+	}
 	log := d.SerialLog
 	if log == "" {
 		log = at.console
@@ -96,6 +99,23 @@ func commandLine(binary string, d complete, spec hypervisor.Spec, at places, kvm
 		argv = append(argv, a.words()...)
 	}
 	return argv, err
+}
+
+// bareLine returns the arguments of a guest that was once started by hand.
+func bareLine(binary string, d complete, spec hypervisor.Spec, at places, kvm bool) []string {
+	argv := []string{
+		binary,
+		"-name", "guest=" + escape(spec.Name) + ",debug-threads=on",
+		"-uuid", spec.VM.String(),
+		"-S", "-action", "shutdown=pause,panic=pause",
+		"-M", d.Machine,
+		"-qmp", "unix:" + at.monitor + ",server=on,wait=off",
+	}
+	argv = append(argv, accelerator(d.Definition, kvm)...)
+	for _, a := range d.args {
+		argv = append(argv, a.words()...)
+	}
+	return argv
 }
 
 // arguments describes the interface. QEMU's helper puts it on the bridge.

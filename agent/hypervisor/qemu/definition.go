@@ -36,8 +36,11 @@ type Definition struct {
 	VNC       string    `json:"vnc,omitempty"` // "address:display", or "socket"; "" for none
 	Watchdog  *Watchdog `json:"watchdog,omitempty"`
 	// GuestAgent gives the guest a channel for qemu-guest-agent.
-	GuestAgent bool     `json:"guest_agent,omitempty"`
-	Args       []string `json:"args,omitempty"`
+	GuestAgent bool `json:"guest_agent,omitempty"`
+	// Bare says that args are all that the guest has: the driver adds no device, and
+	// leaves memory and processors to them. It is that of guests that were taken over.
+	Bare bool     `json:"bare,omitempty"`
+	Args []string `json:"args,omitempty"`
 }
 
 // Firmware is UEFI in two flash memories.
@@ -100,6 +103,9 @@ func decode(definition []byte, spec hypervisor.Spec) (complete, error) {
 		matches("vnc", d.VNC, vncAddress, `a place for VNC: give "socket", or an address and a display such as "127.0.0.1:1"`),
 	}
 	errs = append(errs, d.place(spec)...)
+	if d.Bare && (len(d.Disks) > 0 || len(d.NICs) > 0 || d.CPU != "" || d.SerialLog != "" || d.VNC != "" || d.Watchdog != nil || d.GuestAgent || d.Firmware != nil) {
+		errs = append(errs, errors.New("bare is for guests that are described by args alone: remove it, or what stands beside memory_mib, machine, accel and args"))
+	}
 	var more []string
 	words, err := takeApart(d.Args)
 	errs = append(errs, wrap("args", err))

@@ -37,6 +37,12 @@
 // whose action is "crash", is a crash; a QEMU that a user ends in its monitor is
 // destroyed.
 //
+// A guest that somebody else has started is read through its monitor (Read), and taken over
+// by the next start of its machine while it runs (Offer). The definition then is its
+// command line, less what the driver gives itself ("bare"). It is made to stay when it is
+// over, and its disks are opened anew without the host's page cache; what can't be changed
+// while it runs (how failing requests are met) is as it should be from its next start.
+//
 // Non-guarantees: QEMU may hang in "quit" after a shutdown while storage hangs;
 // the machine then has not ended, and killing it is the agent's decision (R12).
 // A guest that reboots itself goes on; that is not an end.

@@ -74,6 +74,9 @@ func (*Driver) Disks(spec hypervisor.Spec) ([]string, error) {
 func (d *Driver) Start(ctx context.Context, spec hypervisor.Spec) (hypervisor.Machine, error) {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
+	if o, err := offered(spec); o != nil || err != nil {
+		return o.start(ctx, spec, err)
+	}
 	m, config, err := d.prepare(spec)
 	if err != nil {
 		return nil, fmt.Errorf("machine %s: %w", spec.VM, err)

@@ -70,7 +70,12 @@ func count(t testing.TB, spec hypervisor.Spec) hypervisortest.Count {
 // tell sends a byte to the guest's serial port.
 func tell(t testing.TB, spec hypervisor.Spec, command string) {
 	t.Helper()
-	conn, err := net.Dial("unix", SerialSocket(spec))
+	tellAt(t, SerialSocket(spec), command)
+}
+
+func tellAt(t testing.TB, socket, command string) {
+	t.Helper()
+	conn, err := net.Dial("unix", socket)
 	if err != nil {
 		t.Fatal(err)
 	}

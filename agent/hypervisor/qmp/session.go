@@ -10,6 +10,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // maxCalls bounds the calls that wait for an answer at once.
@@ -85,6 +87,26 @@ func negotiate(ctx context.Context, conn net.Conn, handle func(Event)) (*Session
 
 // Ended is closed when the session has ended, for whatever reason.
 func (s *Session) Ended() <-chan struct{} { return s.ended }
+
+// Peer returns the id of the process that listens on the monitor's socket.
+func (s *Session) Peer() (pid int, err error) {
+	conn, ok := s.conn.(*net.UnixConn)
+	if !ok {
+		return 0, errors.New("the monitor is no unix socket")
+	}
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var credErr error
+	err = raw.Control(func(fd uintptr) {
+		var cred *unix.Ucred
+		if cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); credErr == nil {
+			pid = int(cred.Pid)
+		}
+	})
+	return pid, errors.Join(err, credErr)
+}
 
 // Close ends the session. QEMU goes on.
 func (s *Session) Close() error {
