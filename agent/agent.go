@@ -194,6 +194,7 @@ func (a *Agent) run(ctx context.Context, self config.Host) error {
 	go a.tellTime(ctx)
 	go a.machines.tidy(ctx)
 	go a.machines.watchMonitors(ctx)
+	go a.machines.watchUse(ctx)
 	go a.machines.watchCapabilities(ctx)
 	a.askToWait(ctx)
 	a.notifier.Configure(a.cfg.Notify)

@@ -56,6 +56,8 @@ const (
 	MethodExport = "export"
 	// MethodMayStart tells whether a hypervisor may start a guest that is about to: MayStartRequest → MayStartResult.
 	MethodMayStart = "may-start"
+	// MethodUse tells what a machine has used since its process began: UseRequest → hypervisor.Statistics.
+	MethodUse = "use"
 	// MethodMetrics returns the metrics in Prometheus's text format: nothing → string.
 	MethodMetrics = "metrics"
 )
@@ -121,6 +123,7 @@ func (a *Agent) api() http.Handler {
 	control.Handle(m, MethodForecast, a.clusterForecast)
 	control.Handle(m, MethodShortfalls, func(ctx context.Context, _ struct{}) ([]poweron.Shortfall, error) { return a.clusterShortfalls(ctx) })
 	control.Handle(m, MethodPlaces, a.clusterPlaces)
+	control.Handle(m, MethodUse, a.use)
 	control.Handle(m, MethodHealth, func(context.Context, struct{}) (Health, error) { return a.health(), nil })
 	return m
 }

@@ -29,6 +29,7 @@ type machines struct {
 	drivers map[string]hypervisor.Driver // those that machines may be started with
 	known   map[string]hypervisor.Driver // all, for machines that are there already
 	freezes freezes
+	uses    uses
 
 	mu      sync.Mutex
 	running map[uuid.UUID]*machine

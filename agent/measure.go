@@ -47,7 +47,7 @@ func (a *Agent) state(ctx context.Context) (metrics.State, error) {
 		return metrics.State{}, err
 	}
 	sent := a.network.Stats()
-	s := metrics.State{View: v, Journal: a.journal.Health(), Datastores: map[string]metrics.Datastore{}, WeakFreeze: a.cgroupRoot == "",
+	s := metrics.State{View: v, Journal: a.journal.Health(), Datastores: map[string]metrics.Datastore{}, Machines: a.machines.uses.newest(), WeakFreeze: a.cgroupRoot == "",
 		Sent: sent.Sent, SendErrors: sent.SendErrors}
 	if c := a.guard.current(); c != nil && c.Fed() != 0 {
 		s.Watchdog, s.Fed = true, clock.Now().Sub(c.Fed())

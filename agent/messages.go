@@ -30,6 +30,7 @@ type envelope struct {
 	Forecast   *ForecastRequest `json:"forecast,omitempty"`
 	Shortfalls bool             `json:"shortfalls,omitempty"`
 	Places     *PlacesRequest   `json:"places,omitempty"`
+	Use        *UseRequest      `json:"use,omitempty"`
 }
 
 // askTime is how long to wait for another host's answer to a question that can
@@ -113,6 +114,8 @@ func (a *Agent) handle(ctx context.Context, from datastorehb.HostID, body []byte
 		return answer(a.shortfalls(ctx))
 	case e.Places != nil:
 		return answer(a.places(ctx, *e.Places))
+	case e.Use != nil:
+		return answer(a.useHere(ctx, *e.Use))
 	case e.View:
 		return answer(a.view(ctx))
 	}

@@ -48,6 +48,9 @@
 //     of an end in Exit; both are looked up anew after a silence, so that a lost
 //     event costs time and not truth. What is for people to know arrives in
 //     Incidents, as far as it was heard.
+//   - Statistics. Processor time, memory and network are the kernel's word on the
+//     process, in one form for all drivers; disks are the hypervisor's, and left out
+//     while it does not answer.
 //   - Export. A driver whose hypervisor keeps machines of its own is a Keeper: it
 //     says what those need and may not have, in the form that Start takes.
 //

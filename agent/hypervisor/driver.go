@@ -89,6 +89,9 @@ type Machine interface {
 	Exit() Exit
 	// Condition says what is known about the machine now, without asking it.
 	Condition() Condition
+	// Statistics says what the machine has used. It waits for no monitor of a frozen
+	// machine: disks are left out then.
+	Statistics(ctx context.Context) (Statistics, error)
 	// Incidents is where the agent takes from what the hypervisor tells of the guest.
 	// All that came before the end are there once Done is closed; it is never closed.
 	Incidents() <-chan Incident

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"storebeat/agent/core"
+	"storebeat/agent/hypervisor"
 	"storebeat/agent/journal"
 	"storebeat/partition"
 )
@@ -20,7 +21,8 @@ const Patience = time.Second
 type State struct {
 	View       core.View
 	Journal    journal.Health
-	Datastores map[string]Datastore // by name
+	Datastores map[string]Datastore                // by name
+	Machines   map[uuid.UUID]hypervisor.Statistics // of this host's
 	WeakFreeze bool
 	Sent       uint64 // network heartbeats
 	SendErrors uint64
@@ -61,6 +63,8 @@ var shown = []string{
 	"storebeat_heartbeat_write_pending_seconds", "storebeat_operation_pending_seconds", "storebeat_datastore_operations_total",
 	"storebeat_datastore_read_bytes_total", "storebeat_datastore_written_bytes_total",
 	"storebeat_machines", "storebeat_cluster_machines", "storebeat_cluster_machines_without_place", "storebeat_machine_trouble",
+	"storebeat_machine_cpu_seconds_total", "storebeat_machine_resident_bytes", "storebeat_machine_disk_read_bytes_total", "storebeat_machine_disk_written_bytes_total",
+	"storebeat_machine_network_received_bytes_total", "storebeat_machine_network_sent_bytes_total",
 	"storebeat_network_heartbeats_sent_total", "storebeat_network_send_errors_total",
 }
 
@@ -87,6 +91,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		w.operations(d.Name, s.Datastores[d.Name])
 	}
 	w.machines(&s.View)
+	w.use(&s)
 }
 
 // newest asks for the state, and makes do with the last one when none comes.
@@ -186,6 +191,33 @@ func (w writer) operations(name string, d Datastore) {
 	w.metric("storebeat_datastore_operations_total", float64(d.Metadata), name, "metadata")
 	w.metric("storebeat_datastore_read_bytes_total", float64(d.BytesRead), name)
 	w.metric("storebeat_datastore_written_bytes_total", float64(d.BytesWritten), name)
+}
+
+// use shows what this host's machines use.
+func (w writer) use(s *State) {
+	told := map[uuid.UUID]bool{}
+	for i := range s.View.Machines {
+		m := &s.View.Machines[i]
+		u, known := s.Machines[m.VM]
+		if !known || told[m.VM] {
+			continue
+		}
+		told[m.VM] = true
+		w.metric("storebeat_machine_cpu_seconds_total", u.CPU.Seconds(), m.Name, m.VM.String())
+		w.gauge("storebeat_machine_resident_bytes", float64(u.Memory), m.Name, m.VM.String())
+		seen := map[string]bool{} // a name may come twice, a series may not
+		for _, d := range u.Disks {
+			if !seen[d.Name] {
+				w.metric("storebeat_machine_disk_read_bytes_total", float64(d.Read), m.Name, m.VM.String(), d.Name)
+				w.metric("storebeat_machine_disk_written_bytes_total", float64(d.Written), m.Name, m.VM.String(), d.Name)
+			}
+			seen[d.Name] = true
+		}
+		for _, n := range u.Interfaces {
+			w.metric("storebeat_machine_network_received_bytes_total", float64(n.Received), m.Name, m.VM.String(), n.Name)
+			w.metric("storebeat_machine_network_sent_bytes_total", float64(n.Sent), m.Name, m.VM.String(), n.Name)
+		}
+	}
 }
 
 // The states of machines; the view has no others.

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"storebeat/agent/core"
+	"storebeat/agent/hypervisor"
 	"storebeat/agent/journal"
 	"storebeat/agent/metrics"
 	"storebeat/datastorehb"
@@ -48,7 +49,11 @@ func full() metrics.State {
 		},
 		Journal:    journal.Health{Stored: true, Waiting: 3, Dropped: 2},
 		Datastores: map[string]metrics.Datastore{"nfs": {Reads: 5, Writes: 4, Metadata: 3, BytesRead: 2048, BytesWritten: 1024, Pending: 2 * time.Second}},
-		Sent:       17, SendErrors: 1, Watchdog: true, Fed: 100 * time.Millisecond,
+		Machines: map[uuid.UUID]hypervisor.Statistics{
+			{1}: {CPU: 1500 * time.Millisecond, Memory: 4096, Disks: []hypervisor.DiskStatistics{{Name: "disk0", Read: 512, Written: 1024}, {Name: "disk0"}}, Interfaces: []hypervisor.InterfaceStatistics{{Name: "tap0", Received: 60, Sent: 70}}},
+			{9}: {Memory: 1}, // of which the view says nothing
+		},
+		Sent: 17, SendErrors: 1, Watchdog: true, Fed: 100 * time.Millisecond,
 	}
 }
 
@@ -89,6 +94,15 @@ func has(t *testing.T, shown string, lines ...string) {
 			t.Errorf("%s is not shown; there are %q", line, near)
 		}
 	}
+}
+
+// What machines use is shown by name, once each.
+func TestWhatMachinesUse(t *testing.T) {
+	_, registry := instruments(t, constant(full()))
+	web := `machine="web",vm="01000000-0000-0000-0000-000000000000"`
+	has(t, text(t, registry), "storebeat_machine_cpu_seconds_total{"+web+"} 1.5", "storebeat_machine_resident_bytes{"+web+"} 4096",
+		`storebeat_machine_disk_read_bytes_total{disk="disk0",`+web+"} 512", `storebeat_machine_disk_written_bytes_total{disk="disk0",`+web+"} 1024",
+		`storebeat_machine_network_received_bytes_total{interface="tap0",`+web+"} 60", `storebeat_machine_network_sent_bytes_total{interface="tap0",`+web+"} 70")
 }
 
 // What is in the table is shown, and what is shown is in the table.

@@ -3,12 +3,14 @@ package main
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"storebeat/agent"
 	"storebeat/agent/core"
+	"storebeat/agent/hypervisor"
 	"storebeat/poweron"
 )
 
@@ -116,6 +118,10 @@ What a host has not said is not held against it.`,
 			if err := a.call(cmd.Context(), agent.MethodPlaces, agent.PlacesRequest{VM: m.VM}, &shown.Places); err != nil {
 				fmt.Fprintf(a.errOut, "note: where it could run is not known: %v\n", err)
 			}
+			var use hypervisor.Statistics
+			if m.Host != 0 && a.call(cmd.Context(), agent.MethodUse, agent.UseRequest{VM: m.VM}, &use) == nil { // else it has none, or its host does not answer
+				shown.Use = &use
+			}
 			return a.print(shown, func() error { return a.showMachine(v, shown) })
 		},
 	}
@@ -124,7 +130,24 @@ What a host has not said is not held against it.`,
 // machineShown is what `vm show` knows of a machine.
 type machineShown struct {
 	core.MachineView
-	Places []poweron.Place `json:"places"` // null when nobody could tell
+	Places []poweron.Place        `json:"places"`        // null when nobody could tell
+	Use    *hypervisor.Statistics `json:"use,omitempty"` // since its process began
+}
+
+// use says what the machine has used since its process began.
+func (p *pairs) use(u *hypervisor.Statistics) {
+	if u == nil {
+		return
+	}
+	p.add("Used", "%v of processor time, %s of memory", u.CPU.Round(10*time.Millisecond), humanize.IBytes(u.Memory))
+	var lines []string
+	for _, d := range u.Disks {
+		lines = append(lines, fmt.Sprintf("disk %s: %s read, %s written", d.Name, humanize.IBytes(d.Read), humanize.IBytes(d.Written)))
+	}
+	for _, n := range u.Interfaces {
+		lines = append(lines, fmt.Sprintf("network %s: %s received, %s sent", n.Name, humanize.IBytes(n.Received), humanize.IBytes(n.Sent)))
+	}
+	p.list("", lines)
 }
 
 // places says where a machine could run now, and of each other host why it could not.
@@ -163,6 +186,7 @@ func (a *app) showMachine(v cluster, m machineShown) error {
 	p.add("Datastore", "%s", m.Home)
 	p.add("Driver", "%s", m.Driver)
 	p.add("Memory", "%s", humanize.IBytes(m.Memory))
+	p.use(m.Use)
 	p.add("Right to run", "%s", generationOf(&m.MachineView))
 	if m.Failures > 0 {
 		p.add("Failures", "%d in a row (held at %d)", m.Failures, m.Policy.Limit)

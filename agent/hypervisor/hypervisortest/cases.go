@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"testing"
 
 	"github.com/google/uuid"
@@ -89,6 +90,33 @@ func secondStart(t *testing.T, r *rig) {
 		t.Errorf("second start: %v, %v, want %v", m, err, hypervisor.ErrRunning)
 	}
 	r.ticking(t)
+}
+
+// statistics are told in one form, and a frozen machine is waited for by nobody.
+func statistics(t *testing.T, r *rig) {
+	m := r.run(t)
+	Until(t, "it has used processor time and memory", func() bool {
+		s, err := m.Statistics(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range s.Disks {
+			if d.Name == "" {
+				t.Errorf("a disk without a name: %+v", s.Disks)
+			}
+		}
+		written := !r.HasDisk || slices.ContainsFunc(s.Disks, func(d hypervisor.DiskStatistics) bool { return d.Written > 0 && d.Writes > 0 })
+		return s.CPU > 0 && s.Memory > 0 && written
+	})
+	Freeze(t, m.Handle())
+	frozen, err := m.Statistics(t.Context())
+	if err != nil || frozen.Memory == 0 {
+		t.Errorf("frozen: %+v, %v", frozen, err)
+	}
+	kill(t, m)
+	if s, err := m.Statistics(t.Context()); err == nil {
+		t.Errorf("gone, and still: %+v", s)
+	}
 }
 
 func killFrozen(t *testing.T, r *rig) {

@@ -28,6 +28,8 @@ type Fixture struct {
 	Count func(t testing.TB, spec hypervisor.Spec) Count
 	// SwitchOff makes the guest, which runs, switch itself off.
 	SwitchOff func(t testing.TB, spec hypervisor.Spec, m hypervisor.Machine)
+	// HasDisk says that the machine writes to a disk of which its driver knows.
+	HasDisk bool
 	// Parallel runs the tests side by side, for a driver that mostly waits.
 	Parallel bool
 	// Broken are definitions that Validate takes and Start can't start.
@@ -56,6 +58,7 @@ func (f Fixture) suite(t *testing.T, cgroupRoot string) {
 		"found and adopted running":          adoptRunning,
 		"found only by its own host":         foundByOwnHost,
 		"a second start is refused":          secondStart,
+		"says what it has used":              statistics,
 		"killed while frozen":                killFrozen,
 		"killed while running":               killRunning,
 		"killed from outside":                killedFromOutside,

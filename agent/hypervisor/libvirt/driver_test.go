@@ -62,6 +62,7 @@ func conformance(t *testing.T, host *libvirttest.Host) {
 	disk := "<source file='{{datastore}}/disk.img'/>"
 	hypervisortest.Run(t, hypervisortest.Fixture{
 		Parallel:  true,
+		HasDisk:   true,
 		New:       func() hypervisor.Driver { return New(host.URI) },
 		Define:    define,
 		Count:     count,

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // ErrGone means that there is no such process, or thread, any more.
@@ -30,6 +31,11 @@ type Stat struct {
 	Threads int
 	Kernel  bool   // a thread of the kernel's own: it has neither memory nor files
 	Start   uint64 // in clock ticks since boot
+	// CPU is the processor time that all threads have used, with those that are gone.
+	CPU time.Duration
+	// Resident is the memory that the process holds, in bytes. The kernel counts it
+	// roughly, and tells it without looking at that memory.
+	Resident uint64
 }
 
 // Dead tells whether nothing of the process executes or holds files any more.
@@ -146,6 +152,9 @@ func parseStat(data []byte) (Stat, error) {
 			return Stat{}, fmt.Errorf("field %d: %w", f.number, err)
 		}
 	}
+	if err := stat.parseUse(fields, first); err != nil {
+		return Stat{}, err
+	}
 	flags, err := strconv.ParseUint(fields[9-first], 10, 32)
 	if err != nil {
 		return Stat{}, fmt.Errorf("flags: %w", err)
@@ -155,6 +164,29 @@ func parseStat(data []byte) (Stat, error) {
 		return Stat{}, fmt.Errorf("start time: %w", err)
 	}
 	return stat, nil
+}
+
+// tick is the unit of processor time in /proc, USER_HZ, which is the same for all programs.
+const tick = 10 * time.Millisecond
+
+// parseUse reads what a process has used: utime, stime and rss.
+func (s *Stat) parseUse(fields []string, first int) error {
+	if len(fields) <= 24-first {
+		return fmt.Errorf("%d fields after the name", len(fields))
+	}
+	for _, number := range []int{14, 15} {
+		ticks, err := strconv.ParseUint(fields[number-first], 10, 48)
+		if err != nil {
+			return fmt.Errorf("field %d: %w", number, err)
+		}
+		s.CPU += time.Duration(ticks) * tick
+	}
+	pages, err := strconv.ParseInt(fields[24-first], 10, 48)
+	if err != nil {
+		return fmt.Errorf("field 24: %w", err)
+	}
+	s.Resident = uint64(max(0, pages)) * uint64(os.Getpagesize())
+	return nil
 }
 
 func numbers(dir string) ([]int, error) {

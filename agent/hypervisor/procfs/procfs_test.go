@@ -100,7 +100,7 @@ const line = "77 (a (b) c) S 1 2 3 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 9 0 123456 
 
 func TestParseStat(t *testing.T) {
 	got, err := parseStat([]byte(line))
-	want := Stat{PID: 77, Name: "a (b) c", State: 'S', Parent: 1, Group: 2, Session: 3, Threads: 9, Start: 123456}
+	want := Stat{PID: 77, Name: "a (b) c", State: 'S', Parent: 1, Group: 2, Session: 3, Threads: 9, Start: 123456, CPU: 110 * time.Millisecond, Resident: 2 * uint64(os.Getpagesize())}
 	if err != nil {
 		t.Fatal(err)
 	}

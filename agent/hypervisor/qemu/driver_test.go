@@ -48,8 +48,8 @@ func TestConformance(t *testing.T) {
 	needQEMU(t)
 	hypervisortest.Run(t, hypervisortest.Fixture{
 		New:    func() hypervisor.Driver { return New("") },
-		Define: defineGuest,
-		Count:  count,
+		Define: defineGuest, HasDisk: true,
+		Count: count,
 		SwitchOff: func(t testing.TB, spec hypervisor.Spec, _ hypervisor.Machine) {
 			tell(t, spec, "q")
 		},
