@@ -230,6 +230,7 @@ func (a *Agent) takeStock(ctx context.Context) error {
 	if cfg.Found, err = a.machines.account(ctx, client); err != nil {
 		return err
 	}
+	cfg.Past = a.machines.past(ctx, cfg.Ended)
 	for _, l := range inventory.Leases {
 		if l.Valid {
 			cfg.Leases = append(cfg.Leases, core.Inherited{Datastore: l.Datastore, Term: l.Term, Length: l.Length, Deadline: l.Deadline, Custody: l.Custody})

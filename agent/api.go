@@ -102,7 +102,11 @@ func (a *Agent) api() http.Handler {
 		if in.Local {
 			return a.view(ctx)
 		}
-		return a.clusterView(ctx)
+		v, err := a.clusterView(ctx)
+		if err == nil {
+			a.withConditions(ctx, &v)
+		}
+		return v, err
 	})
 	control.Handle(m, MethodEvents, func(ctx context.Context, in EventsRequest) ([]journal.Entry, error) {
 		if in.Cluster {
@@ -223,7 +227,7 @@ func (c *commands) answer(r core.Reply) {
 
 // command gives a user's wish to the core and waits for the answer.
 func (a *Agent) command(ctx context.Context, cmd core.Command) (CommandResult, error) {
-	if cmd.Verb == core.Protect {
+	if cmd.Verb == core.Protect || cmd.Verb == core.Redefine {
 		if err := a.validate(ctx, &cmd); err != nil {
 			return CommandResult{}, err
 		}

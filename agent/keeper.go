@@ -12,6 +12,7 @@ import (
 	"storebeat/agent/core"
 	"storebeat/agent/hypervisor"
 	"storebeat/datastorehb"
+	"storebeat/poweron"
 )
 
 // GuestsResult are the guests that this host's hypervisor has of its own, by name.
@@ -62,10 +63,11 @@ func (a *Agent) export(ctx context.Context, in ExportRequest) (hypervisor.Guest,
 	if k == nil {
 		return hypervisor.Guest{}, errNoKeeper
 	}
-	g, err := k.Export(ctx, in.Name, a.otherPlaces(every))
+	g, err := k.Export(ctx, in.Name, a.otherPlaces(every), func(vm uuid.UUID) []byte { return a.formerDefinition(ctx, vm) })
 	if err != nil {
 		return g, control.Errorf(control.Unavailable, "guest %s: %v", in.Name, err)
 	}
+	a.machines.renditions.exported(&g)
 	return g, nil
 }
 
@@ -88,6 +90,23 @@ func (a *Agent) exportRunning(ctx context.Context, in ExportRequest) (hypervisor
 	return g, nil
 }
 
+// formerDefinition is that of a machine that is protected, or that was until a moment ago
+// and whose hypervisor has not been given back yet what it was kept from.
+func (a *Agent) formerDefinition(ctx context.Context, vm uuid.UUID) []byte {
+	for _, d := range a.datastores.list() {
+		if e, known := a.entryOf(ctx, d.id, vm); known && (e.Protected || a.machines.renditions.knows(vm)) {
+			return e.Definition
+		}
+	}
+	return nil
+}
+
+// entryOf returns the newest entry of a machine on a datastore, and whether it is known.
+func (a *Agent) entryOf(ctx context.Context, datastore, vm uuid.UUID) (e poweron.Entry, known bool) {
+	err := a.look(ctx, func(c *core.Core) { e, known = c.Entry(datastore, vm) })
+	return e, known && err == nil
+}
+
 // tidyEvery is the time between two looks at what a hypervisor does by itself.
 const tidyEvery = 10 * time.Second
 
@@ -99,7 +118,7 @@ func (ms *machines) tidy(ctx context.Context) {
 	if k == nil {
 		return
 	}
-	t := tidying{machines: ms, Keeper: k, told: map[string]bool{}}
+	t := ms.tidying(k)
 	for ticks := time.NewTicker(tidyEvery); ; {
 		t.endStrays(ctx)
 		t.definitions(ctx)
@@ -108,14 +127,36 @@ func (ms *machines) tidy(ctx context.Context) {
 			ticks.Stop()
 			return
 		case <-ticks.C:
+		case <-ms.untidy:
 		}
+	}
+}
+
+// lookSoon has it looked at at once.
+func (ms *machines) lookSoon() {
+	select {
+	case ms.untidy <- struct{}{}:
+	default:
 	}
 }
 
 type tidying struct {
 	*machines
 	hypervisor.Keeper
-	told map[string]bool // what was logged already
+	told     map[string]bool        // what was logged already
+	before   map[string]bool        // what was found in the round before, and told then
+	findings map[string]bool        // in this round
+	remarks  map[uuid.UUID][]string // for people who look at a machine
+	strays   map[uuid.UUID]int      // rounds in which a guest of the machine's UUID ran in nobody's care
+}
+
+func (ms *machines) tidying(k hypervisor.Keeper) *tidying {
+	return &tidying{machines: ms, Keeper: k, told: map[string]bool{}, findings: map[string]bool{}, remarks: map[uuid.UUID][]string{}, strays: map[uuid.UUID]int{}}
+}
+
+// begin begins a round.
+func (t *tidying) begin() {
+	t.before, t.findings, t.remarks = t.findings, map[string]bool{}, map[uuid.UUID][]string{}
 }
 
 // endStrays ends machines of this host that nobody has started: the agent had given
@@ -175,33 +216,24 @@ func (t *tidying) definitions(ctx context.Context) {
 	if err := t.agent.rememberProtected(&v); err != nil {
 		t.tell("can't write down which machines are protected, for the hook of libvirt", "", err)
 	}
+	t.begin()
 	for i := range v.Machines {
 		m := &v.Machines[i]
+		if m.Driver != t.Name() {
+			continue
+		}
 		at := slices.IndexFunc(kept, func(k hypervisor.Kept) bool { return k.VM == m.VM })
-		if at >= 0 && m.Protected && m.Driver == t.Name() && t.absent(m.VM) {
-			t.definition(ctx, m, kept[at])
+		switch {
+		case at >= 0 && m.Protected:
+			t.definition(ctx, m, &kept[at])
+		case at >= 0:
+			t.giveBack(ctx, m)
+		default:
+			t.giveUp(m)
+			t.namesake(m, kept)
 		}
 	}
-}
-
-func (t *tidying) definition(ctx context.Context, m *core.MachineView, k hypervisor.Kept) {
-	elsewhere := m.State == "running" && m.Host != 0 && m.Host != t.agent.self.Host
-	switch {
-	case elsewhere && k.Running:
-		t.tell("a guest runs here by hand, and the machine of the same UUID runs on another host: end the one here, it may damage the other's disks", m.Name, hypervisor.ErrRunning)
-	case elsewhere:
-		if err := t.Forget(ctx, m.VM); err != nil {
-			t.tell("can't remove the definition of a machine that runs on another host", m.Name, err)
-			return
-		}
-		t.agent.log.Info("removed the definition of a machine that runs on another host; the datastore has it", "vm", m.VM, "name", m.Name, "host", m.HostName)
-	case k.Autostart:
-		if err := t.Tame(ctx, m.VM); err != nil {
-			t.tell("can't switch off the autostart of a protected machine", m.Name, err)
-			return
-		}
-		t.agent.log.Info("switched off the autostart of a protected machine", "vm", m.VM, "name", m.Name)
-	}
+	t.noted.Store(&t.remarks)
 }
 
 // tell logs what does not go away by itself once.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -31,6 +32,10 @@ type machines struct {
 	freezes freezes
 	uses    uses
 
+	renditions *renditions
+	untidy     chan struct{}                          // has the hypervisor's house looked at soon
+	noted      atomic.Pointer[map[uuid.UUID][]string] // what was found there
+
 	mu      sync.Mutex
 	running map[uuid.UUID]*machine
 	busy    map[uuid.UUID][]uint64 // generations that are being started, 0 for a process that is being ended
@@ -46,7 +51,8 @@ type machine struct {
 
 func newMachines(a *Agent) *machines {
 	all := map[string]hypervisor.Driver{"process": process.New(), "qemu": qemu.New(""), "libvirt": libvirt.New(a.cfg.Hypervisor.LibvirtURI)}
-	m := &machines{agent: a, drivers: map[string]hypervisor.Driver{}, known: all, running: map[uuid.UUID]*machine{}, busy: map[uuid.UUID][]uint64{}}
+	m := &machines{agent: a, drivers: map[string]hypervisor.Driver{}, known: all, running: map[uuid.UUID]*machine{}, busy: map[uuid.UUID][]uint64{},
+		renditions: newRenditions(a.cfg.StateDirectory), untidy: make(chan struct{}, 1)}
 	for _, name := range a.cfg.Hypervisor.Drivers {
 		m.drivers[name] = all[name]
 	}
@@ -183,7 +189,7 @@ func (ms *machines) start(e core.StartMachine) {
 		if err := ms.startNow(e); err != nil {
 			// Neither a disk that somebody has not let go of yet nor the want of a
 			// guard is a failure of the machine.
-			o.Err, o.Refused = err.Error(), errors.Is(err, hypervisor.ErrLocked) || errors.Is(err, errUnguarded)
+			o.Err, o.Refused = err.Error(), errors.Is(err, hypervisor.ErrLocked) || errors.Is(err, errUnguarded) || errors.Is(err, errRedefined)
 		}
 		ms.agent.observe(o)
 	}()
@@ -200,6 +206,9 @@ func (ms *machines) startNow(e core.StartMachine) error {
 	home, err := ms.agent.settingsOf(e.Datastore)
 	if err != nil {
 		return err
+	}
+	if ms.storedBefore(ctx, e.Datastore, &e.Entry) {
+		return errRedefined
 	}
 	others, err := ms.usablePlaces(ctx, e.Datastore)
 	if err != nil {
@@ -221,6 +230,7 @@ func (ms *machines) startNow(e core.StartMachine) error {
 		return fmt.Errorf("%w: %w", errUnguarded, err)
 	}
 	ms.watch(m)
+	ms.lookSoon() // it may have been defined anew
 	return nil
 }
 
@@ -261,6 +271,9 @@ func (ms *machines) stop(e core.StopMachine) {
 		return
 	}
 	go func() {
+		if err := hypervisor.NoteEnding(ms.agent.cfg.RunDirectory, m.vm, m.generation); err != nil {
+			ms.agent.log.Warn("if this agent ends before the machine, the next one may take its end for a user's will", "error", err)
+		}
 		if e.Graceful > 0 {
 			ctx, cancel := context.WithTimeout(context.Background(), e.Graceful)
 			defer cancel()
@@ -380,6 +393,31 @@ func abandoned(ctx context.Context, client *guard.Client, inventory guard.Invent
 		}
 	}
 	return ended, err
+}
+
+// pastTime is how long hypervisors may take to say how machines ended.
+const pastTime = 5 * time.Second
+
+// past is how machines ended here while no agent was there to see it, as far as their
+// hypervisors know: by a user's will, say, or because the guest switched itself off. What
+// the guard had to end is no past of theirs.
+func (ms *machines) past(ctx context.Context, ended []core.FoundMachine) (known []core.MachineGone) {
+	ctx, cancel := context.WithTimeout(ctx, pastTime)
+	defer cancel()
+	past, err := hypervisor.Past(ms.agent.cfg.Cluster.UUID, ms.agent.self.Host, ms.agent.cfg.RunDirectory)
+	if err != nil {
+		ms.agent.log.Warn("can't tell of every machine how it ended", "error", err)
+	}
+	for _, f := range past {
+		historian, ok := ms.drivers[f.Driver].(hypervisor.Historian)
+		if !ok || slices.ContainsFunc(ended, func(e core.FoundMachine) bool { return e.VM == f.VM && e.Generation == f.Generation }) {
+			continue
+		}
+		if exit, ok := historian.Ended(ctx, f.VM); ok {
+			known = append(known, core.MachineGone{VM: f.VM, Generation: f.Generation, Ending: endings[exit.Kind], Detail: exit.Detail + ", while no agent was there"})
+		}
+	}
+	return known
 }
 
 // goneWithin waits for the end of a machine that has been killed.

@@ -29,6 +29,7 @@ type envelope struct {
 
 	Forecast   *ForecastRequest `json:"forecast,omitempty"`
 	Shortfalls bool             `json:"shortfalls,omitempty"`
+	Conditions bool             `json:"conditions,omitempty"`
 	Places     *PlacesRequest   `json:"places,omitempty"`
 	Use        *UseRequest      `json:"use,omitempty"`
 }
@@ -116,6 +117,8 @@ func (a *Agent) handle(ctx context.Context, from datastorehb.HostID, body []byte
 		return answer(a.places(ctx, *e.Places))
 	case e.Use != nil:
 		return answer(a.useHere(ctx, *e.Use))
+	case e.Conditions:
+		return json.Marshal(a.conditions())
 	case e.View:
 		return answer(a.view(ctx))
 	}

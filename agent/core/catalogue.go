@@ -138,8 +138,22 @@ func (c *Core) disown(f *footing) {
 			continue
 		}
 		m := c.addMachine(&machine{vm: i.vm, home: f, gen: *g, entry: i.Entry, revision: i.Revision, failures: g.Failures, since: c.now})
+		if past, known := c.pastOf(m); known {
+			c.ended(m, past)
+			continue
+		}
 		c.release(m, poweron.Abandoned, "the generation is in its name, and no process of the machine is there")
 	}
+}
+
+// pastOf says how a machine ended that this host has no process of, if that is known.
+func (c *Core) pastOf(m *machine) (past MachineGone, known bool) {
+	at := slices.IndexFunc(c.cfg.Past, func(o MachineGone) bool { return o.VM == m.vm && o.Generation == m.gen.Number })
+	if at < 0 || m.revision == 0 {
+		return MachineGone{}, false
+	}
+	m.process = m.gen.Number
+	return c.cfg.Past[at], true
 }
 
 // tellChanged tells others that a machine has changed: everybody when a user

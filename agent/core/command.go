@@ -177,6 +177,12 @@ func (cmd *command) next(s MachineState) (poweron.Entry, error) {
 			return next, fmt.Errorf("%s is not protected: protect it again first", next.Name)
 		}
 		return cmd.Change.Of(next)
+	case Redefine:
+		if !next.Protected {
+			return next, fmt.Errorf("%s is not protected any more", next.Name)
+		}
+		next.Name, next.Definition, next.Memory = cmd.Entry.Name, cmd.Entry.Definition, cmd.Entry.Memory
+		return next, next.Validate()
 	}
 	return next, nil
 }
@@ -188,7 +194,7 @@ func (c *Core) unfit(home *footing, s *MachineState, next *poweron.Entry) string
 	if !next.Protected {
 		return ""
 	}
-	if !s.Entry.Protected {
+	if !s.Entry.Protected || s.Entry.Name != next.Name {
 		if why := c.taken(home, next); why != "" {
 			return why
 		}
@@ -222,7 +228,7 @@ func (c *Core) onEntryClaimed(o EntryClaimed) {
 func (c *Core) entryClaimed(cmd *command, o EntryClaimed) {
 	switch {
 	case o.Outcome == datastorehb.ClaimWon:
-		c.journal(Event{Kind: userKind(cmd.Verb), Datastore: cmd.home.ID, VM: cmd.vm, Text: fmt.Sprintf("a user asked: %s %s (revision %d)", cmd.Verb, o.Entry.Name, o.Revision)})
+		c.journal(Event{Kind: userKind(cmd.Verb), Datastore: cmd.home.ID, VM: cmd.vm, Text: cmd.done(o)})
 		c.finish(cmd, Reply{Text: fmt.Sprintf("%s %s: recorded on %s as revision %d", cmd.Verb, o.Entry.Name, cmd.home.Name, o.Revision) + c.nobody(&o.Entry)})
 	case o.Outcome == datastorehb.ClaimLost && cmd.tries < commandTries:
 		cmd.tries++
@@ -230,6 +236,14 @@ func (c *Core) entryClaimed(cmd *command, o EntryClaimed) {
 	default:
 		c.refuse(cmd, fmt.Sprintf("it is not known whether the change was recorded (%s %s): look with `storebeat vm show` and repeat it", o.Outcome, o.Err))
 	}
+}
+
+// done says what was recorded.
+func (cmd *command) done(o EntryClaimed) string {
+	if cmd.Verb == Redefine {
+		return fmt.Sprintf("a user of the hypervisor changed the definition of %s: it is stored (revision %d), and every host starts it with the change", o.Entry.Name, o.Revision)
+	}
+	return fmt.Sprintf("a user asked: %s %s (revision %d)", cmd.Verb, o.Entry.Name, o.Revision)
 }
 
 func (c *Core) refuse(cmd *command, why string) { c.finish(cmd, Reply{Err: why}) }

@@ -44,6 +44,9 @@ type Config struct {
 	// Ended are machines that the guard has ended here, since no agent was there for
 	// long.
 	Ended []FoundMachine
+
+	// Past is how machines ended while no agent was there, as far as it is known.
+	Past []MachineGone
 }
 
 // Member is one host of the cluster.
@@ -243,6 +246,8 @@ func (c *Core) observe(o Observation) {
 		c.onMachineMonitor(o)
 	case MachineIncident:
 		c.onMachineIncident(o)
+	case HypervisorFinding:
+		c.onHypervisorFinding(o)
 	case MemoryState:
 		c.memory = o.Total
 	case HostCapable:

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/uuid"
+
 	"storebeat/poweron"
 )
 
@@ -60,5 +62,39 @@ func TestIncidents(t *testing.T) {
 	d.see(MachineIncident{VM: guest, Generation: process, Kind: "guest-sunrise"})
 	if d.machine(guest).phase != phaseRun {
 		t.Errorf("the machine is %s", d.machine(guest).phase)
+	}
+}
+
+// How a machine ended while no agent was there counts as if one had seen it; of what is not
+// known the generation is given up, for anybody to start the machine.
+func TestEndedWhileNoAgentWasThere(t *testing.T) {
+	for name, c := range map[string]struct {
+		past MachineGone
+		want poweron.ReleaseReason
+	}{
+		"by a user":             {MachineGone{VM: guest, Generation: 1, Ending: EndedByUser}, poweron.Held},
+		"by its guest":          {MachineGone{VM: guest, Generation: 1, Ending: EndedByGuest}, poweron.GuestShutDown},
+		"nobody knows":          {MachineGone{}, poweron.Abandoned},
+		"an older run is known": {MachineGone{VM: guest, Generation: 0, Ending: EndedByUser}, poweron.Abandoned},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDesk(t, func(cfg *Config) { cfg.Past = []MachineGone{c.past} })
+			d.stand()
+			d.see(CatalogueRead{Span: d.span(), Machines: map[uuid.UUID]MachineState{guest: generation(1, 1, 1, writer(1))}})
+			if g := take[ClaimGeneration](d).Generation; g.Kind != poweron.Released || g.Reason != c.want || g.Number != 2 {
+				t.Errorf("claimed %+v, want a release as %s", g, c.want)
+			}
+		})
+	}
+}
+
+// A machine that crashed while no agent was there is started again on the spot, as its
+// policy says.
+func TestCrashedWhileNoAgentWasThere(t *testing.T) {
+	d := newDesk(t, func(cfg *Config) { cfg.Past = []MachineGone{{VM: guest, Generation: 1, Ending: EndedByCrash}} })
+	d.stand()
+	d.see(CatalogueRead{Span: d.span(), Machines: map[uuid.UUID]MachineState{guest: generation(1, 1, 1, writer(1))}})
+	if m := d.machine(guest); m == nil || m.phase != phaseSpot || m.failures != 1 {
+		t.Errorf("the machine is %+v", m)
 	}
 }

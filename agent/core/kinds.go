@@ -87,7 +87,12 @@ func severityOf(k Kind) Severity {
 func hostKind(s partition.State) Kind { return Kind("host-" + s.String()) }
 
 // userKind is the kind of a user's wish.
-func userKind(v Verb) Kind { return Kind("user-" + string(v)) }
+func userKind(v Verb) Kind {
+	if v == Redefine {
+		return "definition-changed"
+	}
+	return Kind("user-" + string(v))
+}
 
 // chapters are the one list of all events. Whoever journals a new kind adds its row;
 // a test finds those that lack one, and docs/events.md is written from it.
@@ -188,6 +193,9 @@ var chapters = []Chapter{
 		{"guest-job-failed", Warning, false, "A job on a guest's disk, such as a copy that a user ordered in the hypervisor, has failed. The guest goes on.", "The evidence names the job; order it again where it was ordered."},
 		{"guest-device-removed", Info, false, "A device was unplugged from a guest. It is back with the next start if it stands in the definition.", ""},
 		{"guest-memory-failed", Warning, false, "The host's memory failed under a guest.", "Have the host's memory looked at; move its machines away (`storebeat host maintenance on`)."},
+		{"definition-changed", Notice, false, "A user changed the definition of a protected guest with the hypervisor's own tools, such as `virsh edit`, on the host where it is. The change is stored on the datastore: every host starts the machine with it.", ""},
+		{"definition-refused", Warning, false, "The definition of a protected guest was changed with the hypervisor's own tools so that it can't be protected like that, or can't be told to be the same machine any more. The change is not stored: other hosts start the machine as it was before, and so does this one.", "Do what the evidence says, such as moving a new disk to the home datastore; the change is stored once nothing is in the way."},
+		{"guest-by-hand", Error, false, "A guest of the UUID of a protected machine runs on this host, was started by hand, and is in nobody's care: it would not be frozen, and may damage the machine's disks when that runs elsewhere.", "Do what the text says. libvirt's hook keeps this from happening (docs/libvirt.md)."},
 		{"start-forbidden", Notice, false, "A host was told to start a machine that a hard rule keeps off it, or that is to stay off, mostly because the rules or the master changed meanwhile. It gave the machine back, and the master decides anew.", ""},
 		{"start-refused", Warning, false, "The start of a machine was refused for now, mostly because a lost host's image lock has not run out. It is tried again until it succeeds.", "If it lasts for minutes, find out who holds the lock on its disks."},
 		{"start-failed", Error, false, "A machine could not be started on this host. Its policy decides whether it is tried here again, elsewhere, or held.", "Read the evidence: it holds the driver's error."},

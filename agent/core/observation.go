@@ -244,6 +244,15 @@ type MachineIncident struct {
 	Detail     string
 }
 
+// HypervisorFinding reports what was found in the hypervisor's own house about a
+// machine, for people. Kind is one of "definition-refused" and "guest-by-hand".
+type HypervisorFinding struct {
+	VM       uuid.UUID
+	Kind     Kind
+	Text     string
+	Evidence []string
+}
+
 // MemoryState reports how much memory, in bytes, machines may use on the host.
 type MemoryState struct{ Total uint64 }
 
@@ -297,6 +306,9 @@ const (
 	Stop Verb = "stop"
 	// Set changes rules or priority.
 	Set Verb = "set"
+	// Redefine takes over what a user has changed of the machine's definition with the
+	// hypervisor's own tools: name, definition and memory of the command's entry.
+	Redefine Verb = "redefine"
 )
 
 // ClusterCommand is a user's wish about the cluster record, given to the master.
@@ -385,6 +397,7 @@ func (MachineStarted) observation()    {}
 func (MachineGone) observation()       {}
 func (MachineMonitor) observation()    {}
 func (MachineIncident) observation()   {}
+func (HypervisorFinding) observation() {}
 func (MemoryState) observation()       {}
 func (HostCapable) observation()       {}
 func (Command) observation()           {}

@@ -146,6 +146,7 @@ type MachineView struct {
 	State      string             `json:"state"` // running, frozen, in custody, starting, stopped, waiting, left off, held, undetermined, unknown
 	Host       datastorehb.HostID `json:"host"`  // that runs or starts it, 0 when none does
 	HostName   string             `json:"host_name"`
+	Last       datastorehb.HostID `json:"last"` // that holds its newest generation, or has released it; 0 before the first
 	Protected  bool               `json:"protected"`
 	Desired    poweron.Desired    `json:"desired"`
 	Generation uint64             `json:"generation"`
@@ -160,6 +161,15 @@ type MachineView struct {
 	Driver     string             `json:"driver"`
 	Memory     uint64             `json:"memory"`
 	Phase      string             `json:"phase,omitempty"` // on this host
+	Condition  Condition          `json:"condition,omitzero"`
+}
+
+// Condition is what a host says of a machine's guest, as far as not all is well. The core
+// knows nothing of it, and nothing follows from it: it is for people.
+type Condition struct {
+	Guest   string   `json:"guest,omitempty"`   // what it is instead of running, such as paused or io-error
+	Why     string   `json:"why,omitempty"`     // also that nobody knows how the guest is
+	Remarks []string `json:"remarks,omitempty"` // what was found about the machine in the hypervisor's own house
 }
 
 // View returns what the host knows at now. It changes nothing.
@@ -251,6 +261,9 @@ func (c *Core) viewMachine(f *footing, i *info) MachineView {
 		v.Failures = m.failures
 	}
 	v.State, v.Host, v.Why = c.machineState(f, i)
+	if i.newest() != nil {
+		v.Last = i.Generation.Owner
+	}
 	if v.Host != 0 {
 		v.HostName = c.HostName(v.Host)
 	}

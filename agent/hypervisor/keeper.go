@@ -13,12 +13,17 @@ type Keeper interface {
 	// Guests lists the names of all guests that are there, running or not.
 	Guests(ctx context.Context) ([]string, error)
 	// Export says what it takes to protect the guest of that name as a machine
-	// whose home is one of the datastores.
-	Export(ctx context.Context, name string, datastores []Place) (Guest, error)
+	// whose home is one of the datastores. former returns the definition under which
+	// a machine is protected already, nil for none: what the hypervisor knows no more,
+	// such as whether it started the guest by itself, is carried over from there.
+	Export(ctx context.Context, name string, datastores []Place, former func(vm uuid.UUID) []byte) (Guest, error)
 	// Kept lists the machines that the hypervisor has a definition of.
 	Kept(ctx context.Context) ([]Kept, error)
 	// Tame keeps the hypervisor from starting a machine by itself.
 	Tame(ctx context.Context, vm uuid.UUID) error
+	// Untame takes Tame back for a machine that is not protected any more, as far as
+	// its definition remembers that there was something to take back.
+	Untame(ctx context.Context, vm uuid.UUID, definition []byte) error
 	// Forget removes what the hypervisor keeps of a machine that has no process
 	// here: its definition, and saved states of a past generation. The caller
 	// knows that another host owns the machine. ErrRunning means that a process
@@ -41,8 +46,10 @@ type Adopter interface {
 // Kept is a machine that a hypervisor has a definition of.
 type Kept struct {
 	VM        uuid.UUID
+	Name      string
 	Running   bool
-	Autostart bool // the hypervisor starts it with its host
+	Autostart bool   // the hypervisor starts it with its host
+	Digest    string // of what the hypervisor starts it with next: another one means that somebody has changed it
 }
 
 // Place is a datastore as a host sees it.
@@ -59,6 +66,7 @@ type Guest struct {
 	Memory     uint64    `json:"memory"`     // in bytes
 	Datastore  string    `json:"datastore"`  // name of the datastore that holds all of its disks; "" if there is none
 	Definition []byte    `json:"definition"` // for Spec; nil if there are problems
+	Digest     string    `json:"-"`          // see Kept
 	Problems   []string  `json:"problems"`   // each a reason why it can't be protected, with the remedy
 	Warnings   []string  `json:"warnings"`   // what will not be as its user may expect
 }

@@ -95,7 +95,7 @@ func (v cluster) machinesLine() string {
 	states, total := map[string]int{}, 0
 	for i := range v.Machines {
 		if v.Machines[i].Protected {
-			states[v.Machines[i].State]++
+			states[shownState(&v.Machines[i])]++
 			total++
 		}
 	}
@@ -151,8 +151,15 @@ func (v cluster) problems() (rows [][]string) {
 	}
 	for i := range v.Machines {
 		// What this host does not run itself, only the master knows well.
-		if m := &v.Machines[i]; troubled(m) && (v.Leading || m.Host == v.Host) {
-			add("machine", cmp.Or(m.Name, m.VM.String()), m.State, m.Why)
+		m := &v.Machines[i]
+		name := cmp.Or(m.Name, m.VM.String())
+		if troubled(m) && (v.Leading || m.Host == v.Host) {
+			add("machine", name, m.State, m.Why)
+		} else if m.Protected && m.Condition.Why != "" {
+			add("machine", name, shownState(m), m.Condition.Why)
+		}
+		for _, remark := range m.Condition.Remarks {
+			add("machine", name, shownState(m), remark)
 		}
 		for _, why := range rulesBroken(&v.Machines[i]) {
 			add("rules", v.Machines[i].Name, "broken", why)
@@ -220,6 +227,14 @@ func (v cluster) worrying(h *core.HostView) bool {
 		return h.ID != v.Host
 	}
 	return true
+}
+
+// shownState is how a machine is: where it runs, its guest may not.
+func shownState(m *core.MachineView) string {
+	if m.State == core.PhaseRunning && m.Condition.Guest != "" {
+		return m.Condition.Guest
+	}
+	return m.State
 }
 
 // troubled says whether a machine is not where its user wants it.

@@ -25,7 +25,8 @@ func newVMList(a *app) *cobra.Command {
 		Use: "list", Aliases: []string{"ls"}, Short: "List the protected machines with their states",
 		Long: `Lists the protected machines: where each runs, or why it does not.
 
-States: running, starting, stopping, stopped; frozen (its host has no lease on the home
+States: running, starting, stopping, stopped; what the guest is instead of running, such
+as paused or io-error (its disk failed); frozen (its host has no lease on the home
 datastore), waiting (to be started, with the reason), left off (its host was shut down
 and is not back, and its policy is to wait for that), held (it failed too often),
 undetermined (nobody knows whether it runs, so it is not started), unknown (its entry
@@ -79,7 +80,7 @@ func (a *app) showMachines(v cluster, machines []core.MachineView) error {
 	rows := [][]string{{"MACHINE", "STATE", "HOST", "DATASTORE", "PRIORITY", "MEMORY", "WHY"}}
 	for i := range machines {
 		m := &machines[i]
-		state := m.State
+		state := shownState(m)
 		if !m.Protected && m.State != "unknown" {
 			state += ", not protected"
 		}
@@ -91,7 +92,7 @@ func (a *app) showMachines(v cluster, machines []core.MachineView) error {
 // whyNot leaves the reason out where all is well.
 func whyNot(m *core.MachineView) string {
 	if m.State == "running" && m.Desired == "running" {
-		return ""
+		return m.Condition.Why
 	}
 	return m.Why
 }
@@ -177,6 +178,8 @@ func (a *app) showMachine(v cluster, m machineShown) error {
 	p.add("UUID", "%s", m.VM)
 	p.add("State", "%s", stateOn(&m.MachineView))
 	p.add("Why", "%s", m.Why)
+	p.add("Guest", "%s", m.Condition.Why)
+	p.list("To look at", m.Condition.Remarks)
 	if m.Places != nil {
 		p.places(m.Places)
 	} else {
@@ -216,7 +219,7 @@ func onHostShutdown(p poweron.Policy) string {
 
 func stateOn(m *core.MachineView) string {
 	if m.HostName == "" {
-		return m.State
+		return shownState(m)
 	}
-	return m.State + " on " + m.HostName
+	return shownState(m) + " on " + m.HostName
 }

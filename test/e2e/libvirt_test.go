@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -22,6 +23,7 @@ import (
 type libvirtLab struct {
 	*lab
 	daemons []*libvirttest.Host
+	hooks   []string
 }
 
 func newLibvirtLab(t *testing.T) *libvirtLab {
@@ -46,7 +48,8 @@ func newLibvirtLab(t *testing.T) *libvirtLab {
 		}
 	}
 	for i, h := range c.Hosts {
-		l.daemons[i].Hook(t, fmt.Sprintf("exec %q libvirt-hook --config %q \"$@\"\n", program.Path, h.Config))
+		l.hooks = append(l.hooks, fmt.Sprintf("exec %q libvirt-hook --config %q \"$@\"\n", program.Path, h.Config))
+		l.daemons[i].Hook(t, l.hooks[i])
 	}
 	t.Cleanup(l.end)
 	if err := c.Start(); err != nil {
@@ -132,6 +135,8 @@ func TestLibvirtGuest(t *testing.T) {
 		t.Errorf("autostart was left on: %s", info)
 	}
 	l.refusesByHand(m)
+	l.storesChanges(m, h1)
+	l.tellsOfTwins(m, h2)
 	l.daemons[0].Kill(t)
 	l.daemons[0].Start(t)
 	l.awaitTicks(2, m)
@@ -154,6 +159,9 @@ func TestLibvirtGuest(t *testing.T) {
 	l.awaitRuns(m, 2)
 	if list := l.daemons[1].Virsh(t, "list", "--name"); list != "web" {
 		t.Errorf("virsh list on the other host: %q", list)
+	}
+	if text := l.daemons[1].Virsh(t, "dumpxml", "web"); !strings.Contains(text, "/web/second.img") {
+		t.Errorf("it was started without what a user had added: %s", text)
 	}
 	l.daemons[0].Start(t)
 	if err := h1.Start(); err != nil {
@@ -192,6 +200,66 @@ func (l *libvirtLab) refusesByHand(m *cluster.Machine) {
 	}
 }
 
+// storesChanges: what a user changes with libvirt's tools is stored where every host
+// reads it, unless it could not be protected like that, which is told.
+func (l *libvirtLab) storesChanges(m *cluster.Machine, on *cluster.Host) {
+	l.Helper()
+	second, local := filepath.Join(filepath.Dir(m.Console.Path()), "second.img"), filepath.Join(l.Dir, "local.img")
+	for _, file := range []string{second, local} {
+		if err := os.WriteFile(file, make([]byte, 64<<10), 0o600); err != nil {
+			l.Fatal(err)
+		}
+	}
+	attach := func(file, target string) {
+		l.daemons[0].Virsh(l, "attach-disk", m.Name, file, target, "--targetbus", "ide", "--subdriver", "raw", "--config")
+	}
+	since := time.Now()
+	attach(second, "hdb")
+	l.awaitEvent(on, since, "definition-changed")
+	attach(local, "hdc")
+	refused := l.awaitEvent(on, since, "definition-refused")
+	if !strings.Contains(strings.Join(refused.Evidence, " "), local) {
+		l.Errorf("the change was refused by %v", refused.Evidence)
+	}
+	l.await("vm show to name the disk", func() (bool, string) {
+		out, err := l.storebeat(l.Hosts[1], "vm", "show", m.Name)
+		return err == nil && strings.Contains(out, local), out
+	})
+	l.daemons[0].Virsh(l, "detach-disk", m.Name, "hdc", "--config")
+	l.await("vm show to have nothing to name", func() (bool, string) {
+		out, err := l.storebeat(l.Hosts[1], "vm", "show", m.Name)
+		return err == nil && !strings.Contains(out, local), out
+	})
+	if out, err := l.storebeat(on, "vm", "protect", m.Name); err != nil {
+		l.Errorf("protect again: %v: %s", err, out)
+	}
+}
+
+// tellsOfTwins: where no hook keeps it from starting, a guest of a protected machine's UUID
+// is told of.
+func (l *libvirtLab) tellsOfTwins(m *cluster.Machine, on *cluster.Host) {
+	l.Helper()
+	dir := filepath.Join(l.Dir, "twin")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		l.Fatal(err)
+	}
+	disk, file := filepath.Join(dir, "disk.img"), filepath.Join(dir, "twin.xml")
+	text := libvirttest.Domain(m.Name, m.VM, disk, filepath.Join(dir, "serial"))
+	if err := errors.Join(bootsector.WriteDisk(disk), os.WriteFile(file, []byte(text), 0o600)); err != nil {
+		l.Fatal(err)
+	}
+	hook := l.hooks[1]
+	l.daemons[1].Hook(l, "")
+	since := time.Now()
+	l.daemons[1].Virsh(l, "create", "--paused", file)
+	e := l.awaitEvent(on, since, "guest-by-hand")
+	if !strings.Contains(e.Text, "web was started by hand on host2, and the machine is running on host1") {
+		l.Errorf("told of the twin: %s", e.Text)
+	}
+	l.daemons[1].Virsh(l, "destroy", m.VM.String())
+	l.daemons[1].Hook(l, hook)
+}
+
 // heedsUsers: what a user ends stays off; a guest that crashes is started again.
 func (l *libvirtLab) heedsUsers(m *cluster.Machine, on *cluster.Host) {
 	l.Helper()
@@ -206,6 +274,8 @@ func (l *libvirtLab) heedsUsers(m *cluster.Machine, on *cluster.Host) {
 		l.Fatalf("start: %v: %s", err, out)
 	}
 	l.awaitRuns(m, 4)
+	l.heedsUsersWithoutAgent(m)
+	l.awaitRuns(m, 5)
 	l.tell(m, "q")
 	l.awaitState(m, "stopped")
 	by := l.daemons[0]
@@ -215,13 +285,41 @@ func (l *libvirtLab) heedsUsers(m *cluster.Machine, on *cluster.Host) {
 	if out, err := by.Try("start", "web"); err == nil || !strings.Contains(out, "storebeat vm start web") {
 		l.Errorf("a start by hand of a machine that is off: %v: %s", err, out)
 	}
-	if _, runs := m.Console.Newest(); runs != 4 {
+	if _, runs := m.Console.Newest(); runs != 5 {
 		l.Errorf("it was started %d times", runs)
 	}
 	if out, err := l.storebeat(on, "vm", "unprotect", "web"); err != nil {
 		l.Fatalf("unprotect: %v: %s", err, out)
 	}
+	l.await("autostart to be on again, as it was before the guest was protected", func() (bool, string) {
+		info := by.Virsh(l, "dominfo", "web")
+		return strings.Contains(info, "Autostart:      enable"), info
+	})
 	by.Virsh(l, "start", "web")
 	l.awaitTicks(2, m)
 	by.Virsh(l, "destroy", "web")
+}
+
+// heedsUsersWithoutAgent: what a user ends while the agent is away stays off, too, until a
+// user wants it started.
+func (l *libvirtLab) heedsUsersWithoutAgent(m *cluster.Machine) {
+	l.Helper()
+	on := l.owner(m)
+	if err := on.StopAgent(l.ctx); err != nil {
+		l.Fatal(err)
+	}
+	since := time.Now()
+	l.daemons[on.ID-1].Virsh(l, "destroy", m.Name)
+	if err := on.Start(); err != nil {
+		l.Fatal(err)
+	}
+	l.await("the agent to be back", func() (bool, string) {
+		v, err := on.View(l.ctx, false)
+		return err == nil && len(v.Machines) > 0, fmt.Sprint(err)
+	})
+	l.awaitEvent(on, since, "machine-destroyed")
+	l.awaitState(m, "held")
+	if out, err := l.storebeat(on, "vm", "start", m.Name, "--wait"); err != nil {
+		l.Fatalf("start: %v: %s", err, out)
+	}
 }

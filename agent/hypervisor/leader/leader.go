@@ -129,6 +129,11 @@ func (p *Process) Because(exit hypervisor.Exit) {
 	}
 }
 
+// NoteEnding notes durably enough that the machine's agent is about to end it.
+func (p *Process) NoteEnding() error {
+	return hypervisor.NoteEnding(p.runDir, p.marker.VM, p.marker.Generation)
+}
+
 // Signal sends a signal to the leading process alone.
 func (p *Process) Signal(s syscall.Signal) error {
 	if p.fd == nil {

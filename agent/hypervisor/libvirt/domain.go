@@ -54,6 +54,10 @@ type disk struct {
 	Device string  `xml:"device,attr"`
 	Source source  `xml:"source"`
 	Back   *backer `xml:"backingStore"`
+	Driver struct {
+		ErrorPolicy     string `xml:"error_policy,attr"`
+		ReadErrorPolicy string `xml:"rerror_policy,attr"`
+	} `xml:"driver"`
 	Target struct {
 		Dev string `xml:"dev,attr"`
 	} `xml:"target"`
@@ -158,7 +162,7 @@ func unmarked(text string) string { return ownVariable.ReplaceAllString(text, ""
 // disks returns the files that the guest has for itself alone.
 func (d *domain) disks() (files []string) {
 	for _, disk := range d.Devices.Disks {
-		if disk.ReadOnly == nil && disk.Device != "cdrom" && disk.Source.File != "" {
+		if disk.ours() {
 			files = append(files, filepath.Clean(disk.Source.File))
 		}
 	}
@@ -254,7 +258,23 @@ func (d *domain) warnings(datastore string) (all []string) {
 	if nvram := strings.TrimSpace(d.NVRAM); nvram != "" && !below(nvram, datastore) {
 		all = append(all, fmt.Sprintf("its firmware variables (%s) lie on this host alone: on another host it starts with those of the template", nvram))
 	}
+	for _, disk := range d.Devices.Disks {
+		if disk.ours() && !disk.pauses() {
+			all = append(all, fmt.Sprintf("disk %s tells the guest when a request fails: to have the guest paused and the request made again instead, give its <driver> error_policy='stop' (virsh edit)", disk.Target.Dev))
+		}
+	}
 	return all
+}
+
+// ours tells whether the guest has the disk for itself alone.
+func (k *disk) ours() bool {
+	return k.ReadOnly == nil && k.Device != "cdrom" && k.Source.File != ""
+}
+
+// pauses tells whether the guest is paused when a request to the disk fails. The policy for
+// reads is that for writes where libvirt is not told another.
+func (k *disk) pauses() bool {
+	return k.Driver.ErrorPolicy == "stop" && (k.Driver.ReadErrorPolicy == "" || k.Driver.ReadErrorPolicy == "stop")
 }
 
 // home picks the datastore that holds the domain's disks.

@@ -53,6 +53,26 @@ func TestProblemsNameDiskPathAndRemedy(t *testing.T) {
 	}
 }
 
+func TestWarnings(t *testing.T) {
+	for name, c := range map[string]struct{ old, by, want string }{
+		"none":               {"", "", ""},
+		"firmware elsewhere": {"</os>", "<nvram>/var/lib/libvirt/qemu/nvram/web.fd</nvram></os>", "/var/lib/libvirt/qemu/nvram/web.fd"},
+		"no error policy":    {" error_policy='stop'", "", "disk hda tells the guest when a request fails"},
+		"reads reported":     {"error_policy='stop'", "error_policy='stop' rerror_policy='report'", "disk hda tells the guest when a request fails"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dom, err := parseDomain(strings.Replace(good(), c.old, c.by, 1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := strings.Join(dom.warnings(datastore), "\n")
+			if c.want == "" && got != "" || !strings.Contains(got, c.want) {
+				t.Errorf("warnings: %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
 func TestPlacedElsewhere(t *testing.T) {
 	odd := "/mnt/o'dd & <x>"
 	text := portable(strings.ReplaceAll(good(), datastore, escaped.Replace(odd)), odd)

@@ -233,7 +233,7 @@ func (d *Driver) hold(ctx context.Context, spec hypervisor.Spec, found hyperviso
 	if err != nil {
 		return nil, err
 	}
-	if ours {
+	if m.begun = !ours; ours {
 		go m.begin()
 	}
 	return m, nil
@@ -271,7 +271,7 @@ func (d *Driver) Adopt(ctx context.Context, found hypervisor.Found) (hypervisor.
 	if m.Process, err = leader.Adopt(ctx, found, m.judge); err != nil {
 		return nil, err
 	}
-	if bornHere(found) {
+	if m.begun = !bornHere(found); !m.begun {
 		go m.begin() // The agent before may have died when the guest was not let run yet.
 	}
 	d.look(m)

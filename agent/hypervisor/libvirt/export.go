@@ -2,6 +2,7 @@ package libvirt
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,7 +26,7 @@ func (d *Driver) Guests(ctx context.Context) ([]string, error) {
 
 // Export says what it takes to protect a domain. The definition is the one with
 // which the domain starts next; the running one is looked at, too.
-func (d *Driver) Export(ctx context.Context, domainName string, datastores []hypervisor.Place) (hypervisor.Guest, error) {
+func (d *Driver) Export(ctx context.Context, domainName string, datastores []hypervisor.Place, former func(uuid.UUID) []byte) (hypervisor.Guest, error) {
 	if err := d.versions(ctx); err != nil {
 		return hypervisor.Guest{}, err
 	}
@@ -37,7 +38,7 @@ func (d *Driver) Export(ctx context.Context, domainName string, datastores []hyp
 	if err != nil {
 		return hypervisor.Guest{}, err
 	}
-	g := hypervisor.Guest{Name: dom.Name, Memory: dom.Memory.bytes(), Running: info["State"] != shutOff}
+	g := hypervisor.Guest{Name: dom.Name, Memory: dom.Memory.bytes(), Running: info["State"] != shutOff, Digest: digest(next)}
 	if g.VM, err = dom.id(); err != nil {
 		return hypervisor.Guest{}, err
 	}
@@ -61,8 +62,15 @@ func (d *Driver) Export(ctx context.Context, domainName string, datastores []hyp
 	if len(g.Problems) > 0 {
 		return g, nil
 	}
-	g.Definition, err = json.Marshal(Definition{XML: portable(next, at.Path), Transient: info["Persistent"] == "no", Autostart: info["Autostart"] == "enable"})
+	g.Definition, err = json.Marshal(Definition{XML: portable(next, at.Path), Transient: info["Persistent"] == "no", Autostart: info["Autostart"] == "enable" || startedItself(former(g.VM))})
 	return g, err
+}
+
+// startedItself tells whether a definition remembers that libvirt's autostart was on
+// before the machine was protected.
+func startedItself(definition []byte) bool {
+	var d Definition
+	return definition != nil && hypervisor.DecodeDefinition(definition, &d) == nil && d.Autostart
 }
 
 // read returns the XML with which a domain starts next, and what virsh dominfo tells.
@@ -152,15 +160,65 @@ func (d *Driver) Kept(ctx context.Context) ([]hypervisor.Kept, error) {
 		}
 	}
 	all := make([]hypervisor.Kept, 0, len(lists[0]))
-	for _, vm := range lists[0] {
-		all = append(all, hypervisor.Kept{VM: vm, Running: slices.Contains(lists[1], vm), Autostart: slices.Contains(lists[2], vm)})
+	for some := range slices.Chunk(lists[0], dumpsAtATime) {
+		kept, err := d.dump(ctx, some)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, kept...)
+	}
+	for i := range all {
+		all[i].Running, all[i].Autostart = slices.Contains(lists[1], all[i].VM), slices.Contains(lists[2], all[i].VM)
 	}
 	return all, nil
+}
+
+// dumpsAtATime is how many domains' XML one call reads: a page for each.
+const dumpsAtATime = 200
+
+// dump reads with what these domains start next, by one call, which succeeds without
+// those that are gone by then.
+func (d *Driver) dump(ctx context.Context, vms []uuid.UUID) (all []hypervisor.Kept, err error) {
+	var commands strings.Builder
+	for _, vm := range vms {
+		fmt.Fprintf(&commands, "dumpxml --inactive --security-info %s;", vm)
+	}
+	out, err := d.virsh.call(ctx, commands.String()+"echo")
+	if err != nil {
+		return nil, err
+	}
+	for text := range strings.SplitAfterSeq(out, "</domain>") {
+		dom, err := parseDomain(text)
+		if err != nil {
+			continue // the rest after the last, or a domain that is none of QEMU's
+		}
+		if vm, err := dom.id(); err == nil {
+			all = append(all, hypervisor.Kept{VM: vm, Name: dom.Name, Digest: digest(unmarked(text))})
+		}
+	}
+	return all, nil
+}
+
+// digest stands for a domain's XML.
+func digest(text string) string {
+	return fmt.Sprintf("%x", sha256.Sum256([]byte(strings.TrimSpace(text))))
 }
 
 // Tame switches autostart off.
 func (d *Driver) Tame(ctx context.Context, vm uuid.UUID) error {
 	_, err := d.virsh.call(ctx, "autostart", "--disable", vm.String())
+	return err
+}
+
+// Untame switches autostart on if it was on before the machine was protected.
+func (d *Driver) Untame(ctx context.Context, vm uuid.UUID, definition []byte) error {
+	if !startedItself(definition) {
+		return nil
+	}
+	_, err := d.virsh.call(ctx, "autostart", vm.String())
+	if errors.Is(err, errNoDomain) {
+		return nil
+	}
 	return err
 }
 

@@ -102,6 +102,7 @@ func guests(b bench) {
 	b.side("a transient guest destroyed by a user", transientDestroyed)
 	b.side("panic", panics)
 	b.side("paused by a user", pausedByUser)
+	b.side("ended when no agent was there", endedUnseen)
 	b.side("a saved state is not started from", savedState)
 	b.side("forgotten", forgotten)
 	b.side("born after the start was given up", bornLate)
@@ -124,7 +125,7 @@ func lockedDisk(b bench) {
 // and adopted like any other machine afterwards.
 func protectRunning(b bench, how string) {
 	spec := b.byHand(how)
-	g, err := b.driver.Export(b.Context(), "web-"+spec.VM.String()[:8], []hypervisor.Place{{Name: "other", Path: "/nowhere"}, {Name: "nfs1", Path: spec.DatastorePath}})
+	g, err := b.driver.Export(b.Context(), "web-"+spec.VM.String()[:8], []hypervisor.Place{{Name: "other", Path: "/nowhere"}, {Name: "nfs1", Path: spec.DatastorePath}}, neverProtected)
 	if err != nil || len(g.Problems) > 0 || g.VM != spec.VM || !g.Running || g.Datastore != "nfs1" || g.Memory != 2<<20 {
 		b.Fatalf("export: %+v, %v", g, err)
 	}
@@ -204,6 +205,30 @@ func panics(b bench) {
 	hypervisortest.Ended(b, m, hypervisor.Crashed)
 	if exit := m.Exit(); !strings.Contains(exit.Detail, "panicked") {
 		b.Errorf("the machine ended as %v", exit)
+	}
+}
+
+// endedUnseen: libvirt knows of an end that no agent has seen, until the next start.
+func endedUnseen(b bench) {
+	for how, c := range map[string]struct {
+		end  func(hypervisor.Spec)
+		want hypervisor.ExitKind
+	}{
+		"destroyed":    {func(spec hypervisor.Spec) { b.host.Virsh(b, "destroy", spec.VM.String()) }, hypervisor.Destroyed},
+		"switched off": {func(spec hypervisor.Spec) { tell(b, spec, "q") }, hypervisor.GuestShutDown},
+	} {
+		spec := b.spec()
+		m := b.start(spec)
+		c.end(spec)
+		<-m.Done()
+		if exit, known := New(b.host.URI).Ended(b.Context(), spec.VM); !known || exit.Kind != c.want {
+			b.Errorf("%s: %v, %t", how, exit, known)
+		}
+		spec.Generation++
+		b.start(spec)
+		if exit, known := b.driver.Ended(b.Context(), spec.VM); known {
+			b.Errorf("%s: a domain that runs has ended: %v", how, exit)
+		}
 	}
 }
 

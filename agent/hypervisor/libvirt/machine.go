@@ -1,6 +1,7 @@
 package libvirt
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,6 +20,9 @@ import (
 // answer. Whoever asks more often takes away those that other domains need.
 const workerTime = 30 * time.Second
 
+// prelaunch is the state of a guest that has never been let run.
+const prelaunch = "prelaunch"
+
 // judgeLimit is how long libvirtd may take to say why a domain ended.
 const judgeLimit = 3 * time.Second
 
@@ -33,6 +37,9 @@ type machine struct {
 	condition hypervisor.Condition
 	ending    bool          // the domain is being ended because its guest crashed
 	well      chan struct{} // holds something once libvirtd answers again
+	trouble   diskTrouble
+	begun     bool // the guest has run, so that who pauses it is a user
+	paused    bool // by a user
 }
 
 func newMachine(d *Driver, vm uuid.UUID, name string) *machine {
@@ -55,6 +62,12 @@ func (m *machine) setCondition(c hypervisor.Condition) {
 		default:
 		}
 	}
+	if !m.begun && c.Guest == paused {
+		c.Guest, c.Detail = prelaunch, ""
+	}
+	if c.Guest == ioError {
+		c.Detail = cmp.Or(m.trouble.detail, c.Detail)
+	}
 	m.condition = c
 }
 
@@ -73,7 +86,7 @@ func (m *machine) begin() {
 			begun, err := m.letRun()
 			switch {
 			case begun:
-				m.driver.poke()
+				m.hasBegun()
 				return
 			case errors.Is(err, errSilent):
 				pause = workerTime
@@ -87,8 +100,14 @@ func (m *machine) begin() {
 		case <-m.well:
 		case <-time.After(pause):
 		}
-		pause = min(pause, 100*time.Millisecond)
 	}
+}
+
+func (m *machine) hasBegun() {
+	m.mu.Lock()
+	m.begun = true
+	m.mu.Unlock()
+	m.driver.poke()
 }
 
 // letRun gives the order to run if the guest has never run, and tells whether
@@ -107,7 +126,7 @@ func (m *machine) letRun() (bool, error) {
 	if err := json.Unmarshal([]byte(out), &answer); err != nil {
 		return false, fmt.Errorf("status of machine %s: %w", m.vm, err)
 	}
-	if answer.Return.Status != "prelaunch" {
+	if answer.Return.Status != prelaunch {
 		return answer.Return.Status != "", nil
 	}
 	_, err = m.driver.virsh.call(ctx, "resume", m.vm.String())
@@ -140,6 +159,17 @@ func (m *machine) judge(leader.Ending) hypervisor.Exit {
 	}
 }
 
+// Ended says what libvirt knows of a domain's newest run. It forgets that when its daemon
+// is restarted, and transient domains altogether.
+func (d *Driver) Ended(ctx context.Context, vm uuid.UUID) (hypervisor.Exit, bool) {
+	s, err := d.virsh.state(ctx, vm)
+	if err != nil || s.active() {
+		return hypervisor.Exit{}, false
+	}
+	exit, known := exits[s.reason]
+	return exit, known
+}
+
 // reason returns libvirt's word for why the domain is off, "" while it has none.
 // A transient domain is gone with its end, and only an event tells.
 func (m *machine) reason(ctx context.Context) (string, error) {
@@ -163,14 +193,5 @@ func (m *machine) crashedInside() {
 	if again {
 		return
 	}
-	m.Because(hypervisor.Exit{Kind: hypervisor.Crashed, Detail: "the guest panicked"})
-	go func() {
-		// QEMU ends in good order; if it can't be asked it is asked again when its
-		// state is next seen.
-		if _, err := m.driver.virsh.callWithin(context.Background(), 2*callLimit, "destroy", "--graceful", m.vm.String()); err != nil {
-			m.mu.Lock()
-			m.ending = false
-			m.mu.Unlock()
-		}
-	}()
+	go m.endCrashed(hypervisor.Exit{Kind: hypervisor.Crashed, Detail: "the guest panicked"})
 }

@@ -17,7 +17,10 @@ type state struct {
 	reason string // "booted", "user", "destroyed" …; "" if unknown
 }
 
-const shutOff, crashed = "shut off", "crashed"
+const shutOff, crashed, paused, ioFailure = "shut off", "crashed", "paused", "I/O error"
+
+// byUser is the state of a domain that a user has paused.
+var byUser = state{paused, "user"}
 
 func (s state) String() string {
 	if s.reason == "" {
@@ -59,10 +62,10 @@ var exits = map[string]hypervisor.Exit{
 }
 
 // words are the names of states in bulk statistics, by number.
-var words = [...]string{"no state", "running", "idle", "paused", "in shutdown", shutOff, crashed, "pmsuspended"}
+var words = [...]string{"no state", "running", "idle", paused, "in shutdown", shutOff, crashed, "pmsuspended"}
 
 // pauses are libvirt's reasons for state 3, by number.
-var pauses = [...]string{"unknown", "user", "migrating", "saving", "dumping", "I/O error", "watchdog", "from snapshot", "shutting down", "creating snapshot", "crashed", "starting up", "post-copy", "post-copy failed", "api error"}
+var pauses = [...]string{"unknown", "user", "migrating", "saving", "dumping", ioFailure, "watchdog", "from snapshot", "shutting down", "creating snapshot", "crashed", "starting up", "post-copy", "post-copy failed", "api error"}
 
 // parseStats reads what `virsh domstats --state` prints, by the name of the domain.
 func parseStats(out string) map[string]state {
@@ -83,7 +86,7 @@ func parseStats(out string) map[string]state {
 		switch {
 		case key == "state.state" && number < len(words):
 			s.word = words[number]
-		case key == "state.reason" && s.word == "paused" && number < len(pauses):
+		case key == "state.reason" && s.word == paused && number < len(pauses):
 			s.reason = pauses[number]
 		}
 		all[name] = s

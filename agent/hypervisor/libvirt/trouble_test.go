@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
 
 	"storebeat/agent/hypervisor"
@@ -199,17 +200,19 @@ func adoptInTrouble(b bench, t trouble) {
 	hypervisortest.Ended(b, first, hypervisor.Destroyed)
 }
 
+func neverProtected(uuid.UUID) []byte { return nil }
+
 // protectInTrouble: a guest that can't be looked at, or taken over, runs on.
 func protectInTrouble(b bench, t trouble) {
 	spec := b.byHand("define")
 	name, places := "web-"+spec.VM.String()[:8], []hypervisor.Place{{Name: "nfs1", Path: spec.DatastorePath}}
-	g, err := b.driver.Export(b.Context(), name, places)
+	g, err := b.driver.Export(b.Context(), name, places, neverProtected)
 	if err != nil {
 		b.Fatal(err)
 	}
 	spec.Definition = g.Definition
 	end := t(b)
-	_, err = b.driver.Export(b.within(time.Second), name, places)
+	_, err = b.driver.Export(b.within(time.Second), name, places, neverProtected)
 	b.isTrouble("export", err)
 	m, err := b.driver.Start(b.within(time.Second), spec)
 	b.isTrouble("taking over", err)

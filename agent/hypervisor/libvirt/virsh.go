@@ -75,7 +75,8 @@ func (v *virsh) run(ctx context.Context, args ...string) (string, error) {
 	if err == nil {
 		return out.String(), nil
 	}
-	return "", fmt.Errorf("virsh %s: %w", args[0], explain(ctx, err, said.String()))
+	what, _, _ := strings.Cut(args[0], " ") // of several commands the first
+	return "", fmt.Errorf("virsh %s: %w", what, explain(ctx, err, said.String()))
 }
 
 // command prepares a call whose whole process group ends with its context.

@@ -84,9 +84,37 @@ func (d *Driver) lookAtAll(ctx context.Context) {
 	for _, m := range machines {
 		s, known := states[m.name]
 		m.setCondition(conditionOf(s, known, err))
-		if err == nil && s.word == crashed {
-			m.crashedInside()
+		if err == nil && known {
+			m.heed(s)
 		}
+	}
+}
+
+// heed does what is to be done about a domain in such a state.
+func (m *machine) heed(s state) {
+	m.tellPause(s == byUser)
+	switch {
+	case s.word == crashed:
+		m.crashedInside()
+	case s.word == paused && s.reason == ioFailure:
+		m.ioFailed()
+	case s.word == "running":
+		m.goesOn()
+	}
+}
+
+// tellPause tells people when a user begins or ends a pause.
+func (m *machine) tellPause(now bool) {
+	m.mu.Lock()
+	before := m.paused
+	now = now && m.begun
+	m.paused = now
+	m.mu.Unlock()
+	switch {
+	case now && !before:
+		m.Tell(hypervisor.GuestPaused, "")
+	case before && !now:
+		m.Tell(hypervisor.GuestResumed, "")
 	}
 }
 
@@ -101,6 +129,9 @@ func conditionOf(s state, known bool, err error) hypervisor.Condition {
 		return hypervisor.Condition{Monitor: hypervisor.Answering, Detail: "libvirtd does not know that the domain runs"}
 	}
 	c := hypervisor.Condition{Monitor: hypervisor.Answering, Guest: s.word}
+	if s.word == paused && s.reason == ioFailure {
+		c.Guest = ioError
+	}
 	if s.word != "running" {
 		c.Detail = "the domain is " + s.String()
 	}

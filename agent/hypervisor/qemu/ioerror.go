@@ -2,23 +2,10 @@ package qemu
 
 import (
 	"context"
-	"fmt"
-	"os"
-	"sync"
 	"time"
 
-	"storebeat/agent/hypervisor"
+	"storebeat/agent/hypervisor/diskfault"
 	"storebeat/agent/hypervisor/qmp"
-)
-
-const (
-	// vainTries is how often a guest is let go on in vain, while its disks can be opened
-	// and read by others, until its own hold on them is taken for lost: an NFS client
-	// fails every request under a lock that the server has given up, until the file is
-	// opened anew.
-	vainTries = 6
-	// readLimit is how long a look at a disk may take.
-	readLimit = 2 * time.Second
 )
 
 // trouble is a guest's trouble with its disks.
@@ -46,7 +33,7 @@ func (m *machine) retry(ctx context.Context, session *qmp.Session) error {
 	if !readable || m.trouble.full {
 		m.trouble.vain = 0
 	}
-	lost, detail := m.trouble.vain >= vainTries, m.condition.Detail
+	lost, detail := m.trouble.vain >= diskfault.VainTries, m.condition.Detail
 	m.trouble.vain++
 	if lost {
 		m.over = ioError
@@ -55,8 +42,7 @@ func (m *machine) retry(ctx context.Context, session *qmp.Session) error {
 	command := "cont"
 	if lost {
 		command = "quit"
-		m.Because(hypervisor.Exit{Kind: hypervisor.Crashed, Detail: fmt.Sprintf("the guest could not go on (%s), though its disks can be read: "+
-			"its hold on them is lost, as it is when the file server has given its locks up", detail)})
+		m.Because(diskfault.Lost(detail))
 	}
 	_, err := session.Send(ctx, command, nil)
 	return err
@@ -86,36 +72,9 @@ func disksAnswer(ctx context.Context, session *qmp.Session) bool {
 		return false
 	}
 	for _, d := range devices {
-		if d.Inserted != nil && !answers(d.Inserted.File) {
+		if d.Inserted != nil && !diskfault.Answers(d.Inserted.File) {
 			return false
 		}
 	}
 	return len(devices) > 0
-}
-
-// looks are the files of which a read is under way. One that hangs is left behind with
-// its thread, so there is one for each file and no more.
-var looks sync.Map
-
-// answers reads the beginning of a file.
-func answers(path string) bool {
-	if _, underWay := looks.LoadOrStore(path, true); underWay {
-		return false
-	}
-	read := make(chan error, 1)
-	go func() {
-		defer looks.Delete(path)
-		f, err := os.Open(path)
-		if err == nil {
-			_, err = f.Read(make([]byte, 512))
-			_ = f.Close()
-		}
-		read <- err
-	}()
-	select {
-	case err := <-read:
-		return err == nil
-	case <-time.After(readLimit):
-		return false
-	}
 }

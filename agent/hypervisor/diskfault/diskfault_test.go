@@ -1,4 +1,4 @@
-package qemu
+package diskfault
 
 import (
 	"os"
@@ -18,13 +18,13 @@ func TestOneLookAtADiskHangs(t *testing.T) {
 	if err := unix.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if answers(path) {
+	if Answers(path) {
 		t.Error("what hangs is said to answer")
 	}
 	const times = 50
 	before := runtime.NumGoroutine()
 	for range times {
-		if answers(path) {
+		if Answers(path) {
 			t.Fatal("what hangs still is said to answer")
 		}
 	}
@@ -44,7 +44,7 @@ func TestOneLookAtADiskHangs(t *testing.T) {
 	if err := os.WriteFile(path, make([]byte, 512), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(time.Minute); !answers(path); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !Answers(path); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the disk answers again, and nobody looks")
 		}

@@ -1,0 +1,77 @@
+package libvirt
+
+import (
+	"strings"
+	"syscall"
+	"testing"
+
+	"storebeat/agent/hypervisor"
+	"storebeat/agent/hypervisor/hypervisortest"
+	"storebeat/agent/hypervisor/libvirt/libvirttest"
+	"storebeat/agent/hypervisor/qemu/bootsector"
+	"storebeat/test/faultfs"
+)
+
+// TestFailedDiskIsTriedAgain has a guest's disk fail: libvirt pauses the guest, which does
+// not hear of it, and it goes on by itself when the disk works again; unless a user has
+// paused it meanwhile.
+func TestFailedDiskIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	libvirttest.Need(t)
+	if err := faultfs.Available(); err != nil {
+		t.Skip(err)
+	}
+	spec := hypervisortest.NewSpec(t)
+	text := domainOf(t, spec)
+	backing := spec.DatastorePath
+	mount, err := faultfs.New(backing, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { mount.Close() })
+	b := newBench(t) // it sees what is mounted by now
+	// The console stays where it does not fail.
+	text = strings.Replace(text, "<source file='"+backing, "<source file='"+mount.Path(), 1)
+	spec.DatastorePath, spec.Definition = mount.Path(), encode(b, Definition{XML: text})
+	m, err := b.driver.Start(b.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = m.Handle().Kill(); <-m.Done() })
+	hypervisortest.Thaw(t, m.Handle())
+	newest := func() (count uint32) {
+		marks, err := bootsector.ReadMarks(backing + "/disk.img")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, mark := range marks {
+			count = max(count, mark.Count)
+		}
+		return count
+	}
+	hypervisortest.Until(t, "the guest writes", func() bool { return newest() >= 2 })
+	mount.Fail(syscall.EIO)
+	tried := mount.Counts()[faultfs.Write]
+	hypervisortest.Until(t, "the guest is stopped, and what failed is tried again in vain", func() bool {
+		c := m.Condition()
+		return c.Guest == ioError && strings.Contains(c.Detail, "hda") && mount.Counts()[faultfs.Write] > tried+1
+	})
+	if i := <-m.Incidents(); i.Kind != hypervisor.GuestDiskFailed {
+		t.Errorf("told of %+v", i)
+	}
+	was := newest()
+	mount.Heal()
+	hypervisortest.Until(t, "the guest goes on", func() bool { return m.Condition().Guest == "running" && newest() > was+2 })
+	b.host.Virsh(t, "suspend", spec.VM.String())
+	if i := <-m.Incidents(); i.Kind != hypervisor.GuestPaused && i.Kind != hypervisor.GuestDiskRecovered {
+		t.Errorf("told of %+v", i)
+	}
+	b.knows(m, paused)
+	was = newest()
+	b.driver.lookAtAll(t.Context())
+	if now := newest(); now != was {
+		t.Errorf("a guest that a user has paused was let go on from %d to %d", was, now)
+	}
+	b.host.Virsh(t, "resume", spec.VM.String())
+	hypervisortest.Until(t, "the guest goes on, once a user lets it", func() bool { return newest() > was+2 })
+}
