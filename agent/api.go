@@ -56,6 +56,8 @@ const (
 	MethodExport = "export"
 	// MethodMayStart tells whether a hypervisor may start a guest that is about to: MayStartRequest → MayStartResult.
 	MethodMayStart = "may-start"
+	// MethodEntry returns what is stored of a machine: EntryRequest → poweron.Entry.
+	MethodEntry = "entry"
 	// MethodUse tells what a machine has used since its process began: UseRequest → hypervisor.Statistics.
 	MethodUse = "use"
 	// MethodMetrics returns the metrics in Prometheus's text format: nothing → string.
@@ -71,6 +73,12 @@ type ViewRequest struct {
 type EventsRequest struct {
 	journal.Filter
 	Cluster bool `json:"cluster"` // those of every host that answers, by the wall clock of each
+}
+
+// EntryRequest asks for what is stored of a machine.
+type EntryRequest struct {
+	Datastore uuid.UUID `json:"datastore"`
+	VM        uuid.UUID `json:"vm"`
 }
 
 // CommandResult is the answer to a user's wish that was granted.
@@ -128,6 +136,7 @@ func (a *Agent) api() http.Handler {
 	control.Handle(m, MethodShortfalls, func(ctx context.Context, _ struct{}) ([]poweron.Shortfall, error) { return a.clusterShortfalls(ctx) })
 	control.Handle(m, MethodPlaces, a.clusterPlaces)
 	control.Handle(m, MethodUse, a.use)
+	control.Handle(m, MethodEntry, a.entry)
 	control.Handle(m, MethodHealth, func(context.Context, struct{}) (Health, error) { return a.health(), nil })
 	return m
 }
@@ -195,6 +204,18 @@ func (d *datastore) busy() []string {
 		}
 	}
 	return all
+}
+
+// entry returns the newest entry that this host has read.
+func (a *Agent) entry(ctx context.Context, in EntryRequest) (e poweron.Entry, err error) {
+	known := false
+	if err := a.look(ctx, func(c *core.Core) { e, known = c.Entry(in.Datastore, in.VM) }); err != nil {
+		return e, err
+	}
+	if !known {
+		return e, control.Errorf(control.Unavailable, "this host has not read what is stored of the machine").WithRemedy("ask a host that has the machine's datastore")
+	}
+	return e, nil
 }
 
 // commands are the users' wishes that the core has not answered.

@@ -16,7 +16,7 @@ import (
 
 func newVM(a *app) *cobra.Command {
 	return newGroup("vm", "Protect, start, stop and list machines",
-		newProtect(a), newUnprotect(a), newSet(a), newStart(a), newStop(a), newVMList(a), newVMShow(a))
+		newProtect(a), newUnprotect(a), newSet(a), newStart(a), newStop(a), newVMList(a), newVMShow(a), newExport(a))
 }
 
 func newVMList(a *app) *cobra.Command {

@@ -51,6 +51,11 @@ func TestGuestStartedByHand(t *testing.T) {
 		t.Fatalf("it is on %s", l.machine(m).HostName)
 	}
 	l.awaitTicks(20, m)
+	for what, words := range map[string][]string{"show": {"of processor time", "disk ide0-hd0: "}, "export": {`"bare": true`, `file={{datastore}}/by-hand.img`}} {
+		if out, err := l.cli(l.other(h), "vm", what, m.Name); err != nil || !strings.Contains(out, words[0]) || !strings.Contains(out, words[1]) {
+			t.Errorf("vm %s: %v: %s", what, err, out)
+		}
+	}
 	l.restartAgent(h)
 	l.awaitSettled()
 	l.awaitTicks(20, m)
