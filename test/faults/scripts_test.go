@@ -186,7 +186,7 @@ func (r *trial) succeeds(h *lab.Host, line string) func() bool {
 // listed adds an NFS mount to the mounts that the kernel lists for a script, for there
 // is no NFS client here: its server is another host, on a port where somebody answers.
 const listed = `cp /proc/self/mountinfo /run/mountinfo
-echo '999 1 0:77 / /mnt/nfs\040share rw - nfs4 server:/share rw,vers=4.2,port=7481,addr=%s' >>/run/mountinfo
+echo '999 1 0:77 / /mnt/nfs\040share rw - nfs4 server:/share rw,%s' >>/run/mountinfo
 mount --bind /run/mountinfo /proc/$$/mountinfo && exec "$@"`
 
 // localDisk makes and mounts a local file system on a host.
@@ -201,6 +201,7 @@ func (r *trial) strikes(h, other *lab.Host) []strike {
 	r.Helper()
 	m := r.on(h)[0]
 	reach := fmt.Sprintf("! timeout 1 bash -c '</dev/tcp/%s/7481'", other.Address)
+	mounted := func(options string) []string { return []string{"bash", "-c", fmt.Sprintf(listed, options), "bash"} }
 	silence := func() bool { return r.Watch.Silence(m) > 2*time.Second }
 	return []strike{
 		{name: "isolate", words: []string{"isolate"}, lasts: "12", event: "isolated .*isolation-ended",
@@ -210,7 +211,11 @@ func (r *trial) strikes(h, other *lab.Host) []strike {
 		{name: "drop-link", words: []string{"drop-link", "eth0"}, lasts: "8", event: "host-partitioned",
 			struck: r.succeeds(h, "! (ip link show eth0 up | grep eth0 && ip route | grep default && ip -6 address show dev eth0 | grep fe80)")},
 		{name: "block-datastore by packets", words: []string{"block-datastore", "/mnt/nfs share/below"}, lasts: "5",
-			before: []string{"bash", "-c", fmt.Sprintf(listed, other.Address), "bash"}, struck: r.succeeds(h, reach)},
+			before: mounted("vers=4.2,port=7481,addr=" + other.Address), struck: r.succeeds(h, reach)},
+		{name: "block-datastore of NFS 3", words: []string{"block-datastore", "/mnt/nfs share"}, lasts: "5", rare: true,
+			before: mounted("vers=3,port=2049,addr=" + other.Address), struck: r.succeeds(h, "! ping -c1 -W1 "+other.Address+" && "+reach)},
+		{name: "block-datastore by IPv6", words: []string{"block-datastore", "/mnt/nfs share"}, lasts: "5", rare: true,
+			before: mounted("vers=4.1,proto=tcp6,addr=fe80::7%eth0"), struck: r.succeeds(h, "nft list ruleset | grep -q 'ip6 daddr fe80::7 tcp dport 2049 drop' && nft list ruleset | grep -q 'ip6 saddr fe80::7 tcp sport 2049 drop'")},
 		{name: "freeze-machine", words: []string{"freeze-machine", m.Name}, lasts: "6", struck: silence},
 		{name: "block-datastore by freezing", words: []string{"block-datastore", "/mnt/local"}, lasts: "5", struck: r.succeeds(h, writeHangs)},
 		{name: "stop-agent", words: []string{"stop-agent", "--start-command", program.Path + " agent >>/run/agent.log 2>&1"}, lasts: "6",
