@@ -20,7 +20,7 @@ func Available() error {
 	if runtime.GOARCH != "amd64" {
 		return fmt.Errorf("a lab with NFS needs amd64, and this is %s", runtime.GOARCH)
 	}
-	for _, p := range programs {
+	for _, p := range append(tools, programs...) {
 		if _, err := exec.LookPath(p); err != nil {
 			return fmt.Errorf("a lab with NFS needs %s: run scripts/install-dependencies: %w", p, err)
 		}

@@ -22,8 +22,9 @@ import (
 )
 
 const (
-	network = "10.99.0" // of every lab: no packet leaves one
-	device  = "eth0"
+	network  = "10.99.0" // of every lab: no packet leaves one
+	network6 = "fd00:99::"
+	device   = "eth0"
 )
 
 // Host is one computer of a lab.
@@ -47,6 +48,9 @@ func newHost(l *Lab, id datastorehb.HostID) (*Host, error) {
 	return h, os.MkdirAll(h.consoles(), 0o755)
 }
 
+// Address6 is the host's address by IPv6.
+func (h *Host) Address6() string { return fmt.Sprintf("%s%d", network6, h.ID) }
+
 func (h *Host) tap() string { return fmt.Sprintf("tap%d", h.ID) }
 
 // consoles holds what machines on the host have written to their consoles.
@@ -66,8 +70,8 @@ func (h *Host) PowerOn(ctx context.Context) error {
 	h.mu.Lock()
 	h.computer = c
 	h.mu.Unlock()
-	if _, err := c.order(ctx, h.first()); err != nil {
-		return fmt.Errorf("set %s up: %w", h.Name, err)
+	if a, err := c.order(ctx, h.first()); err != nil || a.Code != 0 {
+		return fmt.Errorf("set %s up: %w: %s", h.Name, errors.Join(err, fmt.Errorf("status %d", a.Code)), a.Output)
 	}
 	return h.StartAgent(ctx)
 }
@@ -84,8 +88,10 @@ hostname %s
 mount --bind /run/boot_id /proc/sys/kernel/random/boot_id
 ip link set %[2]s address 02:5c:00:00:00:%02[3]x
 ip addr add %[4]s/24 dev %[2]s
+echo 0 >/proc/sys/net/ipv6/conf/%[2]s/accept_dad
+ip addr add %[5]s/64 dev %[2]s
 ip link set %[2]s up
-`, h.Name, device, h.ID, h.Address)
+`, h.Name, device, h.ID, h.Address, h.Address6())
 	for _, d := range h.lab.Datastores {
 		options := "clientaddr=" + h.Address
 		if h.lab.options.Mount != "" {

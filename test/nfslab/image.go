@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -14,7 +15,7 @@ import (
 var firstProcess []byte
 
 // modules are what a host loads beyond what its kernel has built in.
-var modules = []string{"virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "nfsv4", "softdog"}
+var modules = []string{"virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "nfsv4", "softdog", "nf_tables"}
 
 // watchdogMargin is after how many seconds the software watchdog resets a host,
 // unless somebody sets it otherwise; that of the module is a minute.
@@ -63,19 +64,23 @@ const qemu = "/usr/bin/qemu-system-x86_64"
 var qemuFiles = []string{"/usr/lib/x86_64-linux-gnu/qemu/accel-tcg-x86_64.so", "/usr/share/seabios/bios-256k.bin", "/usr/share/seabios/bios.bin",
 	"/usr/share/qemu/kvmvapic.bin", "/usr/share/qemu/linuxboot_dma.bin"}
 
-// qemuDisk makes a disk with QEMU and all that it needs, where it expects it.
+// tools are what the scripts for operators need beyond busybox.
+var tools = []string{"/usr/bin/bash", "/usr/bin/jq", "/usr/sbin/nft", "/usr/bin/realpath", "/usr/bin/flock", "/usr/bin/setsid", "/usr/bin/install"}
+
+// FaultScripts is where the scripts for operators are on a host.
+const FaultScripts = "/usr/share/storebeat/fault"
+
+// qemuDisk makes a disk with QEMU, tools, and all that they need, where they expect it.
 func qemuDisk(dir string) error {
 	tree := filepath.Join(dir, "tree")
 	defer os.RemoveAll(tree)
-	out, err := exec.Command("ldd", qemu).Output()
-	if err != nil {
-		return fmt.Errorf("what %s needs: %w", qemu, err)
-	}
 	files := append([]string{qemu}, qemuFiles...)
-	for word := range strings.FieldsSeq(string(out)) {
-		if strings.HasPrefix(word, "/") {
-			files = append(files, word)
+	for _, program := range append([]string{qemu}, tools...) {
+		needed, err := libraries(program)
+		if err != nil {
+			return err
 		}
+		files = slices.Concat(files, []string{program}, needed)
 	}
 	for _, f := range files {
 		to := f
@@ -86,11 +91,42 @@ func qemuDisk(dir string) error {
 			return err
 		}
 	}
+	if err := copyScripts(filepath.Join(tree, FaultScripts)); err != nil {
+		return err
+	}
 	disk := filepath.Join(dir, "qemu.img")
 	if out, err := exec.Command("mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", tree, disk, "160M").CombinedOutput(); err != nil {
 		return fmt.Errorf("make the disk with QEMU: %w: %s", err, out)
 	}
 	return nil
+}
+
+// libraries lists what a program is linked with.
+func libraries(program string) (files []string, err error) {
+	out, err := exec.Command("ldd", program).Output()
+	if err != nil {
+		return nil, fmt.Errorf("what %s needs: %w", program, err)
+	}
+	for word := range strings.FieldsSeq(string(out)) {
+		if strings.HasPrefix(word, "/") {
+			files = append(files, word)
+		}
+	}
+	return files, nil
+}
+
+// copyScripts copies the scripts for operators from the module, as the package has them.
+func copyScripts(to string) error {
+	module, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
+	if err != nil {
+		return fmt.Errorf("where the scripts are: %w", err)
+	}
+	from := filepath.Join(strings.TrimSpace(string(module)), "scripts", "fault")
+	entries, err := os.ReadDir(from)
+	for _, e := range entries {
+		err = errors.Join(err, copyFile(filepath.Join(to, e.Name()), filepath.Join(from, e.Name())))
+	}
+	return err
 }
 
 func copyFile(to, from string) error {

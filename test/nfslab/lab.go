@@ -93,7 +93,7 @@ func (l *Lab) open() (err error) {
 	if l.space, err = newSpace(); err != nil {
 		return err
 	}
-	commands := []string{"link set lo up", "link add br0 type bridge", "addr add " + serverAddress + "/24 dev br0", "link set br0 up"}
+	commands := []string{"link set lo up", "link add br0 type bridge", "addr add " + serverAddress + "/24 dev br0", "addr add " + ServerAddress6 + "/64 dev br0 nodad", "link set br0 up"}
 	for id := range l.options.Hosts + 1 { // one is for the computer of the snapshot
 		tap := fmt.Sprintf("tap%d", id)
 		commands = append(commands, "tuntap add dev "+tap+" mode tap", "link set "+tap+" master br0", "link set "+tap+" up")

@@ -21,7 +21,11 @@ type Server struct {
 	ended chan struct{}
 }
 
-const serverAddress = network + ".254"
+const (
+	serverAddress = network + ".254"
+	// ServerAddress6 is another address of the server, by IPv6.
+	ServerAddress6 = network6 + "fe"
+)
 
 // configuration of the server. After a start it waits for a lock lease, in which
 // clients claim again what they held.

@@ -98,7 +98,7 @@ func TestCaches(t *testing.T) {
 	r.awaitWhole()
 	r.awaitCounts(10, m)
 	r.expectStarts(want)
-	r.refuse("host-dead", "host-agent-down", "term-closed", "lease-lapsed", "datastore-failing")
+	r.refuse(append(changes, "term-closed")...)
 	r.replace(r.Datastores[1])
 	r.awaitCounts(10, m)
 	r.expectStarts(want)

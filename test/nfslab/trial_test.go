@@ -24,6 +24,7 @@ type trial struct {
 	*nfslab.Lab
 	ctx      context.Context
 	machines []*lab.Machine
+	before   map[*nfslab.Host]uint64 // the newest entry of each host's journal when the trial began
 }
 
 // newTrial makes a lab that is ended with the test, starts it, and waits until so
@@ -38,7 +39,7 @@ func newTrial(t *testing.T, o nfslab.Options, machines int) *trial {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &trial{T: t, Lab: l, ctx: t.Context()}
+	r := &trial{T: t, Lab: l, ctx: t.Context(), before: map[*nfslab.Host]uint64{}}
 	t.Cleanup(r.end)
 	r.do(l.Start(r.ctx))
 	r.awaitWhole()
@@ -52,6 +53,13 @@ func newTrial(t *testing.T, o nfslab.Options, machines int) *trial {
 	}
 	r.awaitWhole()
 	r.awaitCounts(2, r.machines...)
+	for _, h := range l.Hosts {
+		events, err := h.Events(r.ctx)
+		r.do(err)
+		for _, e := range events {
+			r.before[h] = max(r.before[h], e.ID)
+		}
+	}
 	return r
 }
 
@@ -219,19 +227,23 @@ func (r *trial) awaitSays(m *lab.Machine, what string, hosts ...*nfslab.Host) {
 	})
 }
 
-// refuse fails the test if a host that is on has recorded an event of one of these kinds.
+// refuse fails the test if a host has recorded an event of one of these kinds since
+// the trial began: its start may be slow. The host must have been on all the time.
 func (r *trial) refuse(kinds ...core.Kind) {
 	r.Helper()
 	for _, h := range r.On() {
 		events, err := h.Events(r.ctx)
 		r.do(err)
 		for _, e := range events {
-			if slices.Contains(kinds, e.Kind) {
+			if e.ID > r.before[h] && slices.Contains(kinds, e.Kind) {
 				r.Errorf("%s recorded %s: %s %v", h.Name, e.Kind, e.Text, e.Evidence)
 			}
 		}
 	}
 }
+
+// changes are the events of whoever judges a host or a datastore to be lost.
+var changes = []core.Kind{"host-dead", "host-agent-down", "host-isolated", "host-partitioned", "lease-lapsed", "datastore-failing"}
 
 // restarts are the events of whoever takes machines or puts them down.
 var restarts = []core.Kind{"term-closed", "machine-putting-down"}
