@@ -10,6 +10,9 @@ PACKAGES   ?= ./...
 FUZZTIME   ?= 10s
 # How often each fault strikes in "make bench-failover".
 RUNS       ?= 20
+# On what it strikes them: local, or NFS, with hosts in emulation; and the timing profiles.
+STORAGE    ?= local
+PROFILES   ?= default,fast
 # Given to "storebeat demo", such as DEMO="--hosts 4 --keep".
 DEMO       ?=
 # How many random schedules "make sim-long" runs, and from which seed on.
@@ -77,7 +80,7 @@ bench: ## run the benchmarks, with allocations
 	$(GO) test -run '^$$' -bench . -benchmem $(PACKAGES)
 
 bench-failover: install-dependencies build ## measure RUNS failovers of each kind, an hour or so, and write docs/failover.json and docs/performance.md
-	$(GO) run ./scripts/benchfailover -runs $(RUNS)
+	$(GO) run ./scripts/benchfailover -runs $(RUNS) -storage $(STORAGE) -profiles $(PROFILES)
 
 clean: ## remove what the build made
 	rm -rf bin dist

@@ -11,52 +11,46 @@ import (
 	"storebeat/agent/core"
 	"storebeat/agent/journal"
 	"storebeat/poweron"
-	"storebeat/test/faultfs"
 	"storebeat/test/lab"
 )
 
-const (
-	hosts, machines, datastores = 3, 6, 2
-	// patience is how long anything may take.
-	patience = 2 * time.Minute
-)
+// patience is how long anything may take.
+const patience = 3 * time.Minute
 
-// bench is a lab with its machines.
+// bench is a place with its machines.
 type bench struct {
-	lab      *lab.Lab
-	machines []*lab.Machine
+	*place
+	guests []*lab.Machine
 }
 
 // newBench makes a lab and waits until its machines run.
-func newBench(ctx context.Context, binary, profile string, response poweron.IsolationResponse) (*bench, error) {
-	l, err := lab.Build(lab.Options{Binary: binary, Hosts: hosts, Datastores: datastores, Profile: profile})
+func newBench(ctx context.Context, storage, binary, profile string, response poweron.IsolationResponse) (*bench, error) {
+	p, err := build(ctx, storage, binary, profile)
 	if err != nil {
 		return nil, err
 	}
-	b := &bench{lab: l}
+	b := &bench{place: p}
 	if err := b.begin(ctx, response); err != nil {
-		return nil, errors.Join(err, l.End())
+		return nil, errors.Join(err, p.end())
 	}
 	return b, nil
 }
 
 func (b *bench) begin(ctx context.Context, response poweron.IsolationResponse) error {
-	if err := b.lab.Start(); err != nil {
-		return err
-	}
 	if err := b.awaitWhole(ctx); err != nil {
 		return err
 	}
-	for i := range machines {
-		m, err := b.lab.NewMachine(fmt.Sprintf("vm%d", i+1), b.lab.Datastores[i%datastores])
+	for i := range b.machines {
+		m, err := lab.MakeMachine(fmt.Sprintf("vm%d", i+1), b.datastores[i%len(b.datastores)])
 		if err != nil {
 			return err
 		}
+		b.watch.Add(m)
 		m.Policy.Isolation = cmp.Or(response, m.Policy.Isolation)
-		if err := b.lab.Hosts[0].Protect(ctx, m); err != nil {
+		if err := b.hosts[0].protect(ctx, m); err != nil {
 			return err
 		}
-		b.machines = append(b.machines, m)
+		b.guests = append(b.guests, m)
 	}
 	return b.awaitWhole(ctx)
 }
@@ -97,24 +91,24 @@ func (b *bench) strike(ctx context.Context, f fault) ([]row, error) {
 }
 
 // victim returns the master's host, or another one.
-func (b *bench) victim(ctx context.Context, master bool) (*lab.Host, error) {
-	v, err := b.lab.Hosts[0].View(ctx, true)
+func (b *bench) victim(ctx context.Context, master bool) (*host, error) {
+	v, err := b.hosts[0].view(ctx)
 	if err != nil {
 		return nil, err
 	}
-	at := slices.IndexFunc(b.lab.Hosts, func(h *lab.Host) bool {
+	at := slices.IndexFunc(b.hosts, func(h *host) bool {
 		return (h.ID == v.Master) == master && len(b.on(h, true)) > 0
 	})
 	if at < 0 {
 		return nil, errors.New("no host to strike runs a machine")
 	}
-	return b.lab.Hosts[at], nil
+	return b.hosts[at], nil
 }
 
 // on lists the machines that run on a host, or all.
-func (b *bench) on(h *lab.Host, only bool) (on []*lab.Machine) {
-	for _, m := range b.machines {
-		if newest, _ := b.lab.Watch.Newest(m); !only || newest.Host == h.Name {
+func (b *bench) on(h *host, only bool) (on []*lab.Machine) {
+	for _, m := range b.guests {
+		if newest, _ := b.watch.Newest(m); !only || newest.Host == h.Name {
 			on = append(on, m)
 		}
 	}
@@ -124,25 +118,25 @@ func (b *bench) on(h *lab.Host, only bool) (on []*lab.Machine) {
 // starts is how often each machine was started, by its own words.
 func (b *bench) starts() map[*lab.Machine]int {
 	all := map[*lab.Machine]int{}
-	for _, m := range b.machines {
-		_, all[m] = b.lab.Watch.Newest(m)
+	for _, m := range b.guests {
+		_, all[m] = b.watch.Newest(m)
 	}
 	return all
 }
 
 // runs reports whether a machine is in its run of that number, and speaks.
 func (b *bench) runs(m *lab.Machine, number int) (bool, string) {
-	newest, runs := b.lab.Watch.Newest(m)
+	newest, runs := b.watch.Newest(m)
 	return runs >= number && time.Since(newest.Last) < time.Second, fmt.Sprintf("it is in run %d, at %d", runs, newest.Count)
 }
 
 // recover undoes everything and waits until the lab is whole.
-func (b *bench) recover(ctx context.Context, victim *lab.Host) error {
-	if err := b.lab.Heal(); err != nil {
+func (b *bench) recover(ctx context.Context, victim *host) error {
+	if err := b.heal(); err != nil {
 		return err
 	}
-	if !victim.IsOn() {
-		if err := victim.PowerOn(); err != nil {
+	if !victim.isOn() {
+		if err := victim.powerOn(ctx); err != nil {
 			return err
 		}
 	}
@@ -151,7 +145,7 @@ func (b *bench) recover(ctx context.Context, victim *lab.Host) error {
 
 // judge returns what the guests show to be wrong.
 func (b *bench) judge(want map[*lab.Machine]int) (err error) {
-	for _, fault := range b.lab.Watch.Faults() {
+	for _, fault := range b.watch.Faults() {
 		err = errors.Join(err, errors.New(fault))
 	}
 	for m, runs := range b.starts() {
@@ -163,10 +157,13 @@ func (b *bench) judge(want map[*lab.Machine]int) (err error) {
 }
 
 // gather puts together what happened, from consoles and recorded events.
-func (b *bench) gather(ctx context.Context, f fault, victim *lab.Host, at time.Time, lost []*lab.Machine) (rows []row, err error) {
+func (b *bench) gather(ctx context.Context, f fault, victim *host, at time.Time, lost []*lab.Machine) (rows []row, err error) {
 	var events []journal.Entry
-	for _, h := range b.lab.On() {
-		its, err := h.Events(ctx, at)
+	for _, h := range b.hosts {
+		if !h.isOn() {
+			continue
+		}
+		its, err := h.events(ctx, at)
 		if err != nil && (h != victim || f.Name != "dark-host") {
 			return nil, err
 		}
@@ -182,7 +179,7 @@ func (b *bench) gather(ctx context.Context, f fault, victim *lab.Host, at time.T
 		return earliest
 	}
 	for _, m := range lost {
-		newest, _ := b.lab.Watch.Newest(m)
+		newest, _ := b.watch.Newest(m)
 		if !f.moves {
 			rows = append(rows, row{Machine: m.Name, Output: newest.Gap.Seconds()})
 			continue
@@ -198,21 +195,13 @@ func (b *bench) gather(ctx context.Context, f fault, victim *lab.Host, at time.T
 	return rows, nil
 }
 
-func (b *bench) eachPath(do func(m *faultfs.Mount)) {
-	for _, h := range b.lab.On() {
-		for _, d := range b.lab.Datastores {
-			do(h.Storage(d))
-		}
-	}
-}
-
 // awaitWhole waits until the cluster is whole and every guest speaks.
 func (b *bench) awaitWhole(ctx context.Context) error {
 	return b.await(ctx, "the cluster to be whole", func() (bool, string) {
-		if ok, why := b.lab.Settled(ctx, len(b.machines)); !ok {
+		if ok, why := b.settled(ctx, len(b.guests)); !ok {
 			return false, why
 		}
-		for _, m := range b.machines {
+		for _, m := range b.guests {
 			if ok, why := b.runs(m, 1); !ok {
 				return false, m.Name + ": " + why
 			}
@@ -229,8 +218,8 @@ func (b *bench) await(ctx context.Context, what string, ok func() (bool, string)
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case len(b.lab.Watch.Faults()) > 0:
-			return fmt.Errorf("while waiting for %s the guests showed that the product failed: %v", what, b.lab.Watch.Faults())
+		case len(b.watch.Faults()) > 0:
+			return fmt.Errorf("while waiting for %s the guests showed that the product failed: %v", what, b.watch.Faults())
 		case time.Now().After(deadline):
 			return fmt.Errorf("waited %v for %s: %s", patience, what, why)
 		}

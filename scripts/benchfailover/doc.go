@@ -1,6 +1,7 @@
 // Command benchfailover measures how long machines are away when something
 // strikes a host: from the strike to the first output of the guest elsewhere, on a
-// lab (package lab) with real hosts, faults and QEMU guests. It writes what it
+// lab (package lab, or nfslab for a real NFS client) with real hosts, faults and QEMU
+// guests. It writes what it
 // measured to docs/failover.json and, as a table, into docs/performance.md.
 //
 // Guarantees: the end of each outage is read from the guest's own console, and
@@ -10,5 +11,6 @@
 // What an earlier call measured in other cases stays in both files.
 //
 // Non-guarantees: all hosts share this computer's processors, so what else it does
-// makes times longer.
+// makes times longer. With NFS the hosts are in emulation: starting a guest there takes
+// seconds, the steps before are comparable.
 package main

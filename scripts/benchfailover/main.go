@@ -29,6 +29,7 @@ func main() {
 type options struct {
 	binary   string
 	runs     int
+	storage  string
 	profiles []string
 	faults   []fault
 	data     string // the file of all measurements
@@ -37,11 +38,12 @@ type options struct {
 
 func parse(args []string) (o options, err error) {
 	flags := flag.NewFlagSet("benchfailover", flag.ContinueOnError)
-	profiles, names := "default,fast", faultNames()
+	profiles, names := "default,fast", ""
 	flags.StringVar(&o.binary, "binary", "bin/storebeat", "the program")
 	flags.IntVar(&o.runs, "runs", 20, "how often each fault strikes")
+	flags.StringVar(&o.storage, "storage", "local", "what the lab's hosts share: local, or NFS, for which they are computers in emulation")
 	flags.StringVar(&profiles, "profiles", profiles, "timing profiles, with commas")
-	flags.StringVar(&names, "faults", names, "what strikes, with commas")
+	flags.StringVar(&names, "faults", "", "what strikes, with commas, of "+faultNames(faults)+"; all that this storage has when empty")
 	flags.StringVar(&o.data, "data", "docs/failover.json", "`file` of all measurements, brought up to date")
 	flags.StringVar(&o.page, "page", "docs/performance.md", "`page` whose table is written anew; empty for none")
 	if err := flags.Parse(args); err != nil {
@@ -50,16 +52,33 @@ func parse(args []string) (o options, err error) {
 	if o.runs < 1 {
 		return o, fmt.Errorf("-runs %d: give a number above 0", o.runs)
 	}
+	if places[o.storage] == nil {
+		return o, fmt.Errorf("-storage %q: choose local or NFS", o.storage)
+	}
 	o.profiles = strings.Split(profiles, ",")
-	for name := range strings.SplitSeq(names, ",") {
-		at := slices.IndexFunc(faults, func(f fault) bool { return f.Name == name })
-		if at < 0 {
-			return o, fmt.Errorf("-faults %q: choose from %s", name, faultNames())
-		}
-		o.faults = append(o.faults, faults[at])
+	if o.faults, err = choose(names, o.storage); err != nil {
+		return o, err
 	}
 	o.binary, err = filepath.Abs(o.binary)
 	return o, err
+}
+
+// choose finds faults by their names. Without any it is all that there are: with NFS
+// a host's storage goes by the cable of its network, and none strikes that alone.
+func choose(names, storage string) ([]fault, error) {
+	can := slices.DeleteFunc(slices.Clone(faults), func(f fault) bool { return f.apart && storage == "NFS" })
+	if names == "" {
+		return can, nil
+	}
+	var chosen []fault
+	for name := range strings.SplitSeq(names, ",") {
+		at := slices.IndexFunc(can, func(f fault) bool { return f.Name == name })
+		if at < 0 {
+			return nil, fmt.Errorf("-faults %q: with storage %s choose from %s", name, storage, faultNames(can))
+		}
+		chosen = append(chosen, can[at])
+	}
+	return chosen, nil
 }
 
 func run(ctx context.Context) error {
@@ -74,7 +93,7 @@ func run(ctx context.Context) error {
 		for _, f := range o.faults {
 			rows, err := o.measure(ctx, profile, f)
 			if err == nil {
-				err = o.write(summarize("local", profile, f.Name, o.runs, rows))
+				err = o.write(summarize(o.storage, profile, f.Name, o.runs, rows))
 			}
 			if err != nil {
 				return fmt.Errorf("%s, profile %s: %w", f.Name, profile, err)
@@ -86,11 +105,11 @@ func run(ctx context.Context) error {
 
 // measure has one fault strike a lab of one profile again and again.
 func (o options) measure(ctx context.Context, profile string, f fault) (rows []row, err error) {
-	b, err := newBench(ctx, o.binary, profile, f.response)
+	b, err := newBench(ctx, o.storage, o.binary, profile, f.response)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, b.lab.End()) }()
+	defer func() { err = errors.Join(err, b.end()) }()
 	for i := range o.runs {
 		more, err := b.strike(ctx, f)
 		if err != nil {

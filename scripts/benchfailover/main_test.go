@@ -16,7 +16,7 @@ func TestParse(t *testing.T) {
 	if o.runs != 3 || !slices.Equal(o.profiles, []string{"fast"}) || len(o.faults) != 2 || o.faults[1].Name != "storage-stall" {
 		t.Errorf("it was taken for %+v", o)
 	}
-	for _, wrong := range [][]string{{"-runs", "0"}, {"-faults", "thunder"}, {"-storm"}} {
+	for _, wrong := range [][]string{{"-runs", "0"}, {"-faults", "thunder"}, {"-storage", "tape"}, {"-faults", "link-down", "-storage", "NFS"}, {"-storm"}} {
 		if _, err := parse(wrong); err == nil || !strings.Contains(err.Error(), strings.TrimPrefix(wrong[0], "-")) {
 			t.Errorf("%v: %v", wrong, err)
 		}
@@ -29,6 +29,15 @@ func TestFaults(t *testing.T) {
 		if described[f.Name] == "" || f.strike == nil || f.moves != (len(f.noticed) > 0 && len(f.lost) > 0) {
 			t.Errorf("%s is not whole", f.Name)
 		}
+	}
+}
+
+// Without names it is every fault that the storage has.
+func TestChoose(t *testing.T) {
+	local, err := choose("", "local")
+	nfs, nfsErr := choose("", "NFS")
+	if err != nil || nfsErr != nil || len(local) != len(faults) || len(nfs) != len(faults)-1 {
+		t.Errorf("%d and %d of %d faults: %v, %v", len(local), len(nfs), len(faults), err, nfsErr)
 	}
 }
 
