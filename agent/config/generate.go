@@ -26,6 +26,8 @@ type Draft struct {
 
 	RunDirectory, StateDirectory string // "" for the defaults
 
+	Drivers []string // hypervisor drivers, nil for the default
+
 	Hosts      []Host
 	Datastores []Datastore
 }
@@ -33,7 +35,7 @@ type Draft struct {
 // Generate writes a configuration in which every setting is explained and those
 // that have a default stand commented out with it.
 func Generate(d Draft) []byte {
-	t := template.Must(template.New("storebeat.hcl").Funcs(template.FuncMap{"quote": strconv.Quote, "default": defaultOf, "usual": usual}).Parse(sample))
+	t := template.Must(template.New("storebeat.hcl").Funcs(template.FuncMap{"quote": strconv.Quote, "default": defaultOf, "usual": usual, "list": func(l []string) string { return texts(&l).String() }}).Parse(sample))
 	var b bytes.Buffer
 	if err := t.Execute(&b, d.filled()); err != nil {
 		panic(fmt.Sprintf("the sample configuration does not fit its data: %v", err)) // both are part of the program

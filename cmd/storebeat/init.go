@@ -19,6 +19,7 @@ type initOptions struct {
 	name       string
 	hosts      []string
 	datastores []string
+	drivers    []string
 }
 
 func newInit(a *app) *cobra.Command {
@@ -43,7 +44,13 @@ key readable by root alone.`,
 	cmd.Flags().StringVar(&o.name, "name", "main", "`name` of the cluster")
 	cmd.Flags().StringArrayVar(&o.hosts, "host", nil, "a host, as `NAME=ADDRESS`; may be repeated")
 	cmd.Flags().StringArrayVar(&o.datastores, "datastore", nil, "a datastore, as `NAME=PATH`; may be repeated")
+	driverFlag(cmd, &o.drivers)
 	return cmd
+}
+
+// driverFlag is about the kinds of machines that a host runs.
+func driverFlag(cmd *cobra.Command, drivers *[]string) {
+	cmd.Flags().StringArrayVar(drivers, "driver", nil, fmt.Sprintf("hypervisor `driver` of this host: %s; may be repeated (%s)", strings.Join(config.Drivers, ", "), strings.Join(config.Default().Hypervisor.Drivers, " and ")))
 }
 
 func (a *app) initCluster(path string, o initOptions) error {
@@ -90,7 +97,7 @@ func writeNew(path string, content []byte) error {
 }
 
 func (o initOptions) draft() (config.Draft, error) {
-	d := config.Draft{Cluster: o.name}
+	d := config.Draft{Cluster: o.name, Drivers: o.drivers}
 	for _, h := range o.hosts {
 		name, address, ok := strings.Cut(h, "=")
 		if !ok {

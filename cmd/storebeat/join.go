@@ -61,6 +61,7 @@ type joinOptions struct {
 	name       string
 	addresses  addressOptions
 	datastores []string
+	drivers    []string
 	replace    bool
 
 	runDirectory, stateDirectory string
@@ -91,6 +92,7 @@ It can be repeated with the same token: what was done already is not done twice.
 	cmd.Flags().StringVar(&o.name, "name", "", "`name` of this host")
 	o.addresses.flags(cmd, "`address` of this host for network heartbeats")
 	cmd.Flags().StringArrayVar(&o.datastores, "datastore", nil, "where a datastore is mounted here, as `NAME=PATH`; may be repeated")
+	driverFlag(cmd, &o.drivers)
 	cmd.Flags().StringVar(&o.runDirectory, "run-directory", "", "where the agent has its sockets, if not in the usual `folder`")
 	cmd.Flags().StringVar(&o.stateDirectory, "state-directory", "", "where the agent keeps its state, if not in the usual `folder`")
 	cmd.Flags().BoolVar(&o.replace, "replace", false, "this computer takes the place of the member of that name, which is off")
@@ -262,7 +264,7 @@ func (a *app) settleIn(done *joined, answer *agent.JoinAnswer, draft config.Draf
 // draft is the configuration but for its datastores.
 func (o *joinOptions) draft(answer *agent.JoinAnswer, t *peer.Token) config.Draft {
 	m := &answer.Member
-	return config.Draft{Cluster: answer.Cluster, UUID: t.Cluster, Self: m.Name, RunDirectory: o.runDirectory, StateDirectory: o.stateDirectory,
+	return config.Draft{Cluster: answer.Cluster, UUID: t.Cluster, Self: m.Name, RunDirectory: o.runDirectory, StateDirectory: o.stateDirectory, Drivers: o.drivers,
 		Hosts: []config.Host{{Name: m.Name, ID: m.ID, Heartbeat: m.Heartbeat, Management: m.Management}}}
 }
 

@@ -51,17 +51,25 @@ mount -t devpts -o newinstance,ptmxmode=666 pts dev/pts
 ln -s pts/ptmx dev/ptmx
 ln -s /proc/self/fd dev/fd
 ip link set lo up
-hostname alpha
+hostname "$2"
 rm -f etc/hostname
-echo alpha >etc/hostname
+echo "$2" >etc/hostname
+if [ -n "$3" ]; then
+	mkdir -p srv/shared
+	mount --bind "$3" srv/shared
+fi
 mkdir old
 pivot_root . old
 umount -l /old
 exec env -i container=storebeat-test PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --system --unit=basic.target --log-target=console --show-status=no
 `
 
-// start boots a system. It ends with the test, and with the test's process.
-func start(t *testing.T) *system {
+// start boots a system called alpha. It ends with the test, and with the test's process.
+func start(t *testing.T) *system { return startNamed(t, "alpha", "") }
+
+// startNamed boots a system of that name, which has a folder of this computer at
+// /srv/shared ("" for none).
+func startNamed(t *testing.T, name, shared string) *system {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("a system of its own needs root")
@@ -79,7 +87,7 @@ func start(t *testing.T) *system {
 	defer log.Close()
 	cgroup := newCgroup(t)
 	command := exec.Command("unshare", "--cgroup", "--mount", "--pid", "--uts", "--ipc", "--net", "--fork", "--kill-child",
-		"/bin/sh", "-c", boot, "boot", s.root)
+		"/bin/sh", "-c", boot, "boot", s.root, name, shared)
 	command.Stdout, command.Stderr = log, log
 	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, UseCgroupFD: true, CgroupFD: int(cgroup.Fd())}
 	if err := command.Start(); err != nil {
