@@ -395,8 +395,9 @@ func abandoned(ctx context.Context, client *guard.Client, inventory guard.Invent
 	return ended, err
 }
 
-// pastTime is how long hypervisors may take to say how machines ended.
-const pastTime = 5 * time.Second
+// pastTime is how long hypervisors may take to say how machines ended. The leases of the
+// others run on meanwhile.
+const pastTime = 500 * time.Millisecond
 
 // past is how machines ended here while no agent was there to see it, as far as their
 // hypervisors know: by a user's will, say, or because the guest switched itself off. What

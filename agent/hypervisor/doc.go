@@ -51,6 +51,8 @@
 //   - Statistics. Processor time, memory and network are the kernel's word on the
 //     process, in one form for all drivers; disks are the hypervisor's, and left out
 //     while it does not answer.
+//   - History. A driver whose hypervisor remembers how a machine ended is a
+//     Historian: what a user ended while no agent was there is told from a crash.
 //   - Export. A driver whose hypervisor keeps machines of its own is a Keeper: it
 //     says what those need and may not have, in the form that Start takes.
 //
