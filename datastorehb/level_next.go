@@ -5,4 +5,4 @@ package datastorehb
 // FeatureLevel is one higher in a program built with the tag nextlevel: what the
 // next program would be. It differs in nothing else, and is there to try out how
 // a cluster is upgraded.
-const FeatureLevel = 2
+const FeatureLevel = 3

@@ -3,4 +3,4 @@
 package datastorehb
 
 // FeatureLevel is the highest feature level that this program knows.
-const FeatureLevel = 1
+const FeatureLevel = 2

@@ -165,7 +165,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"foreign cluster", put(atCluster, 7), ErrForeignCluster},
 		{"future version", put(atVersion, 2), ErrFutureVersion},
 		{"version zero", put(atVersion, 0), ErrRetiredVersion},
-		{"future feature level", put(atFeature, 2), ErrFutureVersion},
+		{"future feature level", put(atFeature, 9), ErrFutureVersion},
 		{"too large", make([]byte, MaxPacket+1), ErrOversized},
 		{"bytes after the end", append(mustSeal(t, fullPacket()), 0), ErrOversized},
 		{"for another host", put(26, 4), ErrNotForMe},

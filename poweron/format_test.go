@@ -32,9 +32,16 @@ func sampleList() List {
 
 func sampleGenerations() map[string]Generation {
 	return map[string]Generation{
-		"generation-run":      {VM: vm(1), Number: 3, Kind: Run, Owner: 7, Term: 9, Entry: 5, Failures: 2},
+		"generation-run": {VM: vm(1), Number: 3, Kind: Run, Owner: 7, Term: 9, Entry: 5, Failures: 2},
+		"generation-shared": {VM: vm(1), Number: 4, Kind: Run, Owner: 7, Term: 9, Entry: 5, Failures: 2, Holder: sampleWriter(7),
+			Receiver: Party{Writer: sampleWriter(8), Term: 3}},
+		"generation-left":     {VM: vm(1), Number: 5, Kind: Run, Owner: 8, Term: 3, Entry: 5, Failures: 2, Holder: sampleWriter(8), Reason: GuestShutDown, Detail: "powered off"},
 		"generation-released": {VM: vm(1), Number: 4, Kind: Released, Owner: 7, Reason: Held, Entry: 5, Failures: 6, Detail: "crashed after 3s: failure 6 in a row, and the limit is 6"},
 	}
+}
+
+func sampleWriter(h datastorehb.HostID) datastorehb.Writer {
+	return datastorehb.Writer{Host: h, Machine: uuid.UUID{0: byte(h), 15: 2}, Boot: uuid.UUID{0: 3, 15: byte(h)}, Incarnation: 0x1122334455667788 + uint64(h)}
 }
 
 // sampleEntry says nothing of a host's shutdown, as the first entries did.
@@ -75,6 +82,13 @@ func codecs(t testing.TB) []codec {
 		t.Fatal(err)
 	}
 	all := []codec{{"list", list, listAgain}, {"entry", entry, entryAgain}}
+	for _, name := range []string{"generation-shared", "generation-left"} {
+		b, err := EncodeGeneration(sampleGenerations()[name], SharedLevel)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, codec{name, b, generationAgain})
+	}
 	for _, name := range []string{"generation-run", "generation-released"} {
 		b, err := EncodeGeneration(sampleGenerations()[name], 1)
 		if err != nil {
@@ -106,7 +120,7 @@ func generationAgain(b []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return EncodeGeneration(g, 1)
+	return EncodeGeneration(g, order.Uint16(b[6:]))
 }
 
 func entryAgain(b []byte) ([]byte, error) {
@@ -214,13 +228,17 @@ func TestEveryFlippedBitIsRefusedOrKept(t *testing.T) {
 }
 
 func TestErrorsOfDecodersNameValueAndRemedy(t *testing.T) {
-	list, generation := codecs(t)[0].encoded, codecs(t)[3].encoded
+	named := map[string][]byte{}
+	for _, c := range codecs(t) {
+		named[c.name] = c.encoded
+	}
+	list, generation, shared, left := named["list"], named["generation-released"], named["generation-shared"], named["generation-left"]
 	with := func(b []byte, at int, values ...byte) []byte {
 		b = bytes.Clone(b)
 		copy(b[at:], values)
 		return b
 	}
-	entry, ruled := string(codecs(t)[1].encoded), string(codecs(t)[4].encoded)
+	entry, ruled := string(named["entry"]), string(named["entry-rules"])
 	replace := func(old, new string) []byte {
 		if !strings.Contains(entry, old) {
 			t.Fatalf("%q is not in %q", old, entry)
@@ -252,7 +270,7 @@ func TestErrorsOfDecodersNameValueAndRemedy(t *testing.T) {
 		{"nil machine", generationAgain, with(generation, 8+15, 0), "nil UUID"},
 		{"number 0", generationAgain, with(generation, 24, 0), "number 0"},
 		{"holder 0", generationAgain, with(generation, 52, 0), "host 0"},
-		{"kind 3", generationAgain, with(generation, 54, 3), "unknown kind 3: use 1 (run) or 2 (released)"},
+		{"kind 5", generationAgain, with(generation, 54, 5), "unknown kind 5: use 1 (run) or 2 (released)"},
 		{"released for no reason", generationAgain, with(generation, 55, 0), "released for reason 0: use 1 to 9"},
 		{"unknown reason", generationAgain, with(generation, 55, 10), "released for reason 10"},
 		{"run with a reason", generationAgain, with(with(generation, 32, 1), 54, 1), "leave it out"},
@@ -260,9 +278,20 @@ func TestErrorsOfDecodersNameValueAndRemedy(t *testing.T) {
 		{"detail too long", generationAgain, with(generation, 56, 255, 255), "65599"},
 		{"detail not UTF-8", generationAgain, with(generation, 64, 0xff), "not UTF-8"},
 		{"reserved byte", generationAgain, with(generation, 63, 1), "reserved byte 5 of the generation"},
+		{"shared at level 1", generationAgain, with(shared, 6, 1), "begin with level 2"},
+		{"left at level 1", generationAgain, with(left, 6, 1), "begin with level 2"},
+		{"shared, cut off", generationAgain, shared[:len(shared)-1], "cut off"},
+		{"shared by another host's run", generationAgain, with(shared, 64, 9), "names a run of host 9's agent"},
+		{"shared by no run", generationAgain, with(shared, 64, 0), "without host id or incarnation"},
+		{"shared with no host", generationAgain, with(shared, 112, 0), "without host id or incarnation"},
+		{"shared with itself", generationAgain, with(shared, 112, 7), "with itself"},
+		{"shared under term 0", generationAgain, with(shared, 160, 0), "without an id, an incarnation or a term"},
+		{"shared, reserved byte", generationAgain, with(shared, 66, 1), "reserved byte 0 of a writer"},
+		{"shared for a reason", generationAgain, with(shared, 55, 2), "leave it out"},
+		{"left for an unknown reason", generationAgain, with(left, 55, 10), "released for reason 10"},
 		{"empty", entryAgain, nil, "empty: protect the machine again"},
 		{"too long", entryAgain, make([]byte, MaxEntrySize+1), "262145 bytes, and at most 262144"},
-		{"later version", entryAgain, replace("\x01", "\x02"), "format version 2, and this host reads 1 to 1: upgrade"},
+		{"later version", entryAgain, replace("\x01", "\x09"), "format version 9, and this host reads 1 to"},
 		{"unknown field", entryAgain, replace(`{"vm"`, `{"colour":"red","vm"`), `unknown field "colour"`},
 		{"unknown field of the policy", entryAgain, replace(`"restart":`, `"colour":1,"restart":`), `unknown field "colour"`},
 		{"field missing", entryAgain, replace(`"asked":5,`, ""), "not in the one form"},

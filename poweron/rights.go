@@ -11,45 +11,46 @@ import (
 
 // Over reports whether generation g has come to its end (R8), which entitles to
 // claim g+1: its owner released it, or the chain of the term that it names is
-// broken. newest is the newest term of g's owner on the machine's home datastore;
-// known is false while it has not been read.
+// broken; of a shared one, both chains (R15).
 //
 // A term older than the one that g names proves nothing: it was read before g
 // was claimed, and what it says about the chain is out of date.
-func Over(g Generation, newest datastorehb.Term, known bool) (over bool, why string) {
-	switch {
-	case g.Kind == Released:
+func Over(g Generation, terms Terms) (over bool, why string) {
+	switch g.Kind {
+	case Released:
 		return true, fmt.Sprintf("generation %d was released by host %d: %s", g.Number, g.Owner, g.Reason)
-	case g.Kind != Run:
+	case Run:
+	default:
 		return false, fmt.Sprintf("generation %d is of unknown kind %d", g.Number, uint8(g.Kind))
-	case !known:
-		return false, fmt.Sprintf("no term of host %d, which holds generation %d, has been read", g.Owner, g.Number)
-	case newest.Host != g.Owner:
-		return false, fmt.Sprintf("the term that was read is host %d's, and generation %d is held by host %d", newest.Host, g.Number, g.Owner)
-	case newest.Number < g.Term:
-		return false, fmt.Sprintf("generation %d names term %d of host %d, and the newest that was read is %d", g.Number, g.Term, g.Owner, newest.Number)
-	case newest.Closed:
-		return true, fmt.Sprintf("term %d of host %d, which holds generation %d, is closed", newest.Number, g.Owner, g.Number)
-	case !newest.Carries(g.Term):
-		return true, fmt.Sprintf("host %d holds generation %d under term %d, and its present chain of terms begins with %d", g.Owner, g.Number, g.Term, newest.First)
 	}
-	return false, fmt.Sprintf("host %d holds generation %d under term %d, and term %d carries it", g.Owner, g.Number, g.Term, newest.Number)
+	newest, known := terms(g.Owner)
+	over, why = partOver(&g, g.Owner, newest, known)
+	if !over || !g.Shared() {
+		return over, why
+	}
+	newest, known = terms(g.Receiver.Writer.Host)
+	over, also := partOver(&g, g.Receiver.Writer.Host, newest, known)
+	return over, why + "; it is shared, and " + also
 }
 
 // MayClaim reports whether host may claim the generation after g as a Run
-// generation of its own: g is over, or host holds it. g is nil while the machine
+// generation of its own: g is over, or host holds it alone. g is nil while the machine
 // never had a generation. Only the claim decides: of several hosts that may, one wins.
 //
 // It is the holder's duty to have the machine stopped or frozen before it claims
 // the next generation after its own.
-func MayClaim(host datastorehb.HostID, g *Generation, newest datastorehb.Term, known bool) (may bool, why string) {
+func MayClaim(host datastorehb.HostID, g *Generation, terms Terms) (may bool, why string) {
 	switch {
 	case g == nil:
 		return true, "the machine never ran"
-	case g.Kind == Run && g.Owner == host:
+	case g.Kind == Run && g.Owner == host && !g.Shared():
 		return true, fmt.Sprintf("host %d holds generation %d itself", host, g.Number)
+	case g.Names(host) && g.Shared():
+		if over, why := PartOver(*g, g.Other(host), terms); over {
+			return true, why
+		}
 	}
-	return Over(*g, newest, known)
+	return Over(*g, terms)
 }
 
 // Statement is an owner's authenticated message that it runs a machine no more
@@ -88,7 +89,7 @@ func MayRun(s Standing) (may bool, why string) {
 	switch {
 	case g.Kind != Run:
 		return false, fmt.Sprintf("R3(1): generation %d is %s", g.Number, g.Kind)
-	case g.Owner != s.Host:
+	case !g.Names(s.Host):
 		return false, fmt.Sprintf("R3(1): generation %d is held by host %d", g.Number, g.Owner)
 	case !s.Mine:
 		return false, fmt.Sprintf("R3(1): this run of the agent neither won generation %d nor adopted the machine running", g.Number)
@@ -96,8 +97,8 @@ func MayRun(s Standing) (may bool, why string) {
 		return false, fmt.Sprintf("R3(2): host %d knows no term of its own on the home datastore", s.Host)
 	case s.Term.Closed:
 		return false, fmt.Sprintf("R3(2): term %d was closed by another host", s.Term.Number)
-	case !s.Term.Carries(g.Term):
-		return false, fmt.Sprintf("R3(2): generation %d names term %d, and the chain runs from %d to %d", g.Number, g.Term, s.Term.First, s.Term.Number)
+	case !s.Term.Carries(g.TermOf(s.Host)):
+		return false, fmt.Sprintf("R3(2): generation %d names term %d, and the chain runs from %d to %d", g.Number, g.TermOf(s.Host), s.Term.First, s.Term.Number)
 	case s.LeaseTerm != s.Term.Number:
 		return false, fmt.Sprintf("R3(3): the lease is of term %d, and the newest is %d", s.LeaseTerm, s.Term.Number)
 	case !s.LeaseValid:

@@ -19,6 +19,11 @@ func closedTerm(host datastorehb.HostID, number uint64) datastorehb.Term {
 	return datastorehb.Term{Host: host, Number: number, First: number, Closed: true}
 }
 
+// knowing knows one term, whosoever is asked for.
+func knowing(newest datastorehb.Term, known bool) Terms {
+	return func(datastorehb.HostID) (datastorehb.Term, bool) { return newest, known }
+}
+
 func heldBy(host datastorehb.HostID, term uint64) Generation {
 	return Generation{VM: vm(1), Number: 4, Kind: Run, Owner: host, Term: term}
 }
@@ -49,7 +54,7 @@ func TestOver(t *testing.T) {
 		{"a closed term of the number it names", heldBy(2, 7), closedTerm(2, 7), true, true, "closed"},
 		{"unknown kind", Generation{Number: 1, Kind: 9, Owner: 2}, closedTerm(2, 8), true, false, "unknown kind 9"},
 	} {
-		over, why := Over(tt.g, tt.newest, tt.known)
+		over, why := Over(tt.g, knowing(tt.newest, tt.known))
 		if over != tt.over || !strings.Contains(why, tt.why) {
 			t.Errorf("%s: Over = %t, %q; want %t with %q", tt.name, over, why, tt.over, tt.why)
 		}
@@ -72,7 +77,7 @@ func TestMayClaim(t *testing.T) {
 		{"held by itself: a new run of the agent found it frozen", 2, &g, openTerm(2, 7, 7), true, true},
 		{"held by itself, after a boot", 2, &g, datastorehb.Term{}, false, true},
 	} {
-		if got, why := MayClaim(tt.host, tt.g, tt.newest, tt.known); got != tt.want {
+		if got, why := MayClaim(tt.host, tt.g, knowing(tt.newest, tt.known)); got != tt.want {
 			t.Errorf("%s: MayClaim = %t, %s", tt.name, got, why)
 		}
 	}
@@ -240,7 +245,7 @@ func (w *world) claim(t *rapid.T, h datastorehb.HostID) {
 	if g != nil && len(w.terms[g.Owner]) > 0 {
 		read, known = rapid.SampledFrom(w.terms[g.Owner]).Draw(t, "term read"), true
 	}
-	entitled, _ := MayClaim(h, g, read, known)
+	entitled, _ := MayClaim(h, g, knowing(read, known))
 	if g != nil && w.hosts[g.Owner].stated == g.Number {
 		entitled = entitled || Statement{VM: g.VM, Owner: g.Owner, Generation: g.Number}.Entitles(*g)
 	}

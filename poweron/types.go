@@ -77,6 +77,13 @@ type Generation struct {
 	Entry    uint64 // revision of the protected entry that the holder acted on, 0 while it knew none
 	Failures uint32 // crashes and failed starts in a row that led here; a long good run sets it back
 	Detail   string // for people, at most datastorehb.MaxReason bytes
+
+	// Holder is the run of the owner's agent that holds the generation, where that is not
+	// simply the writer of its record: of a generation that is shared, or that another host left
+	// to the owner (R15). Reason then says why the machine has ended, if it has.
+	Holder datastorehb.Writer
+	// Receiver may run the machine as well: a hypervisor moves it there.
+	Receiver Party
 }
 
 // Entry is the payload of an entry's record: one machine of the protected list.

@@ -44,7 +44,7 @@ func Wants(e Entry, revision uint64, newest *Generation, over bool) (wants bool,
 // wantsAfter is Wants for a generation that is over, when no user asked for a
 // start since.
 func wantsAfter(e Entry, g Generation) (wants bool, why string) {
-	if g.Kind == Run {
+	if g.Kind == Run && g.Reason == NotReleased {
 		return wantsRestart(e, fmt.Sprintf("host %d was lost", g.Owner))
 	}
 	switch g.Reason {

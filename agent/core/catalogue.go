@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -68,7 +69,7 @@ func (f *footing) learn(vm uuid.UUID, s MachineState, returned datastorehb.Insta
 func (f *footing) names(h datastorehb.HostID) bool {
 	return slices.ContainsFunc(f.infos, func(i *info) bool {
 		g := i.newest()
-		return g != nil && g.Kind == poweron.Run && g.Owner == h
+		return g != nil && g.Names(h)
 	})
 }
 
@@ -133,16 +134,24 @@ func (c *Core) disown(f *footing) {
 	}
 	for _, i := range f.infos {
 		g := i.newest()
-		if g == nil || g.Kind != poweron.Run || g.Owner != c.cfg.Self.Host || i.GenerationBy.Machine != c.cfg.Self.Machine ||
-			!f.own.Carries(g.Term) || c.machine(i.vm) != nil {
+		self := c.cfg.Self
+		if g == nil || !g.Names(self.Host) || g.PartyOf(self.Host, i.GenerationBy).Machine != self.Machine ||
+			!f.own.Carries(g.TermOf(self.Host)) || c.machine(i.vm) != nil {
 			continue
 		}
 		m := c.addMachine(&machine{vm: i.vm, home: f, gen: *g, entry: i.Entry, revision: i.Revision, failures: g.Failures, since: c.now})
-		if past, known := c.pastOf(m); known {
+		why := "the generation is in its name, and no process of the machine is there"
+		past, known := c.pastOf(m)
+		switch {
+		case g.Shared():
+			c.release(m, poweron.NotReleased, why)
+		case g.Reason != poweron.NotReleased:
+			c.release(m, g.Reason, cmp.Or(g.Detail, why))
+		case known:
 			c.ended(m, past)
-			continue
+		default:
+			c.release(m, poweron.Abandoned, why)
 		}
-		c.release(m, poweron.Abandoned, "the generation is in its name, and no process of the machine is there")
 	}
 }
 
@@ -188,6 +197,10 @@ func (c *Core) onMessage(from datastorehb.HostID, msg Message) {
 		c.onOrderEnded(from, msg)
 	case MoveOrder:
 		c.onMoveOrder(msg)
+	case MigrationAsk:
+		c.onMigrationAsk(f, from, msg)
+	case MigrationAnswer:
+		c.onMigrationAnswer(f, from, msg)
 	case MachineChanged:
 		c.onMachineChanged(f, from, msg)
 	}
@@ -197,6 +210,9 @@ func (c *Core) onMessage(from datastorehb.HostID, msg Message) {
 // what else may have changed.
 func (c *Core) onMachineChanged(f *footing, from datastorehb.HostID, msg Message) {
 	g, i := msg.Claimed, f.info(msg.VM)
+	if m := c.machine(msg.VM); m != nil {
+		m.lookAtOnce()
+	}
 	if g != nil && g.VM == msg.VM && g.Owner == from && i != nil && i.EntryState == datastorehb.Valid {
 		f.learn(msg.VM, MachineState{GenerationState: datastorehb.Valid, Generation: *g, GenerationBy: datastorehb.Writer{Host: from}}, c.now, true)
 		c.mastery.stale = true

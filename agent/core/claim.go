@@ -22,8 +22,12 @@ func (c *Core) onMachineRead(o MachineRead) {
 	if o.Err == "" {
 		f.learn(o.VM, o.Machine, o.Returned, generation)
 	}
-	if o.Purpose == ForCommand {
+	switch o.Purpose {
+	case ForCommand:
 		c.onCommandRead(f, o)
+		return
+	case ForMigration:
+		c.onMigrationRead(o)
 		return
 	}
 	m := c.machine(o.VM)
@@ -95,7 +99,7 @@ func (c *Core) aim(m *machine, s MachineState) {
 	switch g := s.Generation; {
 	case s.GenerationState == datastorehb.Absent:
 		c.prepareClaim(m, nil)
-	case g.Owner == c.cfg.Self.Host && s.GenerationBy.Machine == c.cfg.Self.Machine:
+	case !g.Shared() && g.Owner == c.cfg.Self.Host && g.OwnerBy(s.GenerationBy).Machine == c.cfg.Self.Machine:
 		// What this computer held is over: every process here is accounted for,
 		// and this machine's is not among them (R1).
 		c.prepareClaim(m, &g)
@@ -154,8 +158,7 @@ func unreadable(o MachineRead) string {
 // knownOver reports whether a generation is over by what is known already. What
 // breaks a chain breaks it for ever, so old knowledge is good enough.
 func (c *Core) knownOver(f *footing, g poweron.Generation) bool {
-	t, known := f.newestTerm(g.Owner, c.cfg.Self.Host)
-	over, _ := poweron.Over(g, t, known)
+	over, _ := poweron.Over(g, c.termsOf(f))
 	return over
 }
 
@@ -180,7 +183,7 @@ func (c *Core) onOwnerRead(m *machine, o TermsRead) {
 		c.failStart(m, fmt.Sprintf("the newest term of %s is %s: %s", c.HostName(o.Host), o.State, o.Err))
 		return
 	}
-	over, why := poweron.Over(m.target, o.Term, true)
+	over, why := poweron.Over(m.target, c.termsOf(m.home))
 	if !over && !m.anew { // There may be a newer one, by which it was released.
 		m.anew = true
 		m.enter(phaseRead)
@@ -211,21 +214,30 @@ func (c *Core) claimRun(m *machine) {
 		m.target = poweron.Next(m.vm, &m.gen, c.cfg.Self.Host, 0, m.revision)
 	}
 	m.busy, m.target.Term = true, m.home.own.Number
+	if m.phase == phaseReclaim && m.gen.Shared() {
+		m.target = poweron.ShareAgain(m.gen, c.cfg.Self, m.home.own.Number)
+	}
 	c.do(ClaimGeneration{Datastore: m.home.ID, Generation: m.target})
 }
 
 func (c *Core) onGenerationClaimed(o GenerationClaimed) {
 	f := c.footing(o.Datastore)
 	m := c.machine(o.Generation.VM)
-	if f == nil || m == nil || !m.busy || m.target.Number != o.Generation.Number || m.target.Kind != o.Generation.Kind {
+	if f == nil || m == nil {
 		return
 	}
-	m.busy = false
 	won := o.Outcome == datastorehb.ClaimWon && o.Returned.Sub(o.Issued) <= c.cfg.Timing.Lease
-	if won {
+	if won && (o.Generation == m.target && m.busy || o.Generation == m.move.target) {
 		f.learn(m.vm, MachineState{GenerationState: datastorehb.Valid, Generation: o.Generation, GenerationBy: c.cfg.Self}, o.Returned, true)
 		c.tellChanged(f, m.vm, false)
 	}
+	if c.onClaimedWhileRunning(m, o, won) {
+		return
+	}
+	if !m.busy || m.target.Number != o.Generation.Number || m.target.Kind != o.Generation.Kind {
+		return
+	}
+	m.busy = false
 	switch m.phase {
 	case phaseClaim:
 		c.onStartClaimed(m, o, won)
@@ -289,6 +301,10 @@ func (c *Core) onReleased(m *machine, o GenerationClaimed) {
 		m.retry = c.now.Add(c.interval())
 		return
 	}
+	if m.gen.Shared() {
+		c.onLeft(m, o)
+		return
+	}
 	if o.Outcome == datastorehb.ClaimLost {
 		m.home.nextScan = c.now // It may have been lost to a late claim in the own name.
 	}
@@ -325,6 +341,11 @@ func (c *Core) onRecheckRead(m *machine, o MachineRead) {
 	}
 	m.enter(phaseCreate)
 	m.busy, m.process = true, m.gen.Number
+	if m.move.receiving {
+		c.do(ReceiveMachine{Datastore: m.home.ID, VM: m.vm, Generation: m.gen.Number})
+		return
+	}
+	m.move = migration{}
 	c.do(StartMachine{Datastore: m.home.ID, VM: m.vm, Generation: m.gen.Number, Entry: m.entry})
 }
 
@@ -356,12 +377,12 @@ func (c *Core) onThawRead(m *machine, o MachineRead) {
 		m.retry = c.now.Add(c.interval() / 2)
 	case s.GenerationState == datastorehb.Absent || g.Number < m.gen.Number:
 		c.distrust(m.home, fmt.Sprintf("the newest generation of %s reads %d, but %d was won before", m.vm, g.Number, m.gen.Number))
-	case m.phase == phaseAdopt && (g.Number == m.gen.Number || c.reclaimed(g, s.GenerationBy)):
+	case m.phase == phaseAdopt && (g.Number == m.gen.Number || c.isPartyOf(s)):
 		m.gen, m.failures = g, g.Failures
 		m.enter(phaseRun)
 		m.home.dirty = true
 		c.journalMachine(m, "machine-adopted", "R3", fmt.Sprintf("%s was found running and goes on under generation %d", m.entry.Name, g.Number))
-	case g.Number == m.gen.Number:
+	case g.Number == m.gen.Number, (g.Shared() || g.Left()) && c.isPartyOf(s):
 		m.gen, m.failures = g, g.Failures
 		m.enter(phaseReclaim)
 		c.advance(m)
@@ -373,15 +394,6 @@ func (c *Core) onThawRead(m *machine, o MachineRead) {
 	default:
 		c.putDown(m, fmt.Sprintf("generation %d is held by %s", g.Number, c.HostName(g.Owner)))
 	}
-}
-
-// reclaimed reports whether the forerunner claimed a generation for a process
-// that runs under an inherited lease: it had run under an earlier one, which is
-// all that the process itself shows. A forerunner that found the machine taken
-// by somebody else would have ended the process before it claimed again.
-func (c *Core) reclaimed(g poweron.Generation, by datastorehb.Writer) bool {
-	self := c.cfg.Self
-	return g.Kind == poweron.Run && g.Owner == self.Host && by.Machine == self.Machine && by.Boot == self.Boot
 }
 
 // putDown ends a process whose machine another host owns.

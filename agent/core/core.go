@@ -85,6 +85,8 @@ type FoundMachine struct {
 	Generation uint64
 	Datastore  uuid.UUID
 	Frozen     bool
+	Receiving  bool // a hypervisor moves the guest here, and it does not execute in the process yet
+	HandedOver bool // the hypervisor has moved the guest elsewhere
 }
 
 // Core decides everything for one host. It is not safe for concurrent use.
@@ -248,6 +250,10 @@ func (c *Core) observe(o Observation) {
 		c.onMachineIncident(o)
 	case HypervisorFinding:
 		c.onHypervisorFinding(o)
+	case IncomingAsked:
+		c.onIncomingAsked(o)
+	case MigrationSeen:
+		c.onMigrationSeen(o)
 	case MemoryState:
 		c.memory = o.Total
 	case HostCapable:

@@ -82,6 +82,8 @@ const (
 	ForCommand
 	// ForThaw finds out what became of a machine whose chain is broken.
 	ForThaw
+	// ForMigration finds out who may run a machine that is being moved.
+	ForMigration
 )
 
 // ReadCatalogue reads every machine's newest generation and entry. Result: CatalogueRead.
@@ -195,6 +197,24 @@ type StartMachine struct {
 	Entry      poweron.Entry
 }
 
+// ReceiveMachine takes on the process that a hypervisor has made to move a machine here: it
+// is registered with the guard, which freezes it, and recorded under its generation.
+// Result: MachineStarted.
+type ReceiveMachine struct {
+	Datastore  uuid.UUID
+	VM         uuid.UUID
+	Generation uint64
+}
+
+// IncomingAnswer answers IncomingAsked. A process that is not allowed is ended, and never
+// executes the guest.
+type IncomingAnswer struct {
+	VM      uuid.UUID
+	Ask     uint64
+	Allowed bool
+	Why     string // with the remedy, when it is not
+}
+
 // StopMachine asks the guest to stop, and powers it off at the deadline.
 // Result: MachineGone.
 type StopMachine struct {
@@ -260,6 +280,8 @@ func (RestartGuard) effect()    {}
 func (StartMachine) effect()    {}
 func (StopMachine) effect()     {}
 func (PutDown) effect()         {}
+func (ReceiveMachine) effect()  {}
+func (IncomingAnswer) effect()  {}
 func (KeepAwake) effect()       {}
 func (LetShutDown) effect()     {}
 func (Left) effect()            {}

@@ -45,6 +45,7 @@ type machine struct {
 	known    uint64              // the newest generation that whoever ordered the start knew
 	leave    datastorehb.Instant // until when the master's order to hand it over holds
 	refused  string              // why the start is refused, which is journalled once; empty: it is not
+	move     migration
 }
 
 // machinePhase is a step of a machine's life on this host.
@@ -67,12 +68,13 @@ const (
 	phaseExamine // frozen under a broken chain, or found frozen: has anybody taken it?
 	phaseReclaim // nobody has: the next generation, for the process that is there
 	phasePutDown // somebody has
+	phaseAsk     // a hypervisor wants to move it here: will its owner share it?
 )
 
 // String returns the phase in words, for status and explanations.
 func (p machinePhase) String() string {
 	return [...]string{"waiting for a term", "reading", "asking for the owner's term", "claiming", "publishing", "rechecking", "starting", "being let go",
-		PhaseRunning, "stopping", "being released", "waiting to be restarted", "being adopted", "being examined", "being reclaimed", "being put down"}[p]
+		PhaseRunning, "stopping", "being released", "waiting to be restarted", "being adopted", "being examined", "being reclaimed", "being put down", "asking the host that runs it"}[p]
 }
 
 // PhaseRunning is the phase, in MachineView, of a machine that this host has let go.
@@ -92,7 +94,7 @@ func (m *machine) hasProcess() bool {
 // it must not keep others from starting it.
 func (m *machine) begun() bool {
 	switch m.phase {
-	case phaseWait, phaseRead, phaseOwner:
+	case phaseWait, phaseRead, phaseOwner, phaseAsk:
 		return true
 	case phaseClaim:
 		return !m.busy
@@ -134,6 +136,7 @@ func (c *Core) addMachine(m *machine) *machine {
 // drop forgets a machine that has no process here any more.
 func (c *Core) drop(m *machine) {
 	c.orderEnded(m, false, "it was just being given up there")
+	c.answerHypervisor(m, false, "it was just being given up here")
 	c.machines = slices.DeleteFunc(c.machines, func(o *machine) bool { return o == m })
 	m.home.dirty = true
 }
@@ -174,6 +177,10 @@ func (c *Core) adopt(found FoundMachine) {
 	}
 	m := &machine{vm: found.VM, home: f, phase: phaseAdopt, process: found.Generation, frozen: found.Frozen, since: c.now}
 	m.gen = poweron.Generation{VM: found.VM, Number: found.Generation, Kind: poweron.Run, Owner: c.cfg.Self.Host}
+	m.move.receiving = found.Receiving
+	if found.HandedOver {
+		m.move.handed = c.now
+	}
 	if found.Frozen || f.inherited == nil {
 		m.phase = phaseExamine
 		f.settled = f.inherited != nil
@@ -186,18 +193,18 @@ func (m *machine) enter(p machinePhase) { m.phase, m.busy, m.retry = p, false, 0
 
 // mayRun reports whether R3 (2) and (3) hold for the machine's generation.
 func (c *Core) mayRun(m *machine) bool {
-	return m.home.held(c.now) && m.home.own.Carries(m.gen.Term)
+	return m.home.held(c.now) && m.home.own.Carries(m.gen.TermOf(c.cfg.Self.Host))
 }
 
 // broken reports whether the machine's generation has lost its chain: this host
 // holds a newer term that does not reach back.
 func (c *Core) broken(m *machine) bool {
-	return m.home.held(c.now) && !m.home.own.Carries(m.gen.Term)
+	return m.home.held(c.now) && !m.home.own.Carries(m.gen.TermOf(c.cfg.Self.Host))
 }
 
 // advance does the next thing for a machine, if nothing is under way.
 func (c *Core) advance(m *machine) {
-	if m.begun() && c.due(m.since.Add(c.orderTime())) {
+	if late := m.move.ask != 0 && !m.hasProcess(); (m.begun() || late) && c.due(m.since.Add(c.orderTime())) {
 		c.failStart(m, fmt.Sprintf("%s for %v", m.phase, c.orderTime()))
 		return
 	}
@@ -205,6 +212,8 @@ func (c *Core) advance(m *machine) {
 		return
 	}
 	switch m.phase {
+	case phaseAsk:
+		c.findOwner(m)
 	case phaseWait:
 		if m.home.held(c.now) && m.home.record.tried { // a host that was removed must have had the chance to learn it
 			m.enter(phaseRead)
@@ -261,6 +270,7 @@ func (c *Core) tend(m *machine) {
 	case c.broken(m):
 		m.enter(phaseExamine)
 		c.advance(m)
+	case c.tendMigration(m):
 	case c.evict(m):
 	case m.frozen && c.mayRun(m):
 		c.letGo(m)
@@ -276,6 +286,7 @@ func (c *Core) tend(m *machine) {
 func (c *Core) letGo(m *machine) {
 	if c.broken(m) {
 		m.enter(phaseExamine)
+		c.answerHypervisor(m, false, "this host has lost its term")
 		return
 	}
 	if !c.mayRun(m) || !c.guardUp {
@@ -324,11 +335,16 @@ func (c *Core) running(m *machine) {
 		m.since, m.checked = c.now, 0
 	}
 	c.orderEnded(m, true, "")
+	if m.move.receiving {
+		c.answerHypervisor(m, true, "")
+		return
+	}
 	c.journalMachine(m, kind, "R3", fmt.Sprintf("%s %s on %s under generation %d and term %d", m.entry.Name, text, c.HostName(c.cfg.Self.Host), m.gen.Number, m.home.own.Number))
 }
 
 // stop ends a running machine for a reason; it is released once it is gone.
 func (c *Core) stop(m *machine, why poweron.ReleaseReason, detail string, graceful bool) {
+	c.answerHypervisor(m, false, detail)
 	m.enter(phaseStop)
 	m.reason, m.detail, m.mercy = why, detail, 0
 	e := StopMachine{VM: m.vm}
@@ -344,6 +360,7 @@ func (c *Core) stop(m *machine, why poweron.ReleaseReason, detail string, gracef
 
 // release gives the machine up: whoever wins the generation after this one may start it.
 func (c *Core) release(m *machine, why poweron.ReleaseReason, detail string) {
+	c.answerHypervisor(m, false, detail)
 	m.enter(phaseRelease)
 	m.reason, m.detail = why, detail
 	m.home.dirty = true
@@ -353,6 +370,9 @@ func (c *Core) release(m *machine, why poweron.ReleaseReason, detail string) {
 func (c *Core) claimRelease(m *machine) {
 	m.busy = true
 	m.target = poweron.Release(m.gen, m.reason, m.home.own.Number, m.revision, m.failures, m.detail)
+	if m.gen.Shared() {
+		m.target = c.leaveShared(m)
+	}
 	c.do(ClaimGeneration{Datastore: m.home.ID, Generation: m.target})
 }
 
@@ -380,6 +400,10 @@ func (c *Core) onMachineStarted(o MachineStarted) {
 
 // failStart ends an attempt to start a machine. A generation that was won is released.
 func (c *Core) failStart(m *machine, why string) {
+	if m.move.receiving {
+		c.failIncoming(m, why)
+		return
+	}
 	c.journalMachine(m, "start-failed", "", fmt.Sprintf("%s could not be started on %s", m.entry.Name, c.HostName(c.cfg.Self.Host)), why)
 	c.orderEnded(m, false, why)
 	if m.gen.Number == 0 {
@@ -426,6 +450,16 @@ func (c *Core) onMachineMonitor(o MachineMonitor) {
 // ended decides what follows when a machine ends that nobody asked to end.
 func (c *Core) ended(m *machine, o MachineGone) {
 	m.frozen, m.home.dirty = false, true
+	if m.gen.Term == 0 { // It was found here, and what its generation says has not been read: it may be shared.
+		c.journalMachine(m, "machine-crashed", "", "a machine ended that was found here and had not been looked up", o.Detail)
+		c.drop(m)
+		m.home.nextScan = c.now // and then it is disowned
+		return
+	}
+	if m.gen.Shared() || m.move.receiving {
+		c.endedMoving(m, o)
+		return
+	}
 	if c.shuttingDown() { // Whatever ended it was part of that, and nobody's will.
 		c.release(m, poweron.HostShutdown, "ended while the host shuts down: "+o.Detail)
 		return
@@ -441,16 +475,15 @@ func (c *Core) ended(m *machine, o MachineGone) {
 		c.release(m, poweron.Held, o.Detail)
 		return
 	}
-	if m.revision == 0 {
-		c.journalMachine(m, "machine-crashed", "", "a machine ended that was found here and had not been looked up", o.Detail)
-		c.release(m, poweron.Crashed, "ended before its policy was known")
-		return
-	}
 	r := poweron.Crash(m.entry.Policy, m.failures, c.now.Sub(m.since))
 	m.failures = r.Failures
 	c.journalMachine(m, "machine-crashed", "", fmt.Sprintf("%s ended unasked: %s", m.entry.Name, r.Why), o.Detail)
 	if r.Action != poweron.RestartHere {
 		c.release(m, r.Reason, r.Why)
+		return
+	}
+	if m.move.unsure || m.move.target.Number != 0 { // it may be shared by now
+		c.release(m, poweron.Crashed, r.Why)
 		return
 	}
 	m.enter(phaseSpot)

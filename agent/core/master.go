@@ -154,7 +154,7 @@ func (c *Core) holdsMachines(f *footing, w *watch) bool {
 	}
 	return slices.ContainsFunc(f.infos, func(i *info) bool {
 		g := i.newest()
-		return g != nil && g.Kind == poweron.Run && g.Owner == w.host && t.Carries(g.Term)
+		return g != nil && g.Names(w.host) && t.Carries(g.TermOf(w.host))
 	})
 }
 
@@ -185,7 +185,7 @@ func (c *Core) onListRead(o ListRead) {
 func (c *Core) lookUpMissing(f *footing, list poweron.List) {
 	for _, i := range f.infos {
 		g := i.newest()
-		if g == nil || g.Kind != poweron.Run || g.Owner != list.Writer.Host {
+		if g == nil || !g.Names(list.Writer.Host) {
 			continue
 		}
 		if !slices.ContainsFunc(list.Machines, func(l poweron.Listed) bool { return l.VM == i.vm }) {
@@ -353,11 +353,8 @@ func (c *Core) wants(f *footing, i *info) bool {
 	}
 	over, g := true, i.newest()
 	if g != nil {
-		t, known := f.newestTerm(g.Owner, c.cfg.Self.Host)
-		over, _ = poweron.Over(*g, t, known)
-		if !known && g.Kind == poweron.Run && g.Owner != c.cfg.Self.Host { // advanceTerm reads the own terms
-			c.learnTermsOf(f, g.Owner)
-		}
+		over, _ = poweron.Over(*g, c.termsOf(f))
+		c.learnHoldersOf(f, g)
 	}
 	if g != nil && (!over || c.gaveUp(g)) {
 		return false
@@ -387,6 +384,16 @@ func (c *Core) pauseOf(i *info) (until datastorehb.Instant) {
 // could be the last host there is.
 func (c *Core) gaveUp(g *poweron.Generation) bool {
 	return c.net.isolated && g.Kind == poweron.Released && g.Reason == poweron.Isolation && g.Owner == c.cfg.Self.Host
+}
+
+// learnHoldersOf has the terms read of the hosts that may run a machine, where none is known.
+func (c *Core) learnHoldersOf(f *footing, g *poweron.Generation) {
+	for _, h := range []datastorehb.HostID{g.Owner, g.Receiver.Writer.Host} {
+		_, known := f.newestTerm(h, c.cfg.Self.Host)
+		if !known && g.Names(h) && h != c.cfg.Self.Host { // advanceTerm reads the own terms
+			c.learnTermsOf(f, h)
+		}
+	}
 }
 
 // learnTermsOf has the terms read of a host that holds a generation but has no slot in sight.
@@ -433,7 +440,7 @@ func (c *Core) planHosts() (hosts []poweron.Host) {
 func (c *Core) memoryHeld(h datastorehb.HostID) (bytes uint64) {
 	for _, f := range c.footings {
 		for _, i := range f.infos {
-			if g := i.newest(); g != nil && g.Kind == poweron.Run && g.Owner == h {
+			if g := i.newest(); g != nil && g.Names(h) {
 				bytes += i.Entry.Memory
 			}
 		}

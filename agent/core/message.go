@@ -24,6 +24,11 @@ const (
 	// HostHas says what the sender has for machines. A program that does not know it
 	// leaves it alone: it names no datastore.
 	HostHas MessageKind = "host has"
+	// MigrationAsk asks the host that runs a machine to share it with the sender, to whom a
+	// hypervisor moves it.
+	MigrationAsk MessageKind = "migration ask"
+	// MigrationAnswer says which generation is shared, or why none is.
+	MigrationAnswer MessageKind = "migration answer"
 )
 
 // Message is what agents say to each other beside heartbeats. Every message may
@@ -47,4 +52,7 @@ type Message struct {
 	// its agent that says so.
 	Capabilities *poweron.Capabilities `json:"capabilities,omitempty"`
 	Incarnation  uint64                `json:"incarnation,omitempty"`
+
+	// Receiver is the sender, with MigrationAsk, and its newest term.
+	Receiver *poweron.Party `json:"receiver,omitempty"`
 }

@@ -217,7 +217,27 @@ const (
 	// EndedByUser means that somebody ended it, or took it away, with the
 	// hypervisor's own tools.
 	EndedByUser
+	// EndedByMigration means that the hypervisor moved the guest to another host.
+	EndedByMigration
 )
+
+// IncomingAsked reports that a hypervisor is about to move a machine here, and waits with
+// its process, in which nothing of the guest executes. Result: IncomingAnswer.
+type IncomingAsked struct {
+	VM   uuid.UUID
+	From datastorehb.HostID // that it is moved from, 0 if the hypervisor does not say
+	Ask  uint64             // not 0; comes back with the answer
+}
+
+// MigrationSeen reports how far the hypervisor is with moving a machine, by what it says
+// of the process here, again and again while that is receiving or has handed over. While the
+// hypervisor does not answer there is none. A process that has handed the guest over never executes it
+// again, unless the hypervisor takes that back, which it does only if the other did not execute it.
+type MigrationSeen struct {
+	VM         uuid.UUID
+	Arrived    bool // the guest was moved here, and executes in the process
+	HandedOver bool // the guest has left the process
+}
 
 // MachineGone reports that a machine's process is reaped.
 type MachineGone struct {
@@ -398,6 +418,8 @@ func (MachineGone) observation()       {}
 func (MachineMonitor) observation()    {}
 func (MachineIncident) observation()   {}
 func (HypervisorFinding) observation() {}
+func (IncomingAsked) observation()     {}
+func (MigrationSeen) observation()     {}
 func (MemoryState) observation()       {}
 func (HostCapable) observation()       {}
 func (Command) observation()           {}

@@ -7,7 +7,6 @@ import (
 
 	"storebeat/agent/core/cluster"
 	"storebeat/datastorehb"
-	"storebeat/poweron"
 )
 
 // A pause is for planned work on storage or network: every host takes its machines
@@ -70,7 +69,7 @@ func (c *Core) notInCustody(h datastorehb.HostID) (names []string) {
 	for _, f := range c.footings {
 		runs := slices.ContainsFunc(f.infos, func(i *info) bool {
 			g := i.newest()
-			return g != nil && g.Kind == poweron.Run && g.Owner == h && !c.knownOver(f, *g)
+			return g != nil && g.Names(h) && !c.knownOver(f, *g)
 		})
 		if runs && !c.isInCustody(f, h) {
 			names = append(names, f.Name)

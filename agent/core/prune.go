@@ -32,7 +32,7 @@ func (c *Core) prune(f *footing) {
 	}
 	c.pruneBelow(f, &f.holding, datastorehb.TermsOf(c.cfg.Self.Host), f.own.Number)
 	for _, m := range c.machines {
-		if m.home == f && m.phase == phaseRun && c.mayRun(m) {
+		if m.home == f && m.phase == phaseRun && c.mayRun(m) && !m.gen.Shared() {
 			c.pruneBelow(f, &m.holding, datastorehb.GenerationsOf(m.vm), m.gen.Number)
 		}
 	}

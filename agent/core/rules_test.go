@@ -232,13 +232,18 @@ func TestStartThatDoesNotBeginIsGivenUp(t *testing.T) {
 	}
 }
 
-// A machine whose policy has not been read yet is not held when it ends: that
-// would need a user (I4).
-func TestEndBeforeThePolicyIsKnown(t *testing.T) {
+// What a machine's generation says has not been read yet when it ends: it may have been
+// claimed anew since, or be shared with another host (R15). So it is read first.
+func TestEndBeforeItsGenerationIsKnown(t *testing.T) {
 	d := frozenHere(t)
+	find[ReadCatalogue](d)
+	d.see(CatalogueRead{Span: d.span()})
 	d.see(MachineGone{VM: guest, Generation: 3, Ending: EndedByCrash})
+	never[ClaimGeneration](d, "nothing of it has been read")
+	take[ReadCatalogue](d)
+	d.see(CatalogueRead{Span: d.span(), Machines: map[uuid.UUID]MachineState{guest: generation(3, 1, 1, writer(1))}})
 	claim := take[ClaimGeneration](d)
-	if g := claim.Generation; g.Kind != poweron.Released || g.Reason != poweron.Crashed || g.Number != 4 {
+	if g := claim.Generation; g.Kind != poweron.Released || g.Reason != poweron.Abandoned || g.Number != 4 {
 		t.Fatalf("claimed: %+v", g)
 	}
 }

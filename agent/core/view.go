@@ -264,6 +264,9 @@ func (c *Core) viewMachine(f *footing, i *info) MachineView {
 	if i.newest() != nil {
 		v.Last = i.Generation.Owner
 	}
+	if moving := c.moving(i.newest()); moving != "" {
+		v.Why = fmt.Sprintf("%s, as this host has known for %v; %s", moving, rounded(c.now.Sub(i.since)), v.Why)
+	}
 	if v.Host != 0 {
 		v.HostName = c.HostName(v.Host)
 	}
@@ -292,8 +295,7 @@ func (c *Core) machineState(f *footing, i *info) (state string, host datastorehb
 	}
 	over, whyOver := true, ""
 	if g != nil {
-		t, known := f.newestTerm(g.Owner, c.cfg.Self.Host)
-		if over, whyOver = poweron.Over(*g, t, known); !over {
+		if over, whyOver = poweron.Over(*g, c.termsOf(f)); !over {
 			return c.remoteState(f, i, *g, whyOver)
 		}
 	}
@@ -325,6 +327,10 @@ func (c *Core) machineState(f *footing, i *info) (state string, host datastorehb
 func (c *Core) localState(m *machine) (string, datastorehb.HostID, string) {
 	self := c.cfg.Self.Host
 	switch {
+	case m.phase == phaseAsk:
+		return "running", m.home.info(m.vm).Generation.Owner, "a hypervisor wants to move it to " + c.HostName(self)
+	case m.gen.Shared() && m.move.receiving && m.phase == phaseRun:
+		return "running", m.gen.Owner, fmt.Sprintf("%s receives it under generation %d", c.HostName(self), m.gen.Number)
 	case m.phase == phaseRun && m.frozen:
 		return "frozen", self, c.HostName(self) + " has no lease on its home datastore (R4)"
 	case m.phase == phaseRun:

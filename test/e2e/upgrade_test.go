@@ -10,6 +10,7 @@ import (
 	"storebeat/agent"
 	"storebeat/agent/core"
 	"storebeat/agent/demo/cluster"
+	"storebeat/datastorehb"
 	"storebeat/test/program"
 )
 
@@ -41,7 +42,7 @@ func TestRollingUpgrade(t *testing.T) {
 		if err := h.Start(); err != nil {
 			t.Fatal(err)
 		}
-		l.awaitLevels(h, 2)
+		l.awaitLevels(h, datastorehb.FeatureLevel+1)
 		l.awaitSettled()
 	}
 	l.await("the feature level to be raised", func() (bool, string) { // the last agent may not be heard yet
@@ -62,7 +63,7 @@ func TestRollingUpgrade(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-old.Ended()
-	if log, _ := os.ReadFile(old.Log()); !strings.Contains(string(log), "of a newer version: 2, and this program reads up to 1: install the version") {
+	if log, _ := os.ReadFile(old.Log()); !strings.Contains(string(log), fmt.Sprintf("of a newer version: %d, and this program reads up to %d: install the version", datastorehb.FeatureLevel+1, datastorehb.FeatureLevel)) {
 		t.Errorf("the old program ended without saying why:\n%s", log)
 	}
 	old.KillAgent()

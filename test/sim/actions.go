@@ -79,6 +79,9 @@ func init() {
 		scenario.LateStarts:  delayed(func(h *host, d time.Duration) { h.badStart, h.lateStart = true, d }, func(h *host) { h.badStart, h.lateStart = false, 0 }),
 		scenario.StartBehind: (*player).startBehind,
 		scenario.MoveBehind:  (*player).moveBehind,
+		scenario.Migrate:     (*player).migrations,
+		scenario.Strand:      eachTransfer(func(t *transfer) { t.stuck, t.lingers = true, true }),
+		scenario.GiveUp:      eachTransfer(func(t *transfer) { t.abort("somebody cancels it") }),
 		scenario.EndBehind:   eachHost((*host).endBehind, nil),
 		scenario.HangStops:   eachHost(func(h *host) { h.stopHangs = true }, func(h *host) { h.stopHangs = false }),
 		scenario.Stop:        userAsks(core.Stop),
@@ -294,6 +297,33 @@ func (p *player) moveBehind(a *scenario.Phrase) (func(), error) {
 		}
 	}
 	return nil, err
+}
+
+// migrations has hypervisors move machines from where they execute.
+func (p *player) migrations(a *scenario.Phrase) (func(), error) {
+	hosts, err := p.hostsIn(a, "HOSTS", nil)
+	d, _ := a.Span("DELAY")
+	for _, vm := range p.machinesIn(a) {
+		for _, from := range p.executing(vm) {
+			for _, to := range hosts {
+				from.migrate(vm, to, p.draw(d))
+			}
+		}
+	}
+	return nil, err
+}
+
+// eachTransfer does something to every migration of MACHINES.
+func eachTransfer(do func(t *transfer)) action {
+	return func(p *player, a *scenario.Phrase) (func(), error) {
+		vms := p.machinesIn(a)
+		for _, t := range slices.Clone(p.transfers) {
+			if slices.Contains(vms, t.from.vm) {
+				do(t)
+			}
+		}
+		return nil, nil
+	}
 }
 
 // delayed is eachHost with a time.

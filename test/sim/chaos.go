@@ -147,6 +147,7 @@ var mischiefs = []mischief{
 		h.moveBehind(h.processes[x.w.rng.IntN(len(h.processes))].vm, to)
 		return to.endBehind
 	}},
+	{"migrated", func(x *Chaos, h *host, _ *store) func() { return x.migrated(h) }},
 	{"started behind", func(x *Chaos, h *host, s *store) func() {
 		if vms := s.machinesOn(); len(vms) > 0 {
 			h.startBehind(vms[x.w.rng.IntN(len(vms))], s)

@@ -47,6 +47,7 @@ const (
 	datastoreBack   meeting = "a datastore that was removed was added again"
 	homeStays       meeting = "a datastore was not removed since machines have their home there"
 	startRefused    meeting = "a start was refused since another instance held the image lock"
+	switchedOver    meeting = "a hypervisor moved a machine"
 	abandoned       meeting = "the guard ended a machine that had no agent any more"
 )
 
@@ -54,7 +55,7 @@ const (
 func Coverage() []string {
 	all := []meeting{thawLost, takeoverLost, twoClosers, twoTakers, twoUsers, aliveClosed, frozenTaken, wonUnknown, lateWon, deadWon,
 		diedWorking, vouchedOnly, foundFrozen, foundRunning, backUnnoticed, backTooLate, twoMasters, masterLost, lostStarting, stoppedStarting, writeRefused, writeLate, writeCrashed, startRefused, abandoned, voidWin, besideStranger,
-		hostLeft, hostBack, ownerStays, outcastBegan, datastoreLeft, datastoreBack, homeStays}
+		switchedOver, hostLeft, hostBack, ownerStays, outcastBegan, datastoreLeft, datastoreBack, homeStays}
 	names := make([]string, len(all))
 	for i, m := range all {
 		names[i] = string(m)

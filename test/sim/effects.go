@@ -94,6 +94,10 @@ func (a *agent) carryOutHere(e core.Effect) bool {
 		a.stopMachine(e)
 	case core.PutDown:
 		a.putDown(e.VM)
+	case core.ReceiveMachine:
+		a.receiveMachine(e)
+	case core.IncomingAnswer:
+		a.answerIncoming(e)
 	default:
 		return false
 	}

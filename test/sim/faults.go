@@ -131,6 +131,7 @@ func (w *World) heal() {
 		w.mend(s)
 		w.mend(s, w.hosts...)
 	}
+	w.healTransfers()
 	for _, h := range w.hosts {
 		h.endBehind()
 		h.slowStart, h.badStart, h.startHangs, h.stopHangs, h.hesitant, h.away = 0, false, false, false, 0, 0

@@ -202,14 +202,15 @@ func (w *World) seeSuccession(p *process) {
 	}
 	gs := p.home.gens[p.vm]
 	at := min(p.generation-1, uint64(len(gs)))
-	for at > 0 && gs[at-1].gen.Owner != q.h.id {
+	for at > 0 && !gs[at-1].gen.Names(q.h.id) {
 		at--
 	}
 	if at == 0 {
 		return
 	}
-	if over, why := p.home.ended(gs[at-1].gen); q.h == p.h || !over {
-		w.fail("I2", "%s starts on %s though its instance on %s has not ended: %s", w.nameOf(p.vm), p.h.name, q.h.name, why)
+	g := gs[at-1].gen
+	if q.h == p.h || !p.home.partEnded(int(q.h.id), g.TermOf(q.h.id)) {
+		w.fail("I2", "%s starts on %s though its instance on %s has not ended: the chain is unbroken that generation %d names", w.nameOf(p.vm), p.h.name, q.h.name, g.Number)
 	}
 }
 

@@ -41,6 +41,7 @@ type host struct {
 	lateStart  time.Duration      // so much after their failed starts machines are there after all
 	trouble    trouble            // of the past, with the host itself
 	alone      trouble            // and with its network
+	incoming   []*process         // in which its hypervisor is to receive machines, before the agent takes them on
 	strangers  []*process         // machines that somebody has started behind the agent's back
 	lostAt     time.Duration      // when it lost power or stood still last
 	startHangs bool               // starts of machines wait for its end
@@ -94,6 +95,7 @@ func (h *host) powerOff() {
 		h.agent.alive = false
 	}
 	h.endBehind()
+	h.endIncoming()
 	h.processes, h.guard, h.agent, h.stopping, h.shutting, h.upgrading = nil, nil, nil, false, false, false
 	h.w.seeExecution()
 }

@@ -1,12 +1,17 @@
 package sim
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"storebeat/agent/core"
+	"storebeat/datastorehb"
 )
+
+// nextLevel is the feature level of the next program.
+const nextLevel = datastorehb.FeatureLevel + 1
 
 // roll puts the next program on a host and starts its agent again, well within the lease.
 func (c *cluster) roll(h *host, highest uint16) {
@@ -42,11 +47,11 @@ func TestRollingUpgrade(t *testing.T) {
 		c.refused(c.upgrade(), "nothing to raise")
 		m := c.mark()
 		for i, h := range c.hosts {
-			c.roll(h, 2)
-			c.writesAt(1)
+			c.roll(h, nextLevel)
+			c.writesAt(datastorehb.FeatureLevel)
 			c.quiet(m)
 			if i < 2 {
-				c.refused(c.upgrade(), "h3 (version , feature level 1)")
+				c.refused(c.upgrade(), fmt.Sprintf("h3 (version , feature level %s)", datastorehb.KnownLevels()))
 			}
 			if i == int(seed)%3 {
 				c.loseAndBringBack(c.others(c.hosts[(i+1)%3])[seed%2])
@@ -56,11 +61,11 @@ func TestRollingUpgrade(t *testing.T) {
 		c.recorded(c.upgrade())
 		c.agree()
 		c.Run(2 * time.Second)
-		c.writesAt(2)
+		c.writesAt(nextLevel)
 		c.quiet(m)
 		c.refused(c.upgrade(), "nothing to raise")
 		c.loseAndBringBack(c.hosts[seed%3])
-		c.writesAt(2)
+		c.writesAt(nextLevel)
 	}
 }
 
@@ -83,7 +88,7 @@ func TestUpgradeWithoutAHost(t *testing.T) {
 		c := newCluster(t, s)
 		c.agree()
 		for _, h := range c.hosts[:2] {
-			c.roll(h, 2)
+			c.roll(h, nextLevel)
 		}
 		old := c.hosts[2]
 		c.refused(c.upgrade("h3"), "h3 is heard")
@@ -99,7 +104,7 @@ func TestUpgradeWithoutAHost(t *testing.T) {
 			c.fatalf("h3 does not know that its program is too old, or runs %v", c.on(old))
 		}
 		c.sound()
-		c.roll(old, 2)
+		c.roll(old, nextLevel)
 		c.agree()
 		c.loseAndBringBack(c.hosts[0])
 	}
@@ -112,7 +117,7 @@ func TestOldProgramCutOff(t *testing.T) {
 	c.agree()
 	old := c.others(c.master())[1]
 	for _, h := range c.others(old) {
-		c.roll(h, 2)
+		c.roll(h, nextLevel)
 	}
 	m := c.mark()
 	c.part([]*host{old}, c.others(old))
@@ -137,23 +142,23 @@ func TestOldProgramCutOff(t *testing.T) {
 func TestDowngradeIsRefused(t *testing.T) {
 	c := newCluster(t, Default())
 	for _, h := range c.hosts {
-		c.roll(h, 2)
+		c.roll(h, nextLevel)
 	}
 	c.recorded(c.upgrade())
 	c.agree()
 	m := c.mark()
 	h := c.hosts[1]
-	h.install(1)
+	h.install(datastorehb.FeatureLevel)
 	c.restartAgent(h, 500*time.Millisecond)
 	c.Run(time.Second)
 	if h.agent != nil || c.counts["refused-to-start"] != 1 {
 		c.fatalf("the old program runs")
 	}
-	h.install(2)
+	h.install(nextLevel)
 	h.startAgent()
 	c.Run(15 * time.Second)
 	c.quiet(m)
-	if r := c.agree(); !strings.Contains(r.Change, "feature level to 2") {
+	if r := c.agree(); !strings.Contains(r.Change, fmt.Sprintf("feature level to %d", nextLevel)) {
 		c.fatalf("%+v", r)
 	}
 }

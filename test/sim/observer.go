@@ -166,14 +166,14 @@ func (w *World) seeRight(p *process) {
 		return
 	}
 	g, by := gs[len(gs)-1].gen, gs[len(gs)-1].by
-	if ended, why := p.home.ended(g); ended || g.Owner != p.h.id {
-		w.fail("R3", "%s is let go on %s, but generation %d (%s, host %d, term %d) is the newest: %s",
-			w.nameOf(p.vm), p.h.name, g.Number, g.Kind, g.Owner, g.Term, why)
+	if !g.Names(p.h.id) || p.home.partEnded(int(p.h.id), g.TermOf(p.h.id)) {
+		w.fail("R3", "%s is let go on %s, but generation %d (%s, host %d, term %d, shared with host %d, term %d) is the newest",
+			w.nameOf(p.vm), p.h.name, g.Number, g.Kind, g.Owner, g.Term, g.Receiver.Writer.Host, g.Receiver.Term)
 	}
-	if by.Boot != p.h.boot {
+	if by = g.PartyOf(p.h.id, by); by.Boot != p.h.boot {
 		w.fail("R3", "%s is let go on %s, but generation %d was won in another boot", w.nameOf(p.vm), p.h.name, g.Number)
 	}
-	if p.found != 0 && by.Incarnation != p.found {
+	if p.found != 0 && !slices.ContainsFunc(gs, func(r genRecord) bool { return r.by.Incarnation == p.found }) {
 		w.fail("R8", "%s was found frozen on %s and is let go without a claim of its own, under generation %d", w.nameOf(p.vm), p.h.name, g.Number)
 	}
 }
@@ -217,6 +217,9 @@ func (s *store) ended(g poweron.Generation) (ended bool, why string) {
 	terms := s.terms[g.Owner]
 	if g.Term == 0 || g.Term > uint64(len(terms)) {
 		return false, fmt.Sprintf("term %d of its owner does not exist", g.Term)
+	}
+	if r := g.Receiver; r.Writer.Host != 0 && !s.partEnded(int(r.Writer.Host), r.Term) {
+		return false, fmt.Sprintf("host %d shares it, whose chain is unbroken", r.Writer.Host)
 	}
 	for _, r := range terms[g.Term:] {
 		if r.term.Closed || r.term.First > g.Term {
@@ -284,6 +287,9 @@ func (w *World) seeGeneration(s *store, g poweron.Generation, by datastorehb.Wri
 	w.note(s.name(), "host %d claims generation %d of %s: %s %s, term %d %s", by.Host, g.Number, w.nameOf(g.VM), g.Kind, g.Reason, g.Term, g.Detail)
 	if g.Number != newest+1 {
 		w.fail("I8", "generation of %s on %s jumps from %d to %d", w.nameOf(g.VM), s.name(), newest, g.Number)
+		return
+	}
+	if newest > 0 && w.seeSharing(s, genRecord{gen: g, by: by}, s.gens[g.VM][newest-1]) {
 		return
 	}
 	if g.Owner != by.Host {

@@ -23,6 +23,7 @@ var plots = []mischief{
 	{"unlisted", func(x *Chaos, h *host, s *store) func() { return x.unlisted(h, s) }},
 	{"orphaned claim", func(x *Chaos, h *host, s *store) func() { return x.orphaned(h, s) }},
 	{"second thoughts", func(x *Chaos, h *host, s *store) func() { return x.secondThoughts(h) }},
+	{"moved and lost", func(x *Chaos, h *host, s *store) func() { return x.movedAndLost(h, s) }},
 	{"other timing", func(x *Chaos, h *host, s *store) func() { return x.otherTiming(h, s) }},
 }
 

@@ -39,6 +39,8 @@ type process struct {
 	born       time.Duration
 	found      uint64 // the incarnation that found it frozen, until it is let go
 	stopAt     uint64 // counts requests to stop
+	receiving  bool   // it takes in a machine's memory, and the guest does not execute in it yet
+	handed     bool   // the guest has left it and executes elsewhere
 }
 
 func (p *process) handle() freeze.Handle {
@@ -60,7 +62,7 @@ func (p *process) seen() freeze.State {
 
 // executes reports whether the machine does anything.
 func (p *process) executes() bool {
-	return (p.state == running || p.state == freezing) && p.h.powered && !p.h.still
+	return (p.state == running || p.state == freezing) && p.h.powered && !p.h.still && !p.receiving && !p.handed
 }
 
 // freeze stops the process, which takes a moment.
@@ -94,7 +96,7 @@ func (p *process) thaw() {
 	}
 	p.state = running
 	w.seeStrangers(p)
-	if !p.ran {
+	if !p.ran && !p.receiving {
 		p.ran = true
 		w.seeStart(p)
 		p.home.disk(p.vm).latest = p

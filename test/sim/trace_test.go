@@ -42,7 +42,7 @@ func newBench(t *testing.T, change func(*Setup)) *bench {
 }
 
 // until lets time pass until something has happened.
-func (b *bench) until(what string, holds func() bool) {
+func (b *cluster) until(what string, holds func() bool) {
 	b.t.Helper()
 	for range 4_000 {
 		if holds() {

@@ -93,6 +93,8 @@ type World struct {
 	vms       []uuid.UUID
 	network   network
 	pids      int
+	asks      uint64 // of hypervisors, that wait for an answer
+	transfers []*transfer
 	commands  uint64
 	replies   map[uint64]string
 	buffer    [datastorehb.SlotSize]byte // what is encoded only to see that it can be

@@ -90,7 +90,7 @@ func TestDecodeRefuses(t *testing.T) {
 	good := string(encoded(t, sample()))
 	tests := map[string]string{
 		"":          "empty",
-		"\x02{}":    "newer version",
+		"\x09{}":    "newer version",
 		"\x00{}":    "has version 0",
 		good + " ":  "one form",
 		good + "{}": "one form",
@@ -113,7 +113,7 @@ func TestDecodeRefuses(t *testing.T) {
 			t.Errorf("%.300q: %v, want %q", raw, err, want)
 		}
 	}
-	if _, err := Decode([]byte("\x02{}"), datastorehb.KnownLevels()); !errors.Is(err, ErrNewer) {
+	if _, err := Decode([]byte("\x09{}"), datastorehb.KnownLevels()); !errors.Is(err, ErrNewer) {
 		t.Errorf("a record of the next version: %v", err)
 	}
 }

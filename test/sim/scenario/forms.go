@@ -91,6 +91,9 @@ var (
 	LateStarts  = form("land starts on HOSTS late by DELAY [for LENGTH]", "Starts are reported as failed, and the process is there, frozen, so much later.")
 	StartBehind = form("start MACHINES on HOSTS behind the agent", "Somebody starts them there with other tools. With barrier `lock`, the image lock may forbid it.")
 	MoveBehind  = form("move MACHINES to HOSTS behind the agent", "Somebody moves them there with other tools: their process ends where it was.")
+	Migrate     = form("migrate MACHINES to HOSTS in DELAY", "A hypervisor moves them there with their memory, which is copied for so long, if the agent there allows it.")
+	Strand      = form("strand migrations of MACHINES", "Whoever drives them is lost: nothing goes on, and what was begun is left as it is.")
+	GiveUp      = form("give up migrations of MACHINES", "Somebody cancels them; what has arrived stays.")
 	EndBehind   = form("end strangers on HOSTS", "Ends what was started or moved there so.")
 	HangStops   = form("hang stops on HOSTS [for LENGTH]", "Machines can't be ended by force until it is over.")
 	SlowStarts  = form("slow starts on HOSTS by DELAY [for LENGTH]", "A start takes so much longer.")
@@ -116,7 +119,7 @@ var Actions = []*Form{
 	PowerOff, PowerOn, ShutDown, PowerCycle, Suspend, Resume, KillAgent, StopAgent, StartAgent, PauseAgent, ResumeAgent, KillGuard, KillBoth, InstallNext, UpgradeGuard, ReplaceHost, TwinHost, SetForward, SetBack,
 	Cut, CutOneWay, CutNetwork, Isolate, Reconnect, ReconnectAll, Degrade, DegradeLink, FakePings,
 	Hang, Break, Slow, HangOps, FailOps, FailShare, DelayOps, DelayReply, LoseReply, LandLate, Mend, Tear, TearWrites, Forget, Stale, Fill, Replace, Snapshot, Restore,
-	Crash, GuestOff, TakeAway, Give, FailStarts, HangStarts, LateStarts, SlowStarts, StartBehind, MoveBehind, EndBehind, HangStops, Stop, Start, Protect, Unprotect, Maintain, Unmaintain, PauseAll, EndPause, RaiseLevel, RemoveHost, AddHost, RemoveStore, AddStore, ConfirmDead, Heal,
+	Crash, GuestOff, TakeAway, Give, FailStarts, HangStarts, LateStarts, SlowStarts, StartBehind, MoveBehind, Migrate, Strand, GiveUp, EndBehind, HangStops, Stop, Start, Protect, Unprotect, Maintain, Unmaintain, PauseAll, EndPause, RaiseLevel, RemoveHost, AddHost, RemoveStore, AddStore, ConfirmDead, Heal,
 }
 
 // Conditions are facts that the simulator sees, and what Storebeat says about them.
