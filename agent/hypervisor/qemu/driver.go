@@ -34,6 +34,7 @@ type Driver struct {
 	binary string
 	accel  func() bool
 	asked  asked
+	typed  typed
 }
 
 // New returns a driver. binary is QEMU's path or name; "" looks for the usual ones.

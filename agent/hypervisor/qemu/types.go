@@ -4,31 +4,57 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"storebeat/agent/hypervisor"
 )
 
 // typesLimit bounds the question which machine types QEMU has.
-const typesLimit = 10 * time.Second
+const typesLimit = 20 * time.Second
 
 // machineTypes are those that a QEMU has, by name; an alias has the name that it
 // stands for.
 type machineTypes map[string]string
 
-// types asks the QEMU of this host.
+// typed are the machine types of one QEMU. It has the same until it is exchanged.
+type typed struct {
+	mu    sync.Mutex
+	stamp string
+	types machineTypes
+}
+
+// types asks the QEMU of this host, unless it was asked before.
 func (d *Driver) types(ctx context.Context) (machineTypes, error) {
 	binary, err := d.Binary()
 	if err != nil {
 		return nil, err
 	}
+	file, err := os.Stat(binary)
+	if err != nil {
+		return nil, err
+	}
+	d.typed.mu.Lock()
+	defer d.typed.mu.Unlock()
+	if stamp := fmt.Sprint(binary, file.ModTime(), file.Size()); d.typed.stamp != stamp {
+		types, err := askTypes(ctx, binary)
+		if err != nil {
+			return nil, err
+		}
+		d.typed.stamp, d.typed.types = stamp, types
+	}
+	return d.typed.types, nil
+}
+
+func askTypes(ctx context.Context, binary string) (machineTypes, error) {
 	ctx, cancel := context.WithTimeout(ctx, typesLimit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary, "-machine", "help")
-	cmd.WaitDelay = time.Second
+	cmd.Dir, cmd.WaitDelay = "/", time.Second
 	out, err := cmd.Output()
 	if err != nil {
 		return nil, fmt.Errorf("ask %s for its machine types: %w", binary, err)
