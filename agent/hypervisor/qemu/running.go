@@ -58,7 +58,7 @@ func meetGuest(ctx context.Context, monitor string, hear func(qmp.Event)) (*qmp.
 	session, err := qmp.Dial(ctx, monitor, hear)
 	if err != nil {
 		if ctx.Err() != nil {
-			err = fmt.Errorf("%w: QEMU is stopped, or another program is connected to this monitor, which serves one at a time: give QEMU a monitor for the agent alone (-qmp unix:PATH,server=on,wait=off)", err)
+			err = fmt.Errorf("%w: QEMU is stopped, or another program is connected to this monitor (an agent, if the guest is protected already), which serves one at a time: give QEMU a monitor for the agent alone (-qmp unix:PATH,server=on,wait=off)", err)
 		}
 		return nil, hypervisor.Handle{}, err
 	}
