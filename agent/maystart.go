@@ -47,7 +47,9 @@ func (a *Agent) mayStart(ctx context.Context, in MayStartRequest) (MayStartResul
 	at := slices.IndexFunc(v.Machines, func(m core.MachineView) bool { return m.VM == in.VM && m.Protected })
 	switch {
 	case at >= 0:
-		return MayStartResult{Why: refuseStart(&v.Machines[at])}, nil
+		why := refuseStart(&v.Machines[at])
+		a.observe(core.HypervisorFinding{VM: in.VM, Kind: "start-by-hand-refused", Text: fmt.Sprintf("a start by hand on %s was refused: %s", v.Name, why)})
+		return MayStartResult{Why: why}, nil
 	case !allScanned(&v) && KnownProtected(a.cfg.StateDirectory, in.VM):
 		return MayStartResult{Why: refuseUnread(in.VM)}, nil
 	}

@@ -265,7 +265,8 @@ type MachineIncident struct {
 }
 
 // HypervisorFinding reports what was found in the hypervisor's own house about a
-// machine, for people. Kind is one of "definition-refused" and "guest-by-hand".
+// machine, for people. Kind is one of "definition-refused",
+// "guest-by-hand" and "start-by-hand-refused".
 type HypervisorFinding struct {
 	VM       uuid.UUID
 	Kind     Kind

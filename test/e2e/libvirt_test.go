@@ -191,12 +191,16 @@ func (l *libvirtLab) refusesGuestElsewhere(h *cluster.Host) {
 // refusesByHand: nobody starts a protected machine behind the agent's back.
 func (l *libvirtLab) refusesByHand(m *cluster.Machine) {
 	l.Helper()
+	since := time.Now()
 	out, err := l.daemons[1].Try("create", filepath.Join(l.Dir, m.Name+".xml"))
 	if err == nil || !strings.Contains(out, "web is protected by Storebeat and running on host1") {
 		l.Errorf("a start by hand on the other host: %v: %s", err, out)
 	}
 	if list := l.daemons[1].Virsh(l, "list", "--name"); list != "" {
 		l.Errorf("it runs there: %s", list)
+	}
+	if e := l.awaitEvent(l.Hosts[1], since, "start-by-hand-refused"); !strings.Contains(e.Text, "on host2 was refused: web is protected") {
+		l.Errorf("told of the refusal: %s", e.Text)
 	}
 }
 
