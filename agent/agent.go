@@ -303,6 +303,7 @@ func (a *Agent) loop(asked <-chan struct{}, failed <-chan error) error {
 			a.carryOut(e)
 		}
 		if a.stopping() {
+			a.machines.awaitOrders()
 			return nil
 		}
 		timer.Reset(max(0, a.core.Wake().Sub(clock.Now())))
@@ -332,6 +333,10 @@ func (a *Agent) carryOut(e core.Effect) {
 		a.machines.start(e)
 	case core.StopMachine:
 		a.machines.stop(e)
+	case core.HaltGuests:
+		a.machines.halt(e)
+	case core.ResumeGuests:
+		a.machines.resume(e)
 	case core.PutDown:
 		a.machines.putDown(e)
 	case core.KeepAwake, core.LetShutDown:

@@ -47,6 +47,7 @@ type machine struct {
 	vm         uuid.UUID
 	generation uint64
 	home       uuid.UUID
+	orders     queue // to the guest, by its monitor
 }
 
 func newMachines(a *Agent) *machines {
@@ -464,7 +465,7 @@ func (ms *machines) adopt(ctx context.Context, client *guard.Client, driver hype
 	if err != nil {
 		return core.FoundMachine{}, err
 	}
-	out := core.FoundMachine{VM: m.vm, Generation: m.generation, Datastore: m.home, Frozen: true}
+	out := core.FoundMachine{VM: m.vm, Generation: m.generation, Datastore: m.home, Frozen: true, Halted: ms.wasHalted(m.vm, m.generation)}
 	for _, held := range inventory.Machines {
 		if held.VM == m.vm {
 			out.Frozen = held.State != freeze.Running

@@ -42,6 +42,10 @@ func (k Kind) For(architecture string) Kind { return k + Kind(" for "+architectu
 type Needs struct {
 	Driver string
 	Of     []Need
+
+	// Watchdog says that the guest has an emulated watchdog, which needs nothing of the host
+	// but would count on through a freeze (StopThenFreeze).
+	Watchdog bool
 }
 
 // Capabilities is what a host says that it has. Nil stands for a host that has said

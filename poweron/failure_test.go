@@ -202,7 +202,7 @@ func TestKept(t *testing.T) {
 		long   time.Duration
 	}{
 		{"nothing is said", nil, 0, 0},
-		{"restart elsewhere", []func(*Entry, *Generation){func(e *Entry, _ *Generation) { e.Policy = e.Policy.WithHostShutdown() }}, 0, 0},
+		{"restart elsewhere", []func(*Entry, *Generation){func(e *Entry, _ *Generation) { e.Policy = e.Policy.Complete() }}, 0, 0},
 		{"wait", []func(*Entry, *Generation){wait}, 2, time.Minute},
 		{"leave off", []func(*Entry, *Generation){off}, 2, ForGood},
 		{"leave off, and a user has asked for a start", []func(*Entry, *Generation){off, func(e *Entry, _ *Generation) { e.Asked = 4 }}, 0, 0},
@@ -232,11 +232,11 @@ func TestChangeOfHostShutdown(t *testing.T) {
 		want   HostShutdownResponse
 		wait   time.Duration
 	}{
-		{Change{OnHostShutdown: &wait}, WaitForReboot, DefaultPolicy().RebootWait},
-		{Change{OnHostShutdown: &wait, RebootWait: &long}, WaitForReboot, time.Hour},
-		{Change{OnHostShutdown: &off}, LeaveOff, DefaultPolicy().RebootWait},
-		{Change{RebootWait: &long}, RestartElsewhere, time.Hour},
-		{Change{Priority: new(1)}, "", 0},
+		{Change{Policy: PolicyChange{OnHostShutdown: &wait}}, WaitForReboot, DefaultPolicy().RebootWait},
+		{Change{Policy: PolicyChange{OnHostShutdown: &wait, RebootWait: &long}}, WaitForReboot, time.Hour},
+		{Change{Policy: PolicyChange{OnHostShutdown: &off}}, LeaveOff, DefaultPolicy().RebootWait},
+		{Change{Policy: PolicyChange{RebootWait: &long}}, RestartElsewhere, time.Hour},
+		{Change{Policy: PolicyChange{Priority: new(1)}}, "", 0},
 	} {
 		e, err := tt.change.Of(sampleEntry())
 		if err != nil || e.Policy.OnHostShutdown != tt.want || e.Policy.RebootWait != tt.wait {

@@ -51,7 +51,16 @@ func (p Policy) Validate() error {
 		inRange("stop_time", p.StopTime, 0, maxStopTime),
 		oneOf("on_guest_shut_down", p.OnGuestShutDown, StayOff, StartAgain),
 		p.validateHostShutdown(),
+		p.validatePause(),
 	)
+}
+
+// validatePause lets pass what says nothing, as entries did before there was a choice.
+func (p Policy) validatePause() error {
+	if p.Pause == "" {
+		return nil
+	}
+	return oneOf("pause", p.Pause, Automatic, Freeze, StopThenFreeze)
 }
 
 // validateHostShutdown lets pass what says nothing at all, as entries did before
@@ -66,9 +75,11 @@ func (p Policy) validateHostShutdown() error {
 	)
 }
 
-// WithHostShutdown returns the policy with everything said about a shutdown of
-// the host that an older one leaves open.
-func (p Policy) WithHostShutdown() Policy {
+// Complete returns the policy with everything said that an older one leaves open.
+func (p Policy) Complete() Policy {
+	if p.Pause == "" {
+		p.Pause = Automatic
+	}
 	if p.OnHostShutdown == "" {
 		p.OnHostShutdown, p.RebootWait = DefaultPolicy().OnHostShutdown, DefaultPolicy().RebootWait
 	}

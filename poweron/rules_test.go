@@ -332,11 +332,11 @@ func TestChange(t *testing.T) {
 	e := sampleEntry()
 	e.Rules = Rules{Groups: []string{"web"}, Must: Affinity{Apart: []string{"web"}, Hosts: []datastorehb.HostID{1}}}
 	one, none, hosts := 1, []string{}, []datastorehb.HostID{2, 3}
-	got, err := Change{Priority: &one, Must: AffinityChange{Apart: &none}, Prefer: AffinityChange{Hosts: &hosts}}.Of(e)
+	got, err := Change{Policy: PolicyChange{Priority: &one}, Must: AffinityChange{Apart: &none}, Prefer: AffinityChange{Hosts: &hosts}}.Of(e)
 	if err == nil || !strings.Contains(err.Error(), "must.hosts does not allow it") {
 		t.Errorf("%+v, %v: want a refusal", got, err)
 	}
-	got, err = Change{Priority: &one, Must: AffinityChange{Apart: &none, Hosts: &hosts}}.Of(e)
+	got, err = Change{Policy: PolicyChange{Priority: &one}, Must: AffinityChange{Apart: &none, Hosts: &hosts}}.Of(e)
 	want := e
 	want.Policy.Priority, want.Rules.Must = 1, Affinity{Apart: none, Hosts: hosts}
 	if d := cmp.Diff(want, got); d != "" || err != nil {

@@ -134,7 +134,26 @@ type Policy struct {
 	OnGuestShutDown GuestShutDownResponse `json:"on_guest_shut_down"`
 	OnHostShutdown  HostShutdownResponse  `json:"on_host_shutdown,omitzero"`
 	RebootWait      time.Duration         `json:"reboot_wait,omitzero"` // for WaitForReboot, in nanoseconds
+	Pause           PauseResponse         `json:"pause,omitzero"`
 }
+
+// PauseResponse says how a machine is stopped when its host's proof of life runs out.
+type PauseResponse string
+
+const (
+	// Automatic stops guests with an emulated watchdog by StopThenFreeze, and all others by
+	// Freeze. It is not written into entries: one that says nothing means the same.
+	Automatic PauseResponse = "auto"
+	// Freeze stops the process from outside and nothing else. To the guest its clock
+	// has jumped afterwards.
+	Freeze PauseResponse = "freeze"
+	// StopThenFreeze has the hypervisor stop the guest with its clock just before, if it answers in
+	// time, so that what the guest counts, such as an emulated watchdog, stands still as well.
+	StopThenFreeze PauseResponse = "stop then freeze"
+)
+
+// IsZero reports whether a machine's pause goes without saying.
+func (p PauseResponse) IsZero() bool { return p == "" || p == Automatic }
 
 // GuestShutDownResponse says what happens when the guest switches itself off.
 type GuestShutDownResponse string

@@ -68,7 +68,7 @@ func TestEverySettingIsRead(t *testing.T) {
 		Hypervisor: config.Hypervisor{Drivers: []string{"qemu"}, LibvirtURI: "qemu+unix:///system?socket=/run/lv.sock", CgroupRoot: "/sys/fs/cgroup/machines.slice", ParallelStarts: 8, Memory: config.Memory{Bytes: 48 << 30}},
 		Guard:      config.Guard{Socket: "/run/sb/g.sock", Watchdog: "/dev/watchdog"},
 		Machines: poweron.Policy{
-			Priority: 2, Isolation: poweron.ShutDown, Limit: 3, Window: 5 * time.Minute, StopTime: 90 * time.Second, OnGuestShutDown: poweron.StartAgain, OnHostShutdown: poweron.WaitForReboot, RebootWait: 5 * time.Minute,
+			Priority: 2, Isolation: poweron.ShutDown, Limit: 3, Window: 5 * time.Minute, StopTime: 90 * time.Second, OnGuestShutDown: poweron.StartAgain, OnHostShutdown: poweron.WaitForReboot, RebootWait: 5 * time.Minute, Pause: poweron.StopThenFreeze,
 		},
 		Log:     config.Log{Level: "debug", Format: "json"},
 		Metrics: config.Metrics{Address: netip.MustParseAddrPort("0.0.0.0:9100")},

@@ -61,7 +61,7 @@ func Default() *Config {
 			Memory:         Memory{Percent: 90},
 		},
 		Guard:    Guard{Spawn: true},
-		Machines: poweron.DefaultPolicy(),
+		Machines: poweron.DefaultPolicy().Complete(),
 		Log:      Log{Level: "info", Format: "text"},
 	}
 }

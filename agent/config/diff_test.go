@@ -50,7 +50,7 @@ func TestDiff(t *testing.T) {
 		live, restart []string
 	}{
 		{name: "nothing", edit: []string{"48GiB", "49152MiB"}},
-		{name: "log level", edit: []string{`"debug"`, `"warn"`}, live: []string{`log.level: "debug" → "warn" (line 79)`}},
+		{name: "log level", edit: []string{`"debug"`, `"warn"`}, live: []string{`log.level: "debug" → "warn" (line 80)`}},
 		{name: "isolation", edit: []string{`"shut down"`, `"leave"`, `["192.0.2.254", `, `[`}, live: []string{
 			`isolation.addresses: ["192.0.2.254", "2001:db8::ff"] → ["2001:db8::ff"] (line 48)`, `isolation.response: "shut down" → "leave" (line 49)`}},
 		{name: "profile", edit: []string{`"fast"`, `"default"`, `"3s"`, `"6s"`}, restart: []string{
@@ -59,12 +59,12 @@ func TestDiff(t *testing.T) {
 			live:    []string{`datastore "nfs" preferred: true → false (line 26)`},
 			restart: []string{`host "alpha" heartbeat: "192.0.2.1:7480" → "192.0.2.9:7480" (line 14)`}},
 		{name: "notification", edit: []string{`"5s"`, `"6s"`, `["/opt/chat"]`, `["/opt/talk"]`}, live: []string{
-			`notify "mail" timeout: "5s" → "6s" (line 91)`, `notify "chat" command: ["/opt/chat"] → ["/opt/talk"] (line 96)`}},
+			`notify "mail" timeout: "5s" → "6s" (line 92)`, `notify "chat" command: ["/opt/chat"] → ["/opt/talk"] (line 97)`}},
 		{name: "another notification", edit: []string{`notify "chat"`, `notify "talk"`}, live: []string{
-			`notify "talk": absent → present (line 95)`, `notify "chat": present → absent (line 1)`}},
-		{name: "metrics", edit: []string{`"0.0.0.0:9100"`, `""`}, live: []string{`metrics.address: "0.0.0.0:9100" → "" (line 84)`}},
-		{name: "new host", edit: []string{"\nlog {", gamma}, restart: []string{`host "gamma": absent → present (line 78)`}},
-		{name: "new datastore", edit: []string{"\nlog {", web}, live: []string{`datastore "web": absent → present (line 78)`}},
+			`notify "talk": absent → present (line 96)`, `notify "chat": present → absent (line 1)`}},
+		{name: "metrics", edit: []string{`"0.0.0.0:9100"`, `""`}, live: []string{`metrics.address: "0.0.0.0:9100" → "" (line 85)`}},
+		{name: "new host", edit: []string{"\nlog {", gamma}, restart: []string{`host "gamma": absent → present (line 79)`}},
+		{name: "new datastore", edit: []string{"\nlog {", web}, live: []string{`datastore "web": absent → present (line 79)`}},
 		{name: "renamed", edit: []string{`datastore "nfs"`, `datastore "web"`, `host "beta"`, `host "delta"`}, restart: []string{
 			`host "delta": absent → present (line 18)`, `host "beta": present → absent (line 1)`, `datastore "web": absent → present (line 23)`, `datastore "nfs": present → absent (line 1)`}},
 	}

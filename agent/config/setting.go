@@ -140,6 +140,7 @@ func machineSettings(p *poweron.Policy) []setting {
 		live("on_guest_shut_down", choice(&p.OnGuestShutDown, poweron.StayOff, poweron.StartAgain)),
 		live("on_host_shutdown", choice(&p.OnHostShutdown, poweron.RestartElsewhere, poweron.WaitForReboot, poweron.LeaveOff)),
 		live("reboot_wait", duration(&p.RebootWait)),
+		live("pause", choice(&p.Pause, poweron.Automatic, poweron.Freeze, poweron.StopThenFreeze)),
 	}
 }
 

@@ -87,6 +87,7 @@ type FoundMachine struct {
 	Frozen     bool
 	Receiving  bool // a hypervisor moves the guest here, and it does not execute in the process yet
 	HandedOver bool // the hypervisor has moved the guest elsewhere
+	Halted     bool // its guest was halted by the forerunner, see HaltGuests
 }
 
 // Core decides everything for one host. It is not safe for concurrent use.
@@ -282,6 +283,7 @@ func (c *Core) act() {
 	for _, f := range c.footings {
 		c.checkLease(f)
 		c.endCustody(f)
+		c.tendHalts(f)
 		c.noticeSlow(f)
 		c.writeSlot(f)
 	}

@@ -215,6 +215,15 @@ type IncomingAnswer struct {
 	Why     string // with the remedy, when it is not
 }
 
+// HaltGuests halts the processors of guests and their clocks through their monitors, as far
+// as these answer: their leases are about to run out. A guest that somebody else has
+// halted is left alone. No result.
+type HaltGuests struct{ VMs []uuid.UUID }
+
+// ResumeGuests has guests go on that HaltGuests has halted, or may have, and tries
+// until they do. No result.
+type ResumeGuests struct{ VMs []uuid.UUID }
+
 // StopMachine asks the guest to stop, and powers it off at the deadline.
 // Result: MachineGone.
 type StopMachine struct {
@@ -279,6 +288,8 @@ func (FreezeMachines) effect()  {}
 func (RestartGuard) effect()    {}
 func (StartMachine) effect()    {}
 func (StopMachine) effect()     {}
+func (HaltGuests) effect()      {}
+func (ResumeGuests) effect()    {}
 func (PutDown) effect()         {}
 func (ReceiveMachine) effect()  {}
 func (IncomingAnswer) effect()  {}

@@ -172,6 +172,7 @@ var chapters = []Chapter{
 		{"generation-won", Info, false, "This host has won the right to run a machine.", ""},
 		{"machine-started", Notice, false, "A machine runs on this host.", ""},
 		{"machine-thawed", Notice, false, "A machine that was frozen goes on, where it had stopped.", ""},
+		{"machine-halted", Notice, false, "The guest of a machine is halted through its monitor, with its clock, since its lease is about to run out: what it counts, such as an emulated watchdog, is to stand still while it is frozen. It goes on as soon as the lease is renewed, or it is thawed.", ""},
 		{"machine-adopted", Info, false, "The restarted agent found a machine running and goes on with it.", ""},
 		{"machine-reclaimed", Notice, false, "Nobody had taken a machine that was frozen here: it goes on here under a new generation.", ""},
 		{"machine-migrating", Notice, true, "A hypervisor's own tools move a running machine, with its memory, from one host to another. Until the end both are named by its generation, and nobody else starts it.", ""},

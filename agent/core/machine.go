@@ -32,6 +32,7 @@ type machine struct {
 	process  uint64              // the generation under which the process was started; it may have been claimed anew since
 	target   poweron.Generation  // the one that is being claimed
 	frozen   bool                // the process is there and executes nothing
+	halted   bool                // the guest was told to halt before it is frozen, and not yet to go on
 	since    datastorehb.Instant
 	holding  holding
 	list     uint64 // revision of the power-on list that names the machine
@@ -175,7 +176,7 @@ func (c *Core) adopt(found FoundMachine) {
 		c.footings = append(c.footings, f)
 		slices.SortFunc(c.footings, func(a, b *footing) int { return compareUUID(a.ID, b.ID) })
 	}
-	m := &machine{vm: found.VM, home: f, phase: phaseAdopt, process: found.Generation, frozen: found.Frozen, since: c.now}
+	m := &machine{vm: found.VM, home: f, phase: phaseAdopt, process: found.Generation, frozen: found.Frozen, halted: found.Halted, since: c.now}
 	m.gen = poweron.Generation{VM: found.VM, Number: found.Generation, Kind: poweron.Run, Owner: c.cfg.Self.Host}
 	m.move.receiving = found.Receiving
 	if found.HandedOver {
@@ -334,6 +335,7 @@ func (c *Core) running(m *machine) {
 		m.enter(phaseRun)
 		m.since, m.checked = c.now, 0
 	}
+	c.resume(m)
 	c.orderEnded(m, true, "")
 	if m.move.receiving {
 		c.answerHypervisor(m, true, "")

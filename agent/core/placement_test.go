@@ -171,7 +171,7 @@ func TestRulesThatContradictEachOtherAreRefused(t *testing.T) {
 		t.Errorf("vm start: %+v", r)
 	}
 	one := 1
-	if r := d.asks(Command{Verb: Set, VM: "d", Change: poweron.Change{Priority: &one}}); r.Err != "" || d.footing(home).info(uuid.UUID{4}).Entry.Policy.Priority != 1 {
+	if r := d.asks(Command{Verb: Set, VM: "d", Change: poweron.Change{Policy: poweron.PolicyChange{Priority: &one}}}); r.Err != "" || d.footing(home).info(uuid.UUID{4}).Entry.Policy.Priority != 1 {
 		t.Errorf("vm set --priority: %+v", r)
 	}
 	for _, m := range d.View(d.at).Machines {

@@ -53,6 +53,11 @@
 //     while it does not answer.
 //   - History. A driver whose hypervisor remembers how a machine ended is a
 //     Historian: what a user ended while no agent was there is told from a crash.
+//   - Halt. A machine whose monitor can halt the guest with its clock is a Halter. That is
+//     a courtesy to what the guest counts, and no means of freezing.
+//   - Needs and capabilities. What a definition needs of a host is read without looking at
+//     the host, what the host has is asked without looking at a definition, and both
+//     are called by the same names.
 //   - Export. A driver whose hypervisor keeps machines of its own is a Keeper: it
 //     says what those need and may not have, in the form that Start takes.
 //

@@ -97,6 +97,19 @@ type Machine interface {
 	Incidents() <-chan Incident
 }
 
+// Halter is a machine whose guest can be halted through its monitor or daemon, with the clock
+// by which the guest's devices count. A freeze from outside does not stop that clock.
+// Nothing that must be safe may hang on it.
+type Halter interface {
+	// Halt halts the guest if it runs. It calls note right before it gives the order, and
+	// gives none if note fails. After an error the order may have been heard, or be heard later.
+	Halt(ctx context.Context, note func() error) error
+	// Resume has the guest go on if it stands still by order. An order of Halt that comes late
+	// comes before. Whoever halted the guest is not told apart. Nil means that it goes on, or
+	// stands still for another reason.
+	Resume(ctx context.Context) error
+}
+
 // ExitKind says how a machine ended.
 type ExitKind uint8
 

@@ -170,6 +170,7 @@ func (w *wish) readPolicy(body hcl.Body) hcl.Diagnostics {
 		"attempts": intInto(&p.Attempts), "limit": intInto(&p.Limit), "window": durationInto(&p.Window),
 		"stop_time": durationInto(&p.StopTime), "on_guest_shut_down": textInto(&p.OnGuestShutDown),
 		"on_host_shutdown": textInto(&p.OnHostShutdown), "reboot_wait": durationInto(&p.RebootWait),
+		"pause": textInto(&p.Pause),
 	}
 	schema := &hcl.BodySchema{}
 	for name := range set {

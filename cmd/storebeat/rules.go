@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/spf13/cobra"
@@ -66,39 +64,6 @@ type ruleFlags struct {
 	given *pflag.FlagSet
 }
 
-// policyFlags are the flags that change a machine's policy.
-type policyFlags struct {
-	priority   int
-	onShutdown string
-	rebootWait time.Duration
-}
-
-// hostShutdown are the answers to a host's shutdown, as flags spell them.
-var hostShutdown = map[string]poweron.HostShutdownResponse{
-	"restart-elsewhere": poweron.RestartElsewhere, "wait": poweron.WaitForReboot, "leave-off": poweron.LeaveOff,
-}
-
-func addPolicyFlags(cmd *cobra.Command) *policyFlags {
-	f, p := cmd.Flags(), &policyFlags{}
-	f.IntVar(&p.priority, "priority", 0, "1 starts first … 5 last")
-	f.StringVar(&p.onShutdown, "on-host-shutdown", "", "what becomes of it when its host shuts down or reboots: `restart-elsewhere`, wait, or leave-off")
-	f.DurationVar(&p.rebootWait, "reboot-wait", 0, "how `long` --on-host-shutdown=wait keeps it for its host, such as 10m")
-	_ = cmd.RegisterFlagCompletionFunc("on-host-shutdown", cobra.FixedCompletions(slices.Sorted(maps.Keys(hostShutdown)), cobra.ShellCompDirectiveNoFileComp))
-	return p
-}
-
-// in puts what was given into a change.
-func (p *policyFlags) in(given *pflag.FlagSet, c *poweron.Change) error {
-	response, known := hostShutdown[p.onShutdown]
-	if given.Changed("on-host-shutdown") && !known {
-		return fail(exitUsage, "--on-host-shutdown=%s: use %s", p.onShutdown, strings.Join(slices.Sorted(maps.Keys(hostShutdown)), ", "))
-	}
-	pick(given, "priority", &c.Priority, p.priority)
-	pick(given, "on-host-shutdown", &c.OnHostShutdown, response)
-	pick(given, "reboot-wait", &c.RebootWait, p.rebootWait)
-	return nil
-}
-
 func (a *app) ruleFlags(cmd *cobra.Command) *ruleFlags {
 	f := cmd.Flags()
 	r := &ruleFlags{given: f}
@@ -147,10 +112,11 @@ func newSet(a *app) *cobra.Command {
 	var policy *policyFlags
 	var rules *ruleFlags
 	cmd := &cobra.Command{
-		Use: "set [NAME…]", Short: "Change where machines may and should run, their priority, and what a host's shutdown means",
-		Long: `Changes the rules of protected machines, their priority, and what becomes of them when
-their host shuts down. A list replaces the one that was there, and an empty one (--apart=)
-removes it; what is not named stays as it is.
+		Use: "set [NAME…]", Short: "Change where machines may and should run, and their policy",
+		Long: `Changes the rules of protected machines, and their policy: what is done with them when
+they crash, when their host is isolated or shuts down, and when its proof of life runs
+out. A list replaces the one that was there, and an empty one (--apart=) removes it; what
+is not named stays as it is, and vm show shows it. It goes for what happens from then on.
 
 A name in a rule means the machine of that name and every machine of the group of that
 name, except the machine itself. Rules hold both ways: it is enough that one of the two
@@ -162,15 +128,21 @@ Rules that can't be met together with those of others are refused.
 A machine whose host shuts down or reboots is stopped in good order. By
 --on-host-shutdown it then starts elsewhere at once (restart-elsewhere), or waits for its
 host, for --reboot-wait at the longest (wait), or stays off until its host is back
-(leave-off). vm start ends the waiting.`,
+(leave-off). vm start ends the waiting.
+
+A machine whose host loses its proof of life is frozen from outside, which does not stop
+the clock by which an emulated watchdog counts: after a long freeze it resets the guest.
+By --pause=stop-then-freeze the hypervisor is told to stop the guest, clock and all, just
+before that, if it answers in time; auto does so for guests that have a watchdog.`,
 		Example: `  storebeat vm set web-1 web-2 --group web --apart web
   storebeat vm set --of web --allow alpha,beta --prefer alpha
   storebeat vm set web-1 --apart=
-  storebeat vm set db-1 --on-host-shutdown wait --reboot-wait 10m`,
+  storebeat vm set db-1 --on-host-shutdown wait --reboot-wait 10m
+  storebeat vm set db-1 --attempts 0 --stop-time 5m`,
 		Args: arguments(0, -1), ValidArgsFunction: a.completeMachines,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var change poweron.Change
-			if err := policy.in(cmd.Flags(), &change); err != nil {
+			if err := policy.in(cmd.Flags(), &change.Policy); err != nil {
 				return err
 			}
 			if !rules.any() && change == (poweron.Change{}) {

@@ -154,9 +154,11 @@ func (p *pairs) use(u *hypervisor.Statistics) {
 // places says where a machine could run now, and of each other host why it could not.
 func (p *pairs) places(places []poweron.Place) {
 	var could, not []string
+	nowhere := "no host"
 	for _, at := range places {
 		switch {
 		case at.Here:
+			nowhere = "no other host"
 		case at.Refusal != "":
 			not = append(not, at.Name+" "+at.Refusal)
 		case at.Unknown:
@@ -166,7 +168,7 @@ func (p *pairs) places(places []poweron.Place) {
 		}
 	}
 	if len(could) == 0 {
-		could = []string{"no other host"}
+		could = []string{nowhere}
 	}
 	p.add("Could run on", "%s", strings.Join(could, ", "))
 	p.list("Not on", not)
@@ -206,15 +208,26 @@ func (a *app) showMachine(v cluster, m machineShown) error {
 	p.add("Stop time", "%v", policy.StopTime)
 	p.add("Guest shut down", "%s", policy.OnGuestShutDown)
 	p.add("Host shutdown", "%s", onHostShutdown(policy))
+	p.add("If proof runs out", "%s", onPause(policy))
 	return p.flush()
 }
 
 func onHostShutdown(p poweron.Policy) string {
-	p = p.WithHostShutdown()
+	p = p.Complete()
 	if p.OnHostShutdown == poweron.WaitForReboot {
 		return fmt.Sprintf("%s for the reboot for %v", p.OnHostShutdown, p.RebootWait)
 	}
 	return string(p.OnHostShutdown)
+}
+
+func onPause(p poweron.Policy) string {
+	switch p.Complete().Pause {
+	case poweron.Freeze:
+		return "frozen from outside; its clock goes on"
+	case poweron.StopThenFreeze:
+		return "stopped by the hypervisor with its clock, then frozen"
+	}
+	return "frozen from outside; if it has an emulated watchdog, stopped by the hypervisor before"
 }
 
 func stateOn(m *core.MachineView) string {

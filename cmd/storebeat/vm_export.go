@@ -74,6 +74,7 @@ type policyBlock struct {
 	OnGuestShutDown string   `json:"on_guest_shut_down"`
 	OnHostShutdown  string   `json:"on_host_shutdown"`
 	RebootWait      duration `json:"reboot_wait"`
+	Pause           string   `json:"pause"`
 }
 
 // duration is written as a user writes it.
@@ -96,11 +97,11 @@ type affinityBlock struct {
 
 // blockOf writes an entry as a user would.
 func (c cluster) blockOf(e *poweron.Entry, home string) machineBlock {
-	p := e.Policy.WithHostShutdown()
+	p := e.Policy.Complete()
 	b := machineBlock{Driver: e.Driver, Datastore: home, UUID: e.VM, Memory: fmt.Sprintf("%dB", e.Memory), Definition: e.Definition,
 		Policy: policyBlock{Priority: p.Priority, Restart: p.Restart, Isolation: string(p.Isolation), Attempts: p.Attempts, Limit: p.Limit,
 			Window: duration(p.Window), StopTime: duration(p.StopTime), OnGuestShutDown: string(p.OnGuestShutDown),
-			OnHostShutdown: string(p.OnHostShutdown), RebootWait: duration(p.RebootWait)}}
+			OnHostShutdown: string(p.OnHostShutdown), RebootWait: duration(p.RebootWait), Pause: string(p.Pause)}}
 	if e.Memory%(1<<20) == 0 {
 		b.Memory = fmt.Sprintf("%dMiB", e.Memory>>20)
 	}

@@ -20,7 +20,7 @@ func TestExportIsReadAgain(t *testing.T) {
 	e := poweron.Entry{VM: uuid.UUID{1}, Name: "web", Protected: true, Desired: poweron.Running, Driver: "qemu", Memory: 3<<20 + 1,
 		Definition: []byte(`{"memory_mib":1,"machine":"pc-q35-7.2","disks":[{"path":"a","datastore":"fast"}],"args":["-nic","bridge,br=${x}"]}`),
 		Policy: poweron.Policy{Priority: 2, Restart: false, Isolation: poweron.PowerOff, Attempts: 4, Limit: 9, Window: 90 * time.Second, StopTime: 7 * time.Second,
-			OnGuestShutDown: poweron.StartAgain, OnHostShutdown: poweron.LeaveOff, RebootWait: 11 * time.Minute},
+			OnGuestShutDown: poweron.StartAgain, OnHostShutdown: poweron.LeaveOff, RebootWait: 11 * time.Minute, Pause: poweron.StopThenFreeze},
 		Rules: poweron.Rules{Groups: []string{"web"}, Must: poweron.Affinity{Apart: []string{"web"}, Hosts: []datastorehb.HostID{2, 1}}, Prefer: poweron.Affinity{Together: []string{"db"}}}}
 	text, err := json.Marshal(machineFile{Machine: map[string]machineBlock{"web": c.blockOf(&e, "nfs1")}})
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"storebeat/agent/demo/cluster"
+	"storebeat/poweron"
 	"storebeat/test/faultfs"
 )
 
@@ -125,8 +126,9 @@ func TestEveryPathHangs(t *testing.T) {
 	t.Parallel()
 	l := newFaultyLab(t, cluster.Options{})
 	l.protect(6, "process")
-	runs, from, before := l.runs(), time.Now(), l.view()
 	sick, well := l.Datastores[0], l.Datastores[1]
+	halted := l.protectHalted(sick)
+	runs, from, before := l.runs(), time.Now(), l.view()
 	for _, h := range l.Hosts {
 		l.mount(h, sick).Hang()
 	}
@@ -137,6 +139,9 @@ func TestEveryPathHangs(t *testing.T) {
 	for _, m := range l.homedOn(sick) {
 		owner := l.host(viewOf(before, m).Host)
 		l.awaitEvent(owner, from, "machines-frozen")
+		if m == halted {
+			l.awaitEvent(owner, from, "machine-halted")
+		}
 	}
 	l.heal()
 	l.awaitTicks(5, l.machines...)
@@ -151,6 +156,21 @@ func TestEveryPathHangs(t *testing.T) {
 			t.Errorf("%s stood still for %v, though its datastore was well", m.Name, newest.Gap)
 		}
 	}
+}
+
+// protectHalted adds a real guest that is to be halted before it is frozen, nil where there
+// is no QEMU.
+func (l *lab) protectHalted(home cluster.Datastore) *cluster.Machine {
+	l.Helper()
+	if driver(l.T) != "qemu" {
+		return nil
+	}
+	m := cluster.NewMachine(l.prefix+"-halted", home, "qemu")
+	m.Policy.Pause = poweron.StopThenFreeze
+	l.add(m)
+	l.awaitSettled()
+	l.awaitTicks(2, m)
+	return m
 }
 
 // TestPathAndNetworkLost takes a host's network and its path to one datastore

@@ -34,6 +34,7 @@ func (h *host) lacks(vm uuid.UUID) string {
 
 // needsOf is what the driver reads in a machine's definition.
 func (w *World) needsOf(vm uuid.UUID) (n poweron.Needs) {
+	n.Watchdog = w.setup.Watchdog > 0
 	for _, name := range w.specOf(vm).Needs {
 		n.Driver = "sim"
 		n.Of = append(n.Of, poweron.Need{Kind: thing, Name: name})

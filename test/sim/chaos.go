@@ -294,6 +294,7 @@ func RandomSetup(seed uint64) Setup {
 	}
 	s.Policy.OnHostShutdown = []poweron.HostShutdownResponse{poweron.RestartElsewhere, poweron.WaitForReboot, poweron.LeaveOff}[w.rng.IntN(3)]
 	s.Policy.RebootWait = w.between(time.Second, 30*time.Second)
+	s.Watchdog = time.Duration(w.rng.IntN(2)) * 8 * time.Second
 	return s
 }
 

@@ -92,6 +92,10 @@ func (a *agent) carryOutHere(e core.Effect) bool {
 		a.startMachine(e)
 	case core.StopMachine:
 		a.stopMachine(e)
+	case core.HaltGuests:
+		a.halt(e.VMs, true)
+	case core.ResumeGuests:
+		a.halt(e.VMs, false)
 	case core.PutDown:
 		a.putDown(e.VM)
 	case core.ReceiveMachine:

@@ -41,6 +41,8 @@ type process struct {
 	stopAt     uint64 // counts requests to stop
 	receiving  bool   // it takes in a machine's memory, and the guest does not execute in it yet
 	handed     bool   // the guest has left it and executes elsewhere
+	halt       halted
+	late       []bool // orders to halt, or to go on, that wait for the thaw
 }
 
 func (p *process) handle() freeze.Handle {
@@ -62,7 +64,7 @@ func (p *process) seen() freeze.State {
 
 // executes reports whether the machine does anything.
 func (p *process) executes() bool {
-	return (p.state == running || p.state == freezing) && p.h.powered && !p.h.still && !p.receiving && !p.handed
+	return (p.state == running || p.state == freezing) && !p.halt.is && p.h.powered && !p.h.still && !p.receiving && !p.handed
 }
 
 // freeze stops the process, which takes a moment.
@@ -77,6 +79,7 @@ func (p *process) freeze() {
 	w.after(w.between(w.setup.FreezeLeast, w.setup.FreezeTime), p.h.at(func() {
 		if p.state == freezing && p.thaws == thaws {
 			p.state = frozen
+			p.watchdogCounts()
 			w.note(p.h.name, "%s is frozen", w.nameOf(p.vm))
 			w.seeExecution()
 		}
@@ -95,6 +98,7 @@ func (p *process) thaw() {
 		w.note(p.h.name, "%s executes, generation %d", w.nameOf(p.vm), p.generation)
 	}
 	p.state = running
+	p.watchdogMeetsThaw()
 	w.seeStrangers(p)
 	if !p.ran && !p.receiving {
 		p.ran = true

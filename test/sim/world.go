@@ -34,6 +34,7 @@ type Setup struct {
 	StartTime   time.Duration            // how long a machine takes to be there, frozen
 	MailTime    time.Duration            // how long a message from agent to guard takes
 	Barrier     datastorehb.WriteBarrier // of every datastore
+	Watchdog    time.Duration            // after which the emulated watchdog of every guest resets it, 0 for none
 	LockLease   time.Duration            // how long a server keeps the image locks of a host that it does not hear
 	Quiet       bool                     // keep no trace
 

@@ -47,12 +47,13 @@ var settings = []setting{
 	word("machine_defaults.on_guest_shut_down", func(r *Record) *poweron.GuestShutDownResponse { return &r.Machines.OnGuestShutDown }),
 	word("machine_defaults.on_host_shutdown", func(r *Record) *poweron.HostShutdownResponse { return &complete(r).OnHostShutdown }),
 	duration("machine_defaults.reboot_wait", func(r *Record) *time.Duration { return &complete(r).RebootWait }),
+	word("machine_defaults.pause", func(r *Record) *poweron.PauseResponse { return &complete(r).Pause }),
 }
 
 // complete returns the machine defaults with what a record leaves open that was
 // made before there was a choice.
 func complete(r *Record) *poweron.Policy {
-	r.Machines = r.Machines.WithHostShutdown()
+	r.Machines = r.Machines.Complete()
 	return &r.Machines
 }
 

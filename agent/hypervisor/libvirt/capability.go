@@ -35,6 +35,9 @@ type needing struct {
 		} `xml:"source"`
 		Port *struct{} `xml:"virtualport"` // of another kind of switch than the kernel's bridge
 	} `xml:"devices>interface"`
+	Watchdogs []struct {
+		Action string `xml:"action,attr"`
+	} `xml:"devices>watchdog"`
 }
 
 // Needs reads what a domain needs of its host.
@@ -57,6 +60,9 @@ func (*Driver) Needs(definition []byte) poweron.Needs {
 	compared := dom.CPU.Check == "partial" || dom.CPU.Check == "full" || dom.CPU.Check == "" && dom.Type == "kvm"
 	if compared && (dom.CPU.Mode == "custom" || dom.CPU.Mode == "") {
 		need(on(poweron.CPUModel, arch).Under(accelerator), dom.CPU.Model)
+	}
+	for _, w := range dom.Watchdogs {
+		n.Watchdog = n.Watchdog || w.Action != "none"
 	}
 	for _, i := range dom.Interfaces {
 		if i.Type == "bridge" && i.Port == nil {

@@ -3,7 +3,6 @@ package libvirt
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -40,6 +39,7 @@ type machine struct {
 	trouble   diskTrouble
 	begun     bool // the guest has run, so that who pauses it is a user
 	paused    bool // by a user
+	halted    bool // by the agent, or about to be
 }
 
 func newMachine(d *Driver, vm uuid.UUID, name string) *machine {
@@ -114,20 +114,12 @@ func (m *machine) hasBegun() {
 // it has by now.
 func (m *machine) letRun() (bool, error) {
 	ctx := context.Background()
-	out, err := m.driver.virsh.call(ctx, "qemu-monitor-command", m.vm.String(), `{"execute":"query-status"}`)
+	status, err := m.guestStatus(ctx)
 	if err != nil {
 		return false, err
 	}
-	var answer struct {
-		Return struct {
-			Status string `json:"status"`
-		} `json:"return"`
-	}
-	if err := json.Unmarshal([]byte(out), &answer); err != nil {
-		return false, fmt.Errorf("status of machine %s: %w", m.vm, err)
-	}
-	if answer.Return.Status != prelaunch {
-		return answer.Return.Status != "", nil
+	if status != prelaunch {
+		return status != "", nil
 	}
 	_, err = m.driver.virsh.call(ctx, "resume", m.vm.String())
 	return false, err

@@ -107,7 +107,7 @@ func (m *machine) heed(s state) {
 func (m *machine) tellPause(now bool) {
 	m.mu.Lock()
 	before := m.paused
-	now = now && m.begun
+	now = now && m.begun && !m.halted
 	m.paused = now
 	m.mu.Unlock()
 	switch {

@@ -20,6 +20,9 @@ import (
 // sayLimit bounds what QEMU is given to say what it can do, which takes 0.1 s.
 const sayLimit = 20 * time.Second
 
+// watchdogs are the devices that reset a guest which does not feed them.
+var watchdogs = []string{"i6300esb", "ib700", "diag288"}
+
 // Needs reads what a guest needs of its host.
 func (*Driver) Needs(definition []byte) poweron.Needs {
 	n := poweron.Needs{Driver: name}
@@ -52,6 +55,8 @@ func (*Driver) Needs(definition []byte) poweron.Needs {
 			need(cpuKind(d.Accel), first)
 		case (a.name == "nic" || a.name == "netdev") && first == "bridge":
 			need(poweron.Bridge, bridgeOf(rest))
+		case a.name == "watchdog" || a.name == "device" && slices.Contains(watchdogs, first):
+			n.Watchdog = true
 		}
 	}
 	return n

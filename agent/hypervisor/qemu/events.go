@@ -133,10 +133,15 @@ func (m *machine) guestIs(state string) {
 		m.condition.Detail = ""
 		recovered = m.recovered()
 	}
+	ours := m.halted
+	if before == paused && state != paused {
+		m.halted = false
+	}
 	m.mu.Unlock()
 	switch {
 	case recovered:
 		m.Tell(hypervisor.GuestDiskRecovered, "")
+	case ours:
 	case state == paused && before == "running":
 		m.tell(hypervisor.GuestPaused, "")
 	case state == "running" && before == paused:

@@ -45,6 +45,7 @@ type machine struct {
 	over      string           // the guest's last state when it has ended inside QEMU
 	fate      *hypervisor.Exit // why QEMU is about to end by itself, nil while nobody has said so
 	trouble   trouble
+	halted    bool // a pause of the guest is the agent's doing
 	told      map[hypervisor.IncidentKind]telling
 	changed   chan struct{}
 }

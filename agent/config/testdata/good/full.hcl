@@ -73,6 +73,7 @@ machine_defaults {
   on_guest_shut_down = "start again"
   on_host_shutdown = "wait"
   reboot_wait = "5m"
+  pause       = "stop then freeze"
 }
 
 log {
