@@ -45,7 +45,8 @@ type Config struct {
 	// long.
 	Ended []FoundMachine
 
-	// Past is how machines ended while no agent was there, as far as it is known.
+	// Past is how machines ended while no agent was there, or before their generation was
+	// read, as far as it is known.
 	Past []MachineGone
 }
 

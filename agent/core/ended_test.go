@@ -88,6 +88,21 @@ func TestEndedWhileNoAgentWasThere(t *testing.T) {
 	}
 }
 
+// A guest that switched itself off while no agent was there ends as the next agent comes,
+// which may not have read yet under which generation it ran.
+func TestEndedBeforeItWasLookedUp(t *testing.T) {
+	d := newDesk(t, func(cfg *Config) { cfg.Found = []FoundMachine{{VM: guest, Generation: 1, Datastore: home}} })
+	d.see(MachineGone{VM: guest, Generation: 1, Ending: EndedByGuest, Detail: "the guest switched itself off"})
+	d.stand()
+	d.see(CatalogueRead{Span: d.span(), Machines: map[uuid.UUID]MachineState{guest: generation(1, 1, 1, writer(1))}})
+	if g := take[ClaimGeneration](d).Generation; g.Kind != poweron.Released || g.Reason != poweron.GuestShutDown || g.Number != 2 {
+		t.Errorf("claimed %+v, want a release by the guest's own will", g)
+	}
+	if len(d.events("guest-shut-down")) != 1 {
+		t.Error("the event is missing")
+	}
+}
+
 // A machine that crashed while no agent was there is started again on the spot, as its
 // policy says.
 func TestCrashedWhileNoAgentWasThere(t *testing.T) {

@@ -453,7 +453,7 @@ func (c *Core) onMachineMonitor(o MachineMonitor) {
 func (c *Core) ended(m *machine, o MachineGone) {
 	m.frozen, m.home.dirty = false, true
 	if m.gen.Term == 0 { // It was found here, and what its generation says has not been read: it may be shared.
-		c.journalMachine(m, "machine-crashed", "", "a machine ended that was found here and had not been looked up", o.Detail)
+		c.cfg.Past = append(c.cfg.Past, o)
 		c.drop(m)
 		m.home.nextScan = c.now // and then it is disowned
 		return
