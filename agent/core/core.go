@@ -192,34 +192,11 @@ func (c *Core) Master() datastorehb.HostID { return c.net.master }
 func (c *Core) Leading() bool { return c.net.leading }
 
 func (c *Core) observe(o Observation) {
+	if c.observeDatastore(o) {
+		return
+	}
 	switch o := o.(type) {
 	case Tick:
-	case DatastoreState:
-		c.onDatastoreState(o)
-	case SlotWritten:
-		c.onSlotWritten(o)
-	case RegionRead:
-		c.onRegionRead(o)
-	case TermsRead:
-		c.onTermsRead(o)
-	case TermClaimed:
-		c.onTermClaimed(o)
-	case GenerationClaimed:
-		c.onGenerationClaimed(o)
-	case EntryClaimed:
-		c.onEntryClaimed(o)
-	case MachineRead:
-		c.onMachineRead(o)
-	case CatalogueRead:
-		c.onCatalogueRead(o)
-	case ListRead:
-		c.onListRead(o)
-	case ListWritten:
-		c.onListWritten(o)
-	case RecordRead:
-		c.onRecordRead(o)
-	case RecordClaimed:
-		c.onRecordClaimed(o)
 	case WallClock:
 		c.onWallClock(o)
 	case ClusterCommand:
@@ -273,6 +250,42 @@ func (c *Core) observe(o Observation) {
 	default:
 		panic(fmt.Sprintf("core: unknown observation %T", o))
 	}
+}
+
+// observeDatastore takes in what came of an operation on a datastore. It reports false
+// for any other observation.
+func (c *Core) observeDatastore(o Observation) bool {
+	switch o := o.(type) {
+	case DatastoreState:
+		c.onDatastoreState(o)
+	case SlotWritten:
+		c.onSlotWritten(o)
+	case RegionRead:
+		c.onRegionRead(o)
+	case TermsRead:
+		c.onTermsRead(o)
+	case TermClaimed:
+		c.onTermClaimed(o)
+	case GenerationClaimed:
+		c.onGenerationClaimed(o)
+	case EntryClaimed:
+		c.onEntryClaimed(o)
+	case MachineRead:
+		c.onMachineRead(o)
+	case CatalogueRead:
+		c.onCatalogueRead(o)
+	case ListRead:
+		c.onListRead(o)
+	case ListWritten:
+		c.onListWritten(o)
+	case RecordRead:
+		c.onRecordRead(o)
+	case RecordClaimed:
+		c.onRecordClaimed(o)
+	default:
+		return false
+	}
+	return true
 }
 
 // act does what is due. Heartbeats go before everything else, claims last (R5).
