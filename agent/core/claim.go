@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"fmt"
 
 	"storebeat/datastorehb"
@@ -45,6 +46,8 @@ func (c *Core) onMachineRead(o MachineRead) {
 		c.onLateRecheckRead(m, o)
 	case o.Purpose == ForThaw && (m.phase == phaseAdopt || m.phase == phaseExamine):
 		c.onThawRead(m, o)
+	case o.Purpose == ForRelease && m.phase == phaseRelease:
+		c.onReleaseRead(m, o)
 	}
 }
 
@@ -234,7 +237,7 @@ func (c *Core) onGenerationClaimed(o GenerationClaimed) {
 	if c.onClaimedWhileRunning(m, o, won) {
 		return
 	}
-	if !m.busy || m.target.Number != o.Generation.Number || m.target.Kind != o.Generation.Kind {
+	if !m.busy || m.target != o.Generation { // An earlier claim may be of the same number.
 		return
 	}
 	m.busy = false
@@ -295,18 +298,43 @@ func (c *Core) onReclaimed(m *machine, o GenerationClaimed, won bool) {
 	}
 }
 
-// onReleased: a lost race means that somebody has taken the machine already.
+// onReleased: a lost race means that somebody has taken the machine already, or that
+// an earlier claim of this host took effect late. Only a read can tell.
 func (c *Core) onReleased(m *machine, o GenerationClaimed) {
-	if o.Outcome == datastorehb.ClaimFailed {
+	switch o.Outcome {
+	case datastorehb.ClaimFailed:
 		m.retry = c.now.Add(c.interval())
-		return
+	case datastorehb.ClaimLost:
+		c.readMachine(m, ForRelease)
+	default:
+		c.released(m)
 	}
+}
+
+// onReleaseRead releases what this run of the agent holds all the same, with the same reason.
+func (c *Core) onReleaseRead(m *machine, o MachineRead) {
+	m.busy = false
+	s, self := o.Machine, c.cfg.Self
+	switch g := s.Generation; {
+	case o.Err != "" || s.GenerationState != datastorehb.Valid && s.GenerationState != datastorehb.Absent:
+		m.retry = c.now.Add(c.interval() / 2) // The claim is repeated, loses again, and is looked up again.
+	case g.Number > m.gen.Number && g.Names(self.Host) && g.PartyOf(self.Host, s.GenerationBy) == self:
+		m.gen = g
+		if !g.Shared() {
+			m.reason = cmp.Or(m.reason, g.Reason, poweron.Abandoned)
+		}
+		c.claimRelease(m)
+	default:
+		m.home.nextScan = c.now // What else is in this host's name is found there.
+		c.released(m)
+	}
+}
+
+// released ends this host's part of a machine that it has given up.
+func (c *Core) released(m *machine) {
 	if m.gen.Shared() {
-		c.onLeft(m, o)
+		c.onLeft(m)
 		return
-	}
-	if o.Outcome == datastorehb.ClaimLost {
-		m.home.nextScan = c.now // It may have been lost to a late claim in the own name.
 	}
 	kind := Kind("machine-released")
 	if m.reason == poweron.Held {

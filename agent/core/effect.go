@@ -84,6 +84,8 @@ const (
 	ForThaw
 	// ForMigration finds out who may run a machine that is being moved.
 	ForMigration
+	// ForRelease finds out whom a release has lost the next generation to.
+	ForRelease
 )
 
 // ReadCatalogue reads every machine's newest generation and entry. Result: CatalogueRead.

@@ -102,6 +102,8 @@ func (c *Core) unshareable(m *machine, with poweron.Party) string {
 		return "it does not run on " + self
 	case m.phase != phaseRun || m.frozen || m.move.receiving || m.move.handed != 0:
 		return fmt.Sprintf("it is not running on %s, but %s", self, m.phase)
+	case m.halted: // It would arrive halted, and nobody there would know why.
+		return fmt.Sprintf("its guest is halted on %s, since the lease there is about to end", self)
 	case m.gen.Shared() && m.gen.Receiver.Writer != with.Writer:
 		return fmt.Sprintf("it is being moved to %s already, by an earlier migration whose end has to be seen first", c.HostName(m.gen.Other(c.cfg.Self.Host)))
 	case c.level() < poweron.SharedLevel:
@@ -400,12 +402,9 @@ func (c *Core) leaveShared(m *machine) poweron.Generation {
 }
 
 // onLeft ends this host's part of a machine.
-func (c *Core) onLeft(m *machine, o GenerationClaimed) {
+func (c *Core) onLeft(m *machine) {
 	other := m.gen.Other(c.cfg.Self.Host)
 	c.tellOther(m.home, m.vm, other)
-	if o.Outcome == datastorehb.ClaimLost {
-		m.home.nextScan = c.now // The other was faster, and may have left it to this host.
-	}
 	kind, text := Kind("machine-migrated"), "%s has left %s to %s"
 	if m.move.receiving || m.gen.Owner != c.cfg.Self.Host {
 		kind = "machine-migration-failed"

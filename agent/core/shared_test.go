@@ -1,0 +1,100 @@
+package core
+
+import (
+	"strings"
+	"testing"
+
+	"storebeat/datastorehb"
+	"storebeat/poweron"
+)
+
+// asked brings a host that runs a machine to claim it as shared, for a hypervisor that
+// moves it to host 2.
+func asked(t *testing.T) (*desk, poweron.Generation) {
+	t.Helper()
+	d, _ := runs(t)
+	d.cfg.Levels.Lowest = poweron.SharedLevel
+	d.see(Received{From: 2, Message: Message{Kind: MigrationAsk, Datastore: home, VM: guest, Receiver: &poweron.Party{Writer: writer(2), Term: 1}}})
+	share := take[ClaimGeneration](d).Generation
+	if !share.Shared() || share.Number != 4 {
+		t.Fatalf("claimed %+v", share)
+	}
+	return d, share
+}
+
+// A guest that was halted before its lease ends is not given to another host, where nobody
+// would have it go on.
+func TestHaltedGuestIsNotShared(t *testing.T) {
+	d, _ := runs(t)
+	d.cfg.Levels.Lowest = poweron.SharedLevel
+	d.machine(guest).halted = true
+	if why := d.unshareable(d.machine(guest), poweron.Party{Writer: writer(2), Term: 1}); !strings.Contains(why, "halted") {
+		t.Errorf("it is shared (%q)", why)
+	}
+}
+
+// readAs lets the machine be read, with a generation that host 1 has claimed as the newest.
+func (d *desk) readAs(g poweron.Generation) {
+	d.Helper()
+	read := take[ReadMachine](d)
+	for read.Purpose != ForRelease {
+		read = take[ReadMachine](d)
+	}
+	d.see(MachineRead{Span: d.span(), VM: guest, Purpose: ForRelease, Machine: MachineState{EntryState: datastorehb.Valid, Entry: wanted, Revision: 1,
+		GenerationState: datastorehb.Valid, Generation: g, GenerationBy: writer(1)}})
+}
+
+// A machine whose guest switches itself off while the claim is under way by which it is shared
+// is left to the other host with that reason, or that host would start it again.
+func TestGuestEndsWhileItIsBeingShared(t *testing.T) {
+	d, share := asked(t)
+	d.see(MachineGone{VM: guest, Generation: 3, Ending: EndedByGuest, Detail: "the guest switched itself off"})
+	release := take[ClaimGeneration](d).Generation
+	d.see(GenerationClaimed{Span: d.span(), Generation: share, Outcome: datastorehb.ClaimWon})
+	d.see(GenerationClaimed{Span: d.span(), Generation: release, Outcome: datastorehb.ClaimLost})
+	d.readAs(share)
+	if left := take[ClaimGeneration](d).Generation; left.Number != 5 || !left.Left() || left.Owner != 2 || left.Reason != poweron.GuestShutDown {
+		t.Errorf("claimed %+v, want the machine left to host 2, since its guest switched itself off", left)
+	}
+}
+
+// What is claimed for a process that is here, and what is claimed once that has ended, may have
+// the same number: the result of the one is not taken for the other's.
+func TestReclaimIsNotTakenForTheLeave(t *testing.T) {
+	d := frozenHere(t)
+	s := generation(3, 1, 1, writer(1))
+	s.Generation = poweron.Share(s.Generation, writer(1), 1, poweron.Party{Writer: writer(2), Term: 1})
+	s.Generation.Number = 3
+	d.see(MachineRead{Span: d.span(), VM: guest, Purpose: ForThaw, Machine: s})
+	again := take[ClaimGeneration](d).Generation
+	if !again.Shared() || again.Number != 4 {
+		t.Fatalf("claimed %+v", again)
+	}
+	d.see(MachineGone{VM: guest, Generation: 3, Ending: EndedByUser, Detail: "destroyed"})
+	leave := take[ClaimGeneration](d).Generation
+	if !leave.Left() || leave.Number != 4 || leave.Reason != poweron.Held {
+		t.Fatalf("claimed %+v", leave)
+	}
+	d.see(GenerationClaimed{Span: d.span(), Generation: again, Outcome: datastorehb.ClaimWon})
+	if m := d.machine(guest); m == nil {
+		t.Fatal("the machine counts as left, though it is shared again")
+	}
+	d.see(GenerationClaimed{Span: d.span(), Generation: leave, Outcome: datastorehb.ClaimLost})
+	d.readAs(again)
+	if left := take[ClaimGeneration](d).Generation; left.Number != 5 || !left.Left() || left.Owner != 2 || left.Reason != poweron.Held {
+		t.Errorf("claimed %+v, want the machine left to host 2 as held", left)
+	}
+}
+
+// A claim that somebody else has won ends the matter.
+func TestReleaseLostToAnotherHost(t *testing.T) {
+	d, _ := runs(t)
+	d.see(MachineGone{VM: guest, Generation: 3, Ending: EndedByUser})
+	release := take[ClaimGeneration](d).Generation
+	d.see(GenerationClaimed{Span: d.span(), Generation: release, Outcome: datastorehb.ClaimLost})
+	g := generation(4, 2, 1, writer(2)).Generation
+	d.readAs(g)
+	if m := d.machine(guest); m != nil {
+		t.Errorf("the machine is %s still", m.phase)
+	}
+}
