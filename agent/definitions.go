@@ -171,13 +171,22 @@ func (t *tidying) byHand(m *core.MachineView) {
 	t.find(m.VM, "guest-by-hand", text)
 }
 
-// namesake tells of a guest that has a machine's name and another UUID.
+// namesake tells of a guest that has a machine's name and another UUID: where it is, the
+// machine can't be started.
 func (t *tidying) namesake(m *core.MachineView, kept []hypervisor.Kept) {
-	at := slices.IndexFunc(kept, func(k hypervisor.Kept) bool { return k.Name == m.Name })
-	if at >= 0 && m.Protected && m.Last == t.agent.self.Host && t.absent(m.VM) {
+	at := slices.IndexFunc(kept, func(k hypervisor.Kept) bool { return k.Name == m.Name && k.VM != m.VM })
+	if at < 0 {
+		return
+	}
+	knows := slices.ContainsFunc(kept, func(k hypervisor.Kept) bool { return k.VM == m.VM })
+	if !knows && m.Last == t.agent.self.Host && t.absent(m.VM) {
 		t.find(m.VM, "definition-refused", fmt.Sprintf("the hypervisor knows no guest with the UUID of %s any more, and one of that name with another UUID", m.Name),
 			fmt.Sprintf("the machine's is %s, that guest's is %s: define it with the machine's UUID; or `storebeat vm unprotect %s`, and protect it as a new one", m.VM, kept[at].VM, m.Name))
+		return
 	}
+	self, _ := t.agent.member(t.agent.self.Host)
+	t.find(m.VM, "name-taken", fmt.Sprintf("%s has another guest called %s, so the machine can't be started there: rename that guest (virsh domrename %s), or remove it (virsh undefine %s)",
+		self.Name, m.Name, kept[at].VM, kept[at].VM))
 }
 
 // find tells of what was found in the hypervisor's house, once until it is well again.

@@ -230,6 +230,8 @@ func (t *tidying) definitions(ctx context.Context) {
 			t.giveBack(ctx, m)
 		default:
 			t.giveUp(m)
+		}
+		if m.Protected {
 			t.namesake(m, kept)
 		}
 	}

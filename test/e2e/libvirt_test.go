@@ -26,13 +26,16 @@ type libvirtLab struct {
 	hooks   []string
 }
 
-func newLibvirtLab(t *testing.T) *libvirtLab {
+func newLibvirtLab(t *testing.T) *libvirtLab { return newLibvirtLabWith(t, cluster.Options{}) }
+
+func newLibvirtLabWith(t *testing.T, o cluster.Options) *libvirtLab {
 	libvirttest.Need(t)
 	l := &libvirtLab{}
 	for range 2 {
 		l.daemons = append(l.daemons, libvirttest.New(t))
 	}
-	c, err := cluster.Build(withDefaults(t, cluster.Options{Hosts: len(l.daemons)}))
+	o.Hosts = len(l.daemons)
+	c, err := cluster.Build(withDefaults(t, o))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +65,17 @@ func newLibvirtLab(t *testing.T) *libvirtLab {
 // guest defines and starts a guest on the first host by hand. Its disk lies in dir.
 func (l *libvirtLab) guest(name, dir string) *cluster.Machine {
 	l.Helper()
-	m := cluster.NewMachine(name, l.Datastores[0], "libvirt")
+	m, file := l.draft(name, dir)
+	l.daemons[0].Virsh(l, "define", file)
+	l.daemons[0].Virsh(l, "autostart", name)
+	l.daemons[0].Virsh(l, "start", name)
+	return m
+}
+
+// draft writes the XML of a guest whose disk lies in dir.
+func (l *libvirtLab) draft(name, dir string) (m *cluster.Machine, file string) {
+	l.Helper()
+	m = cluster.NewMachine(name, l.Datastores[0], "libvirt")
 	m.Console = cluster.NewConsole(filepath.Join(dir, "tick.log"))
 	disk := filepath.Join(dir, "disk.img")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -71,20 +84,23 @@ func (l *libvirtLab) guest(name, dir string) *cluster.Machine {
 	if err := bootsector.WriteDisk(disk); err != nil {
 		l.Fatal(err)
 	}
-	file := filepath.Join(l.Dir, name+".xml")
+	file = filepath.Join(l.Dir, name+".xml")
 	if err := os.WriteFile(file, []byte(libvirttest.Domain(name, m.VM, disk, "/run/"+name+".sock")), 0o600); err != nil {
 		l.Fatal(err)
 	}
-	l.daemons[0].Virsh(l, "define", file)
-	l.daemons[0].Virsh(l, "autostart", name)
-	l.daemons[0].Virsh(l, "start", name)
-	return m
+	return m, file
 }
 
 // tell sends a command to the guest where it runs.
 func (l *libvirtLab) tell(m *cluster.Machine, command string) {
 	l.Helper()
-	conn, err := net.Dial("unix", filepath.Join(l.daemons[l.owner(m).ID-1].RunDir(), m.Name+".sock"))
+	l.tellOn(int(l.owner(m).ID-1), m, command)
+}
+
+// tellOn sends a command to the guest that a host's libvirt runs.
+func (l *libvirtLab) tellOn(daemon int, m *cluster.Machine, command string) {
+	l.Helper()
+	conn, err := net.Dial("unix", filepath.Join(l.daemons[daemon].RunDir(), m.Name+".sock"))
 	if err != nil {
 		l.Fatal(err)
 	}

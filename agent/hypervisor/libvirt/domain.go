@@ -154,10 +154,20 @@ func marked(text string, env []string) (string, error) {
 	return b.String(), nil
 }
 
-var ownVariable = regexp.MustCompile(`\s*<qemu:env name=['"]STOREBEAT_[^>]*/>`)
+var (
+	ownVariable  = regexp.MustCompile(`\s*<qemu:env name=['"]STOREBEAT_[^>]*/>`)
+	emptyCommand = regexp.MustCompile(`\s*<qemu:commandline>\s*</qemu:commandline>`)
+	ownNamespace = regexp.MustCompile(`\s+xmlns:qemu=['"]` + regexp.QuoteMeta(qemuNamespace) + `['"]`)
+)
 
 // unmarked takes out what marked has put in, as libvirt prints it.
-func unmarked(text string) string { return ownVariable.ReplaceAllString(text, "") }
+func unmarked(text string) string {
+	text = emptyCommand.ReplaceAllString(ownVariable.ReplaceAllString(text, ""), "")
+	if strings.Contains(text, "<qemu:") {
+		return text
+	}
+	return ownNamespace.ReplaceAllString(text, "")
+}
 
 // disks returns the files that the guest has for itself alone.
 func (d *domain) disks() (files []string) {

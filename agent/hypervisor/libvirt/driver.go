@@ -1,6 +1,7 @@
 package libvirt
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -130,6 +131,9 @@ func (d *Driver) bringNow(ctx context.Context, spec hypervisor.Spec, definition 
 		if _, err := d.virsh.call(ctx, "managedsave-remove", spec.VM.String()); err != nil {
 			return nil, err
 		}
+		if err := d.otherNameAway(ctx, spec.VM, dom.Name); err != nil {
+			return nil, err
+		}
 	}
 	return d.create(ctx, spec, definition, dom)
 }
@@ -159,7 +163,7 @@ func (d *Driver) createIn(ctx context.Context, dir string, spec hypervisor.Spec,
 	}
 	if !definition.Transient {
 		if _, err := d.virsh.callWithin(ctx, createLimit, "define", own); err != nil {
-			return nil, err
+			return nil, nameTaken(err)
 		}
 	}
 	if _, err := d.virsh.callWithin(ctx, createLimit, "create", "--paused", born); err != nil {
@@ -178,7 +182,7 @@ func refusal(err error) error {
 	if strings.Contains(text, "Failed to get") && strings.Contains(text, "lock") {
 		return fmt.Errorf("%w: %w", hypervisor.ErrLocked, err)
 	}
-	return err
+	return nameTaken(err)
 }
 
 // newborn finds the process that libvirtd has just made.
@@ -209,7 +213,7 @@ func (d *Driver) takeOver(ctx context.Context, spec hypervisor.Spec, dom *domain
 		return nil, fmt.Errorf("make the machine's run directory: %w", err)
 	}
 	found := hypervisor.Found{Marker: spec.Marker(), Driver: name, RunDir: spec.RunDir, Handle: h, Newborn: true}
-	m, err := d.hold(ctx, spec, found, dom.Name, false)
+	m, err := d.hold(ctx, spec, found, cmp.Or(nameOf(pid), dom.Name), false)
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}

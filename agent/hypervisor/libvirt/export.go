@@ -30,7 +30,11 @@ func (d *Driver) Export(ctx context.Context, domainName string, datastores []hyp
 	if err := d.versions(ctx); err != nil {
 		return hypervisor.Guest{}, err
 	}
-	next, info, err := d.read(ctx, domainName)
+	id, err := d.idOf(ctx, domainName)
+	if err != nil {
+		return hypervisor.Guest{}, err
+	}
+	next, info, err := d.read(ctx, id)
 	if err != nil {
 		return hypervisor.Guest{}, err
 	}
@@ -50,7 +54,7 @@ func (d *Driver) Export(ctx context.Context, domainName string, datastores []hyp
 	g.Datastore, g.Warnings = at.Name, dom.warnings(at.Path)
 	g.Problems = append(g.Problems, dom.problems(at.Path)...)
 	if g.Running {
-		more, err := d.runningProblems(ctx, domainName, dom, at.Path)
+		more, err := d.runningProblems(ctx, g.VM, dom, at.Path)
 		if err != nil {
 			return hypervisor.Guest{}, err
 		}
@@ -74,12 +78,12 @@ func startedItself(definition []byte) bool {
 }
 
 // read returns the XML with which a domain starts next, and what virsh dominfo tells.
-func (d *Driver) read(ctx context.Context, domainName string) (string, map[string]string, error) {
-	next, err := d.virsh.call(ctx, "dumpxml", "--inactive", "--security-info", "--domain", domainName)
+func (d *Driver) read(ctx context.Context, vm uuid.UUID) (string, map[string]string, error) {
+	next, err := d.virsh.call(ctx, "dumpxml", "--inactive", "--security-info", vm.String())
 	if err != nil {
 		return "", nil, err
 	}
-	out, err := d.virsh.call(ctx, "dominfo", "--domain", domainName)
+	out, err := d.virsh.call(ctx, "dominfo", vm.String())
 	if err != nil {
 		return "", nil, err
 	}
@@ -116,8 +120,8 @@ func orNone(all []string) string {
 
 // runningProblems finds what the running domain has that the next start would not bring
 // back, or that may not be.
-func (d *Driver) runningProblems(ctx context.Context, domainName string, next *domain, datastore string) ([]string, error) {
-	text, err := d.virsh.call(ctx, "dumpxml", "--domain", domainName)
+func (d *Driver) runningProblems(ctx context.Context, vm uuid.UUID, next *domain, datastore string) ([]string, error) {
+	text, err := d.virsh.call(ctx, "dumpxml", vm.String())
 	if err != nil {
 		return nil, err
 	}

@@ -106,6 +106,7 @@ func guests(b bench) {
 	b.side("a saved state is not started from", savedState)
 	b.side("forgotten", forgotten)
 	b.side("born after the start was given up", bornLate)
+	named(b)
 }
 
 func lockedDisk(b bench) {
