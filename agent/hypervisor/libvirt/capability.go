@@ -61,6 +61,8 @@ func (*Driver) Needs(definition []byte) poweron.Needs {
 	if compared && (dom.CPU.Mode == "custom" || dom.CPU.Mode == "") {
 		need(on(poweron.CPUModel, arch).Under(accelerator), dom.CPU.Model)
 	}
+	// A libvirt that does not know the chipset's watchdog leaves it as QEMU has it.
+	n.Watchdog = len(dom.Watchdogs) == 0 && hypervisor.HasChipsetWatchdog(dom.OS.Type.Machine)
 	for _, w := range dom.Watchdogs {
 		n.Watchdog = n.Watchdog || w.Action != "none"
 	}

@@ -63,6 +63,30 @@ func TestNeeds(t *testing.T) {
 	}
 }
 
+// A domain's watchdog is seen, the chipset's included, unless nothing follows from it.
+func TestNeedsOfWatchdogs(t *testing.T) {
+	const machine, q35 = "machine='pc-i440fx-7.2'", "machine='pc-q35-7.2'"
+	for name, tt := range map[string]struct {
+		old, changed string
+		want         bool
+	}{
+		"none":                     {"", "", false},
+		"device":                   {"<devices>", "<devices><watchdog model='i6300esb' action='reset'/>", true},
+		"device with its default":  {"<devices>", "<devices><watchdog model='ib700'/>", true},
+		"chipset":                  {"<devices>", "<devices><watchdog model='itco' action='reset'/>", true},
+		"chipset without action":   {"<devices>", "<devices><watchdog model='itco' action='none'/>", false},
+		"chipset, and its action":  {"<devices>", "<devices><watchdog model='itco' action='poweroff'/><watchdog model='i6300esb' action='poweroff'/>", true},
+		"q35 where it is off":      {machine, q35, false},
+		"q35 where it is on":       {machine, "machine='pc-q35-8.2'", true},
+		"another chipset, as new":  {machine, "machine='pc-i440fx-8.2'", false},
+		"another architecture too": {"arch='x86_64' " + machine, "arch='aarch64' machine='virt-8.2'", false},
+	} {
+		if got := New("").Needs(definitionOf(t, tt.old, tt.changed)).Watchdog; got != tt.want {
+			t.Errorf("%s: watchdog %v", name, got)
+		}
+	}
+}
+
 // What libvirtd says that it has is what it can start domains with, and its trouble is told.
 func TestCapabilities(t *testing.T) {
 	t.Parallel()

@@ -49,17 +49,48 @@ func (*Driver) Needs(definition []byte) poweron.Needs {
 		need(poweron.Bridge, nic.Bridge)
 	}
 	words, _ := takeApart(d.Args)
+	n.Watchdog = d.watched(words)
 	for _, a := range words {
 		switch first, rest, _ := strings.Cut(a.value, ","); {
 		case a.name == "cpu":
 			need(cpuKind(d.Accel), first)
 		case (a.name == "nic" || a.name == "netdev") && first == "bridge":
 			need(poweron.Bridge, bridgeOf(rest))
-		case a.name == "watchdog" || a.name == "device" && slices.Contains(watchdogs, first):
-			n.Watchdog = true
 		}
 	}
 	return n
+}
+
+// watched tells whether the guest has an emulated watchdog: a device, or that of its chipset.
+// Of two settings of the same property QEMU takes the last.
+func (d *Definition) watched(words []argument) bool {
+	device, chipset := d.Watchdog != nil, hypervisor.HasChipsetWatchdog(d.Machine)
+	for _, a := range words {
+		parts, _ := parseSettings(a.value)
+		switch a.name {
+		case "watchdog":
+			device = true
+		case "device":
+			device = device || slices.Contains(watchdogs, parts.first("driver"))
+		case "global":
+			if off, set := noReboot(parts); set {
+				chipset = !off && strings.Contains(d.Machine, "q35")
+			}
+		}
+	}
+	return device || chipset
+}
+
+// noReboot reads whether a global property keeps the chipset's watchdog of q35 from resetting
+// the guest; set is false for all other properties.
+func noReboot(global settings) (off, set bool) {
+	if value := global.get("ICH9-LPC.noreboot"); value != "" {
+		return on(value), true
+	}
+	if global.get("driver") == "ICH9-LPC" && global.get("property") == "noreboot" {
+		return on(global.get("value")), true
+	}
+	return false, false
 }
 
 func cpuKind(accel string) poweron.Kind {

@@ -30,6 +30,33 @@ func TestNeeds(t *testing.T) {
 	}
 }
 
+// A guest's watchdog is seen however it is given, and the chipset's only where it can reset.
+func TestNeedsOfWatchdogs(t *testing.T) {
+	for settings, want := range map[string]bool{
+		`"watchdog": {}`: true,
+		`"watchdog": {"model": "itco"}, "machine": "pc-q35-7.2"`:                                        true,
+		`"args": ["-watchdog", "i6300esb"]`:                                                             true,
+		`"args": ["-device", "ib700"]`:                                                                  true,
+		`"args": ["-device", "driver=i6300esb,id=w"]`:                                                   true,
+		`"args": ["-device", "{\"driver\": \"i6300esb\"}"]`:                                             true,
+		`"args": ["-device", "ib700x"]`:                                                                 false,
+		`"machine": "pc-q35-7.2"`:                                                                       false,
+		`"machine": "pc-q35-8.0"`:                                                                       true,
+		`"machine": "pc-q35-7.2", "args": ["-global", "ICH9-LPC.noreboot=off"]`:                         true,
+		`"machine": "pc-q35-7.2", "args": ["-global", "driver=ICH9-LPC,property=noreboot,value=false"]`: true,
+		`"machine": "pc-q35-7.2", "args": ["-global", "ICH9-LPC.noreboot=off", "-global", "ICH9-LPC.noreboot=on"]`: false,
+		`"machine": "pc-q35-9.0", "args": ["-global", "ICH9-LPC.noreboot=true"]`:                                   false,
+		`"machine": "pc-q35-9.0", "args": ["-global", "ICH9-LPC.noreboot=true", "-device", "i6300esb"]`:            true,
+		`"machine": "pc-q35-7.2", "args": ["-global", "ICH9-LPC.disable_s3=0"]`:                                    false,
+		`"machine": "pc-i440fx-7.2", "args": ["-global", "ICH9-LPC.noreboot=off"]`:                                 false,
+		`"machine": "pc-q35-7.2", "bare": true, "args": ["-m", "16", "-global", "ICH9-LPC.noreboot=off", "-S"]`:    true,
+	} {
+		if got := New("").Needs([]byte(`{"memory_mib": 16, ` + settings + `}`)).Watchdog; got != want {
+			t.Errorf("%s: watchdog %v", settings, got)
+		}
+	}
+}
+
 // What the QEMU that is installed says of itself is what it can start guests with.
 func TestCapabilities(t *testing.T) {
 	d := New("")

@@ -106,6 +106,9 @@ func (e *exporting) definition() Definition {
 	monitors := monitorsOf(all)
 	for _, a := range all {
 		parts, _ := parseSettings(a.value)
+		if action := watchdogAction(a, parts); action != "" && action != "reset" {
+			e.warnings = append(e.warnings, fmt.Sprintf("its watchdog does %s until the guest is started anew; from then on it resets the guest", action))
+		}
 		if slices.Contains(left, a.name) || a.name == "chardev" && slices.Contains(monitors, parts.get("id")) {
 			continue
 		}
@@ -118,6 +121,17 @@ func (e *exporting) definition() Definition {
 	}
 	e.judge(d.Args)
 	return d
+}
+
+// watchdogAction returns what an option has a watchdog do, "" if it has no say in that.
+func watchdogAction(a argument, parts settings) string {
+	switch a.name {
+	case "watchdog-action":
+		return a.value
+	case "action":
+		return parts.get("watchdog")
+	}
+	return ""
 }
 
 // monitorsOf returns the character devices that belong to monitors.

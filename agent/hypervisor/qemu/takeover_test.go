@@ -171,3 +171,14 @@ func TestExport(t *testing.T) {
 		})
 	}
 }
+
+// What a watchdog was told to do by hand is lost with the next start, and that is said.
+func TestExportOfWatchdogAction(t *testing.T) {
+	for words, want := range map[string]bool{"-watchdog-action poweroff": true, "-action panic=none,watchdog=pause": true, "-watchdog-action reset": false, "-action panic=none": false} {
+		e := exporting{running: &running{args: strings.Fields(words)}}
+		e.definition()
+		if got := strings.Contains(strings.Join(e.warnings, "; "), "its watchdog does"); got != want {
+			t.Errorf("%s: warnings %q", words, e.warnings)
+		}
+	}
+}

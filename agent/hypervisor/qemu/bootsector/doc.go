@@ -10,5 +10,6 @@
 // run can be told.
 //
 // Bytes sent to the serial port are commands: p panics, q switches off, r
-// resets, h halts for good.
+// resets, h halts for good, w arms the watchdogs that it has (ib700, i6300esb,
+// that of q35's chipset) and never feeds them.
 package bootsector

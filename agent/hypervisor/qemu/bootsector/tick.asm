@@ -4,7 +4,8 @@
 ; this boot to sector 16 + (counter mod 1024). Sector 2 holds the number of boots.
 ; Bytes received on COM1 are commands:
 ;  p pvpanic(0x505)  c crashload(0x505 bit1)  q ACPI poweroff  r reset
-;  h cli;hlt  w arm ib700 watchdog 2 s and never feed   e echo counter tagged
+;  h cli;hlt  w arm every watchdog there is and never feed it: ib700 and i6300esb
+;  reset the guest after 2 s, the TCO of q35 after 5 s
 bits 16
 org 0x7c00
 start:  cli
@@ -113,8 +114,36 @@ cmd:    mov dx,0x3f8
 .h:     cli
         hlt
 .w:     mov dx,0x443
-        mov al,14          ; 30-2*14 = 2 s
+        mov al,14          ; ib700: 30-2*14 = 2 s
         out dx,al
+        mov ax,0xb102      ; PCI BIOS: find the i6300esb
+        mov cx,0x25ab
+        mov dx,0x8086
+        xor si,si
+        int 0x1a
+        jc .tco
+        mov ax,0xb10c      ; config: 1 MHz, so 1 s to an interrupt, which is off, and 1 s to the reset
+        mov di,0x60
+        mov cx,7
+        int 0x1a
+        mov ax,0xb10b      ; lock register: enable
+        mov di,0x68
+        mov cl,2
+        int 0x1a
+.tco:   cli                ; a segment that reaches all memory, for the chipset's registers
+        lgdt [gdtr]
+        mov eax,cr0
+        inc ax
+        mov cr0,eax
+        mov bx,8
+        mov fs,bx
+        dec ax
+        mov cr0,eax
+        mov ebx,0xfed1f410 ; GCS
+        and byte [fs:ebx],0xdf ; not NO_REBOOT
+        sti
+        mov dx,0x660       ; TCO_RLD: 4 ticks of 0.6 s, twice
+        out dx,ax
         jmp wait_
 write:  push eax
         mov ax,0x4300
@@ -153,5 +182,8 @@ dap:    db 16,0
         dw 1
         dw 0x7e00,0
 dap_lba: dd 1,0
+gdtr:   dw 15
+        dd gdt-8           ; entry 0 is never read
+gdt:    dw 0xffff,0,0x9200,0xcf
         times 510-($-$$) db 0
         dw 0xaa55
