@@ -49,8 +49,13 @@ func (m *machine) retry() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*callLimit)
 	defer cancel()
-	detail := m.diskErrors(ctx)
-	if m.failedAgain(detail, m.disksAnswer(ctx)) {
+	detail, readable := m.diskErrors(ctx), m.disksAnswer(ctx)
+	// That took time, in which a user may have had the guest go on, and paused it. Who pauses
+	// it while it stands still for its disk is not heard: neither QEMU nor libvirt notes that.
+	if s, err := m.driver.virsh.state(ctx, m.vm); err != nil || s != forDisk {
+		return
+	}
+	if m.failedAgain(detail, readable) {
 		m.endCrashed(diskfault.Lost(detail))
 		return
 	}

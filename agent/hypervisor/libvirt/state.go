@@ -19,8 +19,12 @@ type state struct {
 
 const shutOff, crashed, paused, ioFailure = "shut off", "crashed", "paused", "I/O error"
 
-// byUser is the state of a domain that a user has paused.
-var byUser = state{paused, "user"}
+var (
+	// byUser is the state of a domain that a user has paused.
+	byUser = state{paused, "user"}
+	// forDisk is that of one that libvirt has paused because a request to a disk failed.
+	forDisk = state{paused, ioFailure}
+)
 
 func (s state) String() string {
 	if s.reason == "" {

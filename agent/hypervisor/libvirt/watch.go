@@ -96,7 +96,7 @@ func (m *machine) heed(s state) {
 	switch {
 	case s.word == crashed:
 		m.crashedInside()
-	case s.word == paused && s.reason == ioFailure:
+	case s == forDisk:
 		m.ioFailed()
 	case s.word == "running":
 		m.goesOn()
@@ -129,7 +129,7 @@ func conditionOf(s state, known bool, err error) hypervisor.Condition {
 		return hypervisor.Condition{Monitor: hypervisor.Answering, Detail: "libvirtd does not know that the domain runs"}
 	}
 	c := hypervisor.Condition{Monitor: hypervisor.Answering, Guest: s.word}
-	if s.word == paused && s.reason == ioFailure {
+	if s == forDisk {
 		c.Guest = ioError
 	}
 	if s.word != "running" {

@@ -362,6 +362,7 @@ func TestFailedDiskIsTriedAgain(t *testing.T) {
 	if i := expectIncident(t, m, hypervisor.GuestDiskRecovered); i.Detail != "" {
 		t.Errorf("told as %+v", i)
 	}
+	heedsAPauseMeanwhile(t, m.(*machine))
 	if err := m.Kill(t.Context()); err != nil {
 		t.Error(err)
 	}

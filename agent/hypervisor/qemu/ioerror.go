@@ -28,6 +28,11 @@ func (m *machine) retry(ctx context.Context, session *qmp.Session) error {
 		return nil
 	}
 	readable := disksAnswer(ctx, session)
+	// That took time, in which a user may have had the guest go on, and paused it. Who pauses
+	// it while it stands still for its disk is not heard: QEMU does not note that.
+	if state, err := m.patiently(ctx, session); err != nil || state != ioError {
+		return err
+	}
 	m.mu.Lock()
 	m.trouble.tried = time.Now()
 	if !readable || m.trouble.full {
