@@ -141,9 +141,9 @@ func (c *Core) disown(f *footing) {
 		}
 		m := c.addMachine(&machine{vm: i.vm, home: f, gen: *g, entry: i.Entry, revision: i.Revision, failures: g.Failures, since: c.now})
 		why := "the generation is in its name, and no process of the machine is there"
-		past, known := c.pastOf(m)
+		past, known := c.pastOf(m, i.GenerationBy)
 		switch {
-		case g.Shared():
+		case g.Shared(): // Whether the guest was here is not known.
 			c.release(m, poweron.NotReleased, why)
 		case g.Reason != poweron.NotReleased:
 			c.release(m, g.Reason, cmp.Or(g.Detail, why))
@@ -156,13 +156,25 @@ func (c *Core) disown(f *footing) {
 }
 
 // pastOf says how a machine ended that this host has no process of, if that is known.
-func (c *Core) pastOf(m *machine) (past MachineGone, known bool) {
-	at := slices.IndexFunc(c.cfg.Past, func(o MachineGone) bool { return o.VM == m.vm && o.Generation == m.gen.Number })
+func (c *Core) pastOf(m *machine, by datastorehb.Writer) (past MachineGone, known bool) {
+	at := slices.IndexFunc(c.cfg.Past, func(o MachineGone) bool { return o.VM == m.vm && c.ranUnder(m.gen, by, o.Generation) })
 	if at < 0 || m.revision == 0 {
 		return MachineGone{}, false
 	}
 	m.process = m.gen.Number
 	return c.cfg.Past[at], true
+}
+
+// ranUnder reports whether the process that was started here under a generation ran under g in
+// the end. A process shows the one that it was started under; since then the machine may have been
+// left to this host after a migration, or claimed anew for it, by an earlier run of the agent.
+func (c *Core) ranUnder(g poweron.Generation, by datastorehb.Writer, started uint64) bool {
+	if started == g.Number {
+		return true
+	}
+	p, self := g.PartyOf(c.cfg.Self.Host, by), c.cfg.Self
+	forerunner := p.Machine == self.Machine && p.Boot == self.Boot && p.Incarnation != self.Incarnation
+	return forerunner && started > 0 && (g.Left() && started < g.Number || started+1 == g.Number)
 }
 
 // tellChanged tells others that a machine has changed: everybody when a user

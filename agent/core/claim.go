@@ -119,7 +119,7 @@ func (c *Core) aim(m *machine, s MachineState) {
 // here yet. Whoever ordered the start may not have heard how it ended.
 func unasked(m *machine, s MachineState, self datastorehb.HostID) string {
 	g := s.Generation
-	if s.GenerationState != datastorehb.Valid || g.Kind != poweron.Released {
+	if s.GenerationState != datastorehb.Valid || g.Kind != poweron.Released && g.Reason == poweron.NotReleased {
 		return ""
 	}
 	if wants, why := poweron.Wants(m.entry, m.revision, &g, true); !wants {

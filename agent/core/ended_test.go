@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"storebeat/datastorehb"
 	"storebeat/poweron"
 )
 
@@ -112,4 +113,40 @@ func TestCrashedWhileNoAgentWasThere(t *testing.T) {
 	if m := d.machine(guest); m == nil || m.phase != phaseSpot || m.failures != 1 {
 		t.Errorf("the machine is %+v", m)
 	}
+}
+
+// A process shows the generation that it was started under. How it ended is known as well when the
+// machine was claimed anew for it since, or was left to this host after a migration, by an earlier
+// run of the agent in this boot; of a machine that was started again since it says nothing.
+func TestEndedUnderALaterGeneration(t *testing.T) {
+	forerunner, boot := writer(1), writer(1)
+	forerunner.Incarnation, boot.Boot, boot.Incarnation = 99, uuid.UUID{9}, 98
+	for name, c := range map[string]struct {
+		newest MachineState
+		want   poweron.ReleaseReason
+	}{
+		"claimed anew":        {generation(4, 1, 1, forerunner), poweron.Held},
+		"left to this host":   {left(6, forerunner), poweron.Held},
+		"started since":       {generation(5, 1, 1, forerunner), poweron.Abandoned},
+		"by this run":         {generation(4, 1, 1, writer(1)), poweron.Abandoned},
+		"in another boot":     {generation(4, 1, 1, boot), poweron.Abandoned},
+		"left, another boot":  {left(6, boot), poweron.Abandoned},
+		"an older generation": {generation(2, 1, 1, forerunner), poweron.Abandoned},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDesk(t, func(cfg *Config) { cfg.Past = []MachineGone{{VM: guest, Generation: 3, Ending: EndedByUser}} })
+			d.stand()
+			d.see(CatalogueRead{Span: d.span(), Machines: map[uuid.UUID]MachineState{guest: c.newest}})
+			if g := take[ClaimGeneration](d).Generation; g.Kind != poweron.Released || g.Reason != c.want {
+				t.Errorf("claimed %+v, want a release as %s", g, c.want)
+			}
+		})
+	}
+}
+
+// left is a machine that host 2 has left to host 1 after a migration.
+func left(number uint64, holder datastorehb.Writer) MachineState {
+	s := generation(number, 1, 1, writer(2))
+	s.Generation.Holder = holder
+	return s
 }

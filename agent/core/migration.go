@@ -278,7 +278,7 @@ func (c *Core) isPartyOf(s MachineState) bool {
 // users' wishes have to wait for the end of that.
 func (c *Core) tendMigration(m *machine) (waits bool) {
 	v := &m.move
-	if !m.gen.Shared() && !v.receiving && v.handed == 0 && !v.unsure && v.target.Number == 0 {
+	if !m.gen.Shared() && !v.receiving && v.handed == 0 && !v.unsure && v.target.Number == 0 && !m.mistold() {
 		return false
 	}
 	c.lookAfterMigration(m)
@@ -292,10 +292,17 @@ func (c *Core) tendMigration(m *machine) (waits bool) {
 	case m.frozen || !c.mayRun(m) || v.target.Number != 0 || v.unsure || !over:
 	case v.receiving || v.handed != 0 && !m.gen.Shared():
 		c.awaitGuest(m)
-	case m.gen.Shared():
+	case m.gen.Shared() || m.mistold():
 		c.claimWhileRunning(m, poweron.Next(m.vm, &m.gen, c.cfg.Self.Host, m.home.own.Number, m.revision))
 	}
 	return m.gen.Shared() || v.receiving || v.unsure || v.target.Number != 0
+}
+
+// mistold reports whether the machine was left to this host as ended, though its guest
+// executes here: the other did not know yet that it had left the process that was ended
+// there. Were this host lost, the machine would stay off for that reason.
+func (m *machine) mistold() bool {
+	return m.gen.Left() && m.gen.Reason != poweron.NotReleased && !m.move.receiving && m.move.handed == 0
 }
 
 // otherOver reports whether the other host has lost its part of a shared generation.

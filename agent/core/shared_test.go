@@ -98,3 +98,22 @@ func TestReleaseLostToAnotherHost(t *testing.T) {
 		t.Errorf("the machine is %s still", m.phase)
 	}
 }
+
+// A machine whose guest switched itself off in the midst of a migration is not started, once the
+// host that it was left to is lost, by a master that knew only of the migration.
+func TestLeftForGoodIsNotStarted(t *testing.T) {
+	d := ordered(t)
+	take[ReadMachine](d)
+	d.see(MachineRead{Span: d.span(), VM: guest, Purpose: ForClaim, Machine: MachineState{GenerationState: datastorehb.Absent}})
+	take[ReadMachine](d)
+	s := generation(5, 2, 4, writer(3))
+	s.Generation.Holder, s.Generation.Reason = writer(2), poweron.GuestShutDown
+	if !s.Generation.Left() {
+		t.Fatal("the test's generation is not one that was left")
+	}
+	d.see(MachineRead{Span: d.span(), VM: guest, Purpose: ForStart, Machine: s})
+	never[ClaimGeneration](d, "its guest switched itself off")
+	if len(d.events("start-forbidden")) != 1 {
+		t.Error("nobody is told why it is not started")
+	}
+}

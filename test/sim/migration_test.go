@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"storebeat/agent/core"
 	"storebeat/datastorehb"
 )
 
@@ -309,4 +310,26 @@ func migrationsInTrouble(seed uint64, quiet bool) (*World, []string) {
 	w.heal()
 	w.tidyUp()
 	return w, w.rest()
+}
+
+// TestMigratedAndEndedBehind: what is left behind of a machine that has just arrived elsewhere is
+// ended by hand, before anybody has said that the guest had left it. That is no wish about the
+// machine: when its new host is lost, it is started anew.
+func TestMigratedAndEndedBehind(t *testing.T) {
+	for seed := range uint64(10) {
+		m := newMover(t, seed+1)
+		x := m.from.migrate(m.vm, m.to, time.Second)
+		m.until("the switch-over", func() bool { return x.switched })
+		x.from.end(core.EndedByUser, "destroyed by hand")
+		m.settles(20 * time.Second)
+		m.Run(20 * time.Second)
+		if on := m.executing(m.vm); len(on) != 1 || on[0] != m.to {
+			m.fatalf("%s executes on %d hosts, and not on %s", m.nameOf(m.vm), len(on), m.to.name)
+		}
+		m.to.powerOff()
+		m.settles(30 * time.Second)
+		if on := m.executing(m.vm); len(on) != 1 || on[0] == m.to {
+			m.fatalf("%s is not started anew: generation %+v", m.nameOf(m.vm), m.newest().gen)
+		}
+	}
 }
