@@ -31,9 +31,10 @@ type PolicyChange struct {
 	Pause           *PauseResponse         `json:"pause,omitempty"`
 }
 
-func (c PolicyChange) in(p *Policy) {
+// Of returns the policy with the change made. It may be none that is valid.
+func (c PolicyChange) Of(p Policy) Policy {
 	if c.OnHostShutdown != nil || c.RebootWait != nil || c.Pause != nil {
-		*p = p.Complete()
+		p = p.Complete()
 	}
 	replace(&p.Priority, c.Priority)
 	replace(&p.Restart, c.Restart)
@@ -46,6 +47,7 @@ func (c PolicyChange) in(p *Policy) {
 	replace(&p.OnHostShutdown, c.OnHostShutdown)
 	replace(&p.RebootWait, c.RebootWait)
 	replace(&p.Pause, c.Pause)
+	return p
 }
 
 // AffinityChange replaces lists of an Affinity. What is nil stays as it is.
@@ -57,7 +59,7 @@ type AffinityChange struct {
 
 // Of returns the entry with the change made, or why that makes no valid entry.
 func (c Change) Of(e Entry) (Entry, error) {
-	c.Policy.in(&e.Policy)
+	e.Policy = c.Policy.Of(e.Policy)
 	replace(&e.Rules.Groups, c.Groups)
 	c.Must.in(&e.Rules.Must)
 	c.Prefer.in(&e.Rules.Prefer)

@@ -115,7 +115,7 @@ func (a *app) protectGuest(ctx context.Context, here agent.GuestsResult, g *hype
 	if err != nil {
 		return "", err
 	}
-	entry := poweron.Entry{VM: g.VM, Name: g.Name, Protected: true, Desired: poweron.Running, Policy: a.defaultPolicy(v, o), Driver: here.Driver, Definition: g.Definition, Memory: g.Memory}
+	entry := poweron.Entry{VM: g.VM, Name: g.Name, Protected: true, Desired: poweron.Running, Policy: a.defaultPolicy(v), Driver: here.Driver, Definition: g.Definition, Memory: g.Memory}
 	protect := func(rules poweron.Rules) (string, error) {
 		entry.Rules = rules
 		return a.change(ctx, core.Command{Verb: core.Protect, Datastore: home.ID, Entry: entry})
@@ -127,6 +127,7 @@ func (a *app) protectGuest(ctx context.Context, here agent.GuestsResult, g *hype
 	if old != nil && old.Protected {
 		entry.Policy = old.Policy
 	}
+	entry.Policy = o.policy.Of(entry.Policy)
 	if o.rules.any() {
 		if entry.Rules, err = o.rules.placement.rules(v.hostID); err != nil {
 			return "", err
@@ -154,15 +155,12 @@ func (a *app) protectGuest(ctx context.Context, here agent.GuestsResult, g *hype
 }
 
 // defaultPolicy is that of the cluster's record, or of the configuration.
-func (a *app) defaultPolicy(v cluster, o protection) poweron.Policy {
+func (a *app) defaultPolicy(v cluster) poweron.Policy {
 	policy := poweron.DefaultPolicy()
 	if v.Cluster.Record != nil {
 		policy = v.Cluster.Record.Machines
 	} else if cfg, err := a.readConfig(); err == nil {
 		policy = cfg.Machines
-	}
-	if o.priority != 0 {
-		policy.Priority = o.priority
 	}
 	return policy
 }

@@ -12,7 +12,7 @@ import (
 // protectRunning protects the QEMU guest behind a monitor.
 func (a *app) protectRunning(cmd *cobra.Command, args []string, o protection) error {
 	if o.monitor == "" || len(args) > 0 || o.all || o.datastore != "" || o.memory != "" || len(o.disks) > 0 || o.stopped {
-		return fail(exitUsage, "--monitor SOCKET takes over the one guest behind it, which says what it has: beside it give --name, --priority and rules alone")
+		return fail(exitUsage, "--monitor SOCKET takes over the one guest behind it, which says what it has: beside it give --name, policy and rules alone")
 	}
 	monitor, err := filepath.Abs(o.monitor)
 	if err != nil {

@@ -35,7 +35,7 @@ type protection struct {
 
 	datastore string
 	memory    string
-	priority  int
+	policy    poweron.PolicyChange
 	disks     []string
 	cpus      int
 	rules     *ruleFlags
@@ -43,6 +43,7 @@ type protection struct {
 
 func newProtect(a *app) *cobra.Command {
 	var o protection
+	var policy *policyFlags
 	cmd := &cobra.Command{
 		Use:   "protect FILE | protect NAME --datastore D --memory M (--disk PATH… | -- COMMAND…) | protect GUEST… | protect --all | protect --monitor SOCKET",
 		Short: "Put machines on the protected list, or change their entries",
@@ -59,6 +60,10 @@ datastores, and what can't be protected is refused with the reason. A guest that
 goes on running: the agent takes it over, and only then may another host start it. One
 that is shut off stays so until vm start.
 
+Policy (--priority … --pause, as for vm set) and rules that are given here go for every
+machine that is named, also for guests that are protected already. A file has them in
+its policy and placement blocks.
+
 --monitor takes over a QEMU guest of this host that somebody has started by hand: SOCKET
 is a monitor of it (-qmp unix:SOCKET,server=on,wait=off) that the agent may keep. The
 definition is made of its command line; --name gives the machine another name.
@@ -74,8 +79,17 @@ placement block.`,
   storebeat vm protect worker --datastore nfs1 --memory 64MiB -- /usr/local/bin/worker --queue jobs
   storebeat vm protect web db
   storebeat vm protect --all --dry-run
+  storebeat vm protect --all --isolation shut-down --stop-time 3m
   storebeat vm protect --monitor /run/web.qmp --name web`,
-		RunE: func(cmd *cobra.Command, args []string) error { return a.protect(cmd, args, o) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := policy.in(cmd.Flags(), &o.policy); err != nil {
+				return err
+			}
+			if err := o.policy.Of(poweron.DefaultPolicy()).Validate(); err != nil {
+				return &failure{exitUsage, err}
+			}
+			return a.protect(cmd, args, o)
+		},
 		Args: func(cmd *cobra.Command, args []string) error {
 			if o.all || o.monitor != "" {
 				return nil
@@ -95,7 +109,7 @@ placement block.`,
 	f.StringVar(&o.memory, "memory", "", "`amount` of memory it needs, such as 2GiB")
 	f.StringArrayVar(&o.disks, "disk", nil, "disk image of a QEMU guest, a `path` on the datastore; may be repeated")
 	f.IntVar(&o.cpus, "cpus", 1, "virtual `processors` of a QEMU guest")
-	f.IntVar(&o.priority, "priority", 0, "1 starts first … 5 last")
+	policy = addPolicyFlags(cmd)
 	o.rules = a.ruleFlags(cmd)
 	_ = cmd.RegisterFlagCompletionFunc("datastore", a.completing(func(n names) []string { return n.datastores }))
 	return cmd
@@ -150,8 +164,8 @@ func (a *app) wishes(cmd *cobra.Command, args []string, o protection) ([]*wish, 
 		}
 		return []*wish{w}, nil
 	}
-	if o.rules.any() {
-		return nil, fail(exitUsage, "rules on the command line are for a machine without a file: write a placement block, or use storebeat vm set afterwards")
+	if o.rules.any() || o.policy != (poweron.PolicyChange{}) {
+		return nil, fail(exitUsage, "policy and rules on the command line are for a machine without a file: write a policy or placement block, or use storebeat vm set afterwards")
 	}
 	if len(args) > 1 {
 		return nil, fail(exitUsage, "%d arguments: give one FILE, or NAME with --datastore and --memory", len(args))
@@ -183,17 +197,11 @@ func (o protection) wish(args []string, dash int, policy poweron.Policy) (*wish,
 	if err != nil {
 		return nil, fmt.Errorf("--memory %w", err)
 	}
-	if o.priority != 0 {
-		policy.Priority = o.priority
-	}
 	if err := poweron.CheckName(args[0]); err != nil {
 		return nil, fmt.Errorf("name %w", err)
 	}
-	if err := policy.Validate(); err != nil {
-		return nil, err
-	}
 	w := &wish{datastore: o.datastore, block: hcl.Range{Filename: "command line"}}
-	w.Entry = poweron.Entry{Name: args[0], Protected: true, Desired: poweron.Running, Policy: policy, Memory: memory}
+	w.Entry = poweron.Entry{Name: args[0], Protected: true, Desired: poweron.Running, Policy: o.policy.Of(policy), Memory: memory}
 	if o.rules.any() {
 		w.placement = &o.rules.placement
 	}

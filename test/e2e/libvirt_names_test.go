@@ -12,6 +12,7 @@ import (
 
 	"storebeat/agent/demo/cluster"
 	"storebeat/agent/hypervisor/libvirt/libvirttest"
+	"storebeat/poweron"
 )
 
 // TestLibvirtNames: a protected guest gets other names by libvirt's tools, and one of its
@@ -106,7 +107,11 @@ func TestLibvirtTransientGuest(t *testing.T) {
 	l.machines = append(l.machines, m)
 	go l.watch(m)
 	l.awaitTicks(2, m)
-	l.cliOn(h1, "vm", "protect", "web")
+	l.cliOn(h1, "vm", "protect", "web", "--attempts", "0", "--stop-time", "77s")
+	l.cliOn(h1, "vm", "protect", "--all", "--stop-time", "88s", "--isolation", "shut-down")
+	if p := l.machine(m).Policy; p.Attempts != 0 || p.StopTime != 88*time.Second || p.Isolation != poweron.ShutDown {
+		t.Errorf("its policy is %+v", p)
+	}
 
 	since := time.Now()
 	l.daemons[0].Virsh(t, "destroy", "web")
