@@ -15,6 +15,9 @@ import (
 // thawed. Nothing hangs on it: a monitor that does not answer, or an agent that is not there,
 // leaves the guest to the guard, which freezes at the end of the lease whatever was done before.
 
+// haltTellEvery is how often it is told at most that one machine is halted.
+const haltTellEvery = time.Minute
+
 // haltMargin is how long before the end of its lease a guest is halted: a quarter of what is
 // left of a lease when the next heartbeat is due, so that one which is a little late halts
 // nothing.
@@ -56,7 +59,7 @@ func (c *Core) tendHalts(f *footing) {
 		case ends && !m.halted && m.phase == phaseRun && !m.isMoved() && c.halts(m):
 			m.halted = true
 			halt = append(halt, m.vm)
-			c.journalMachine(m, "machine-halted", "R5", fmt.Sprintf("%s is halted, with its clock: its lease ends in %v unless it is renewed", m.entry.Name, rounded(f.lease.Deadline().Sub(c.now))))
+			c.tellHalt(m)
 		case !ends && m.halted:
 			m.halted = false
 			resume = append(resume, m.vm)
@@ -68,6 +71,16 @@ func (c *Core) tendHalts(f *footing) {
 	if resume != nil {
 		c.do(ResumeGuests{VMs: resume})
 	}
+}
+
+// tellHalt tells that a machine is halted, but not again and again: under storage that is always
+// a little too slow it is with each heartbeat.
+func (c *Core) tellHalt(m *machine) {
+	if m.haltTold != 0 && c.now.Sub(m.haltTold) < haltTellEvery {
+		return
+	}
+	m.haltTold = c.now
+	c.journalMachine(m, "machine-halted", "R5", fmt.Sprintf("%s is halted, with its clock: its lease ends in %v unless it is renewed", m.entry.Name, rounded(m.home.lease.Deadline().Sub(c.now))))
 }
 
 // resume has the guest of a machine go on that has been thawed, if it was halted before.

@@ -116,3 +116,21 @@ func TestCustodyHaltsNothing(t *testing.T) {
 	d.wait(10 * time.Second)
 	never[HaltGuests](d, "the lease is in custody")
 }
+
+// Under storage that is always a little too slow guests are halted with each heartbeat, which is
+// not told each time.
+func TestHaltIsNotToldOverAndOver(t *testing.T) {
+	d, f := guarded(t)
+	halts := 0
+	for range 20 {
+		d.until(f, 500*time.Millisecond)
+		take[HaltGuests](d)
+		f.lease.Extend(d.at, d.at.Add(4*time.Second))
+		d.see(Tick{})
+		take[ResumeGuests](d)
+		halts += len(d.events("machine-halted"))
+	}
+	if most := 2 * len(halting); halts == 0 || halts > most {
+		t.Errorf("it was told %d times in %v, want at most %d times", halts, 20*3500*time.Millisecond, most)
+	}
+}

@@ -33,6 +33,7 @@ type machine struct {
 	target   poweron.Generation  // the one that is being claimed
 	frozen   bool                // the process is there and executes nothing
 	halted   bool                // the guest was told to halt before it is frozen, and not yet to go on
+	haltTold datastorehb.Instant // when that was told last
 	since    datastorehb.Instant
 	holding  holding
 	list     uint64 // revision of the power-on list that names the machine
