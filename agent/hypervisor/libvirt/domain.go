@@ -1,6 +1,7 @@
 package libvirt
 
 import (
+	"cmp"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -21,7 +22,7 @@ type domain struct {
 	Name    string   `xml:"name"`
 	UUID    string   `xml:"uuid"`
 	Memory  amount   `xml:"memory"`
-	NVRAM   string   `xml:"os>nvram"`
+	NVRAM   nvram    `xml:"os>nvram"`
 	Devices struct {
 		Disks       []disk   `xml:"disk"`
 		Hostdevs    []device `xml:"hostdev"`
@@ -39,6 +40,14 @@ type domain struct {
 		} `xml:"memory"`
 	} `xml:"devices"`
 }
+
+// nvram holds the variables of UEFI: its text is the file, or its source tells of it.
+type nvram struct {
+	File   string `xml:",chardata"`
+	Source source `xml:"source"`
+}
+
+func (n nvram) path() string { return cmp.Or(strings.TrimSpace(n.File), n.Source.File) }
 
 type device struct {
 	Type string `xml:"type,attr"`
@@ -265,8 +274,8 @@ func (d *domain) bound() (all []string) {
 
 // warnings lists what will not be as its user may expect.
 func (d *domain) warnings(datastore string) (all []string) {
-	if nvram := strings.TrimSpace(d.NVRAM); nvram != "" && !below(nvram, datastore) {
-		all = append(all, fmt.Sprintf("its firmware variables (%s) lie on this host alone: on another host it starts with those of the template", nvram))
+	if vars := d.NVRAM.path(); vars != "" && !below(vars, datastore) {
+		all = append(all, fmt.Sprintf("its firmware variables (%s) lie on this host alone: on another host it starts with those of the template", vars))
 	}
 	for _, disk := range d.Devices.Disks {
 		if disk.ours() && !disk.pauses() {

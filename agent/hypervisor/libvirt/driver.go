@@ -63,13 +63,17 @@ func (*Driver) Validate(spec hypervisor.Spec) error {
 	return err
 }
 
-// Disks returns the domain's disk images.
+// Disks returns the domain's disk images, and its firmware's variables if they lie beside them.
 func (*Driver) Disks(spec hypervisor.Spec) ([]string, error) {
 	_, dom, err := decode(spec.Definition, spec.DatastorePath)
 	if err != nil {
 		return nil, err
 	}
-	return dom.disks(), nil
+	disks := dom.disks()
+	if vars := dom.NVRAM.path(); below(vars, spec.DatastorePath) {
+		disks = append(disks, filepath.Clean(vars))
+	}
+	return disks, nil
 }
 
 // Start defines the domain and creates it paused, or takes over the one that

@@ -151,8 +151,11 @@ func (a argument) drive(spec hypervisor.Spec, s settings) (argument, []string, e
 	if s.get("cache") == "" && !on(s.get("direct")) {
 		return a, nil, errors.New("keeps writes in the host's memory, and no barrier stops them when they are late: write cache=none")
 	}
-	if bus := s.get("if"); bus == "floppy" || bus == "pflash" || bus == "sd" || bus == "mtd" {
-		return a, nil, fmt.Errorf("if=%s: %w", bus, errors.New("a request that fails there can't stop the guest: use disks, or firmware"))
+	if s.get("if") == "pflash" {
+		return a, nil, errors.New("if=pflash: its image can't be kept out of the host's page cache while the guest runs: use firmware, or -blockdev with node-name=vars,cache.direct=on and -machine pflash1=vars")
+	}
+	if bus := s.get("if"); bus == "floppy" || bus == "sd" || bus == "mtd" {
+		return a, nil, fmt.Errorf("if=%s: %w", bus, errors.New("a request that fails there can't stop the guest: use disks"))
 	}
 	return a.stopping(s), []string{filepath.Clean(file)}, nil
 }

@@ -143,7 +143,7 @@ func (f *Firmware) arguments() (argv []string, err error) {
 	}
 	for _, node := range []blockNode{
 		{Driver: "raw", NodeName: "code", ReadOnly: true, File: &blockNode{Driver: "file", Filename: f.Code}},
-		{Driver: "raw", NodeName: "vars", Cache: blockCache{Direct: true}, File: imageFile(f.Vars)},
+		{Driver: "raw", NodeName: "vars", Cache: blockCache{Direct: true}, File: lockedFile(f.Vars)},
 	} {
 		text, err := json.Marshal(node)
 		if err != nil {
@@ -213,6 +213,8 @@ type blockNode struct {
 	ReadOnly bool       `json:"read-only,omitempty"`
 	Locking  string     `json:"locking,omitempty"`
 	File     *blockNode `json:"file,omitempty"`
+	Image    *blockNode `json:"image,omitempty"`
+	Unshare  []string   `json:"unshare-child-perms,omitempty"`
 }
 
 type blockCache struct {
@@ -236,6 +238,13 @@ func (d Disk) arguments(i int) ([]string, error) {
 // imageFile opens a file past the page cache and under the image lock.
 func imageFile(path string) *blockNode {
 	return &blockNode{Driver: "file", Cache: blockCache{Direct: true}, Filename: path, AIO: "threads", Locking: "on"}
+}
+
+// lockedFile opens a file for a device that would let others write to it at the same time, as
+// flash memory does, and does not let them. Of QEMU's block drivers, blkdebug is the one that
+// can be told to.
+func lockedFile(path string) *blockNode {
+	return &blockNode{Driver: "blkdebug", Cache: blockCache{Direct: true}, Unshare: []string{"write"}, Image: imageFile(path)}
 }
 
 // escape doubles commas, as QEMU's option syntax wants it.

@@ -43,7 +43,7 @@ func TestCommandLine(t *testing.T) {
 		"-netdev", "bridge,br=br0,id=net0", "-device", "virtio-net-pci,netdev=net0,mac=" + addressOf(spec, 0),
 		"-netdev", "tap,script=no,downscript=no,ifname=t0,id=net1", "-device", "e1000,netdev=net1,mac=52:54:00:00:00:01",
 		"-blockdev", `{"driver":"raw","node-name":"code","cache":{"direct":false},"read-only":true,"file":{"driver":"file","cache":{"direct":false},"filename":"/fw/code"}}`,
-		"-blockdev", `{"driver":"raw","node-name":"vars","cache":{"direct":true},"file":{"driver":"file","cache":{"direct":true},"filename":"/ds/vars","aio":"threads","locking":"on"}}`,
+		"-blockdev", `{"driver":"raw","node-name":"vars","cache":{"direct":true},"file":{"driver":"blkdebug","cache":{"direct":true},"image":{"driver":"file","cache":{"direct":true},"filename":"/ds/vars","aio":"threads","locking":"on"},"unshare-child-perms":["write"]}}`,
 		"-device", "VGA", "-vnc", "unix:/run/s/00000000-0000-0000-0000-000000000000-2/vnc", "-device", "qemu-xhci", "-device", "usb-tablet", "-device", "i6300esb",
 		"-device", "virtio-serial-pci,id=channels", "-chardev", "socket,id=agent0,path=/run/s/00000000-0000-0000-0000-000000000000-2/agent,server=on,wait=off",
 		"-device", "virtserialport,bus=channels.0,chardev=agent0,name=org.qemu.guest_agent.0",

@@ -1,6 +1,7 @@
 package qemu
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -45,13 +46,14 @@ func (r *running) guest(name string, datastores []hypervisor.Place) (hypervisor.
 	return g, err
 }
 
-// home picks the datastore of the first disk.
+// home picks the datastore of the first disk. Flash memory has no image lock, so it comes last.
 func (r *running) home(datastores []hypervisor.Place) (home hypervisor.Place, others []hypervisor.Place, ok bool) {
-	for i := range r.Disks {
-		if !r.Disks[i].written() {
+	disks := slices.SortedStableFunc(slices.Values(r.Disks), func(a, b image) int { return cmp.Compare(a.rank(), b.rank()) })
+	for i := range disks {
+		if !disks[i].written() {
 			continue
 		}
-		file := r.absolute(r.Disks[i].Inserted.File)
+		file := r.absolute(disks[i].Inserted.File)
 		at := slices.IndexFunc(datastores, func(p hypervisor.Place) bool { return hypervisor.Below(file, p.Path) })
 		if at >= 0 {
 			return datastores[at], slices.Concat(datastores[:at:at], datastores[at+1:]), true

@@ -53,6 +53,14 @@ type image struct {
 // written tells whether the guest writes to it.
 func (i *image) written() bool { return i.Inserted != nil && !i.Inserted.RO }
 
+// rank is 1 for flash memory, and 0 for all others.
+func (i *image) rank() int {
+	if strings.Contains(i.QDev, "/system.flash") {
+		return 1
+	}
+	return 0
+}
+
 // meetGuest connects to the monitor of a guest that runs, and finds its process.
 func meetGuest(ctx context.Context, monitor string, hear func(qmp.Event)) (*qmp.Session, hypervisor.Handle, error) {
 	session, err := qmp.Dial(ctx, monitor, hear)
