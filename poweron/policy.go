@@ -10,7 +10,7 @@ import (
 const (
 	// MaxName is the longest name of a machine or a driver, in bytes.
 	MaxName = 64
-	// MaxDefinition is the longest definition of a machine, in bytes.
+	// MaxDefinition is the longest definition of a machine, in bytes, whatever its driver.
 	MaxDefinition = 180 << 10
 	// MaxMemory is the most memory that a machine may ask for, in bytes.
 	MaxMemory = 1 << 48
@@ -95,10 +95,8 @@ func (e Entry) Validate() error {
 	if e.Memory == 0 || e.Memory > MaxMemory {
 		errs = append(errs, fmt.Errorf("memory is %d bytes: give it from 1 byte to %d (256 TiB)", e.Memory, uint64(MaxMemory)))
 	}
-	if n := len(e.Definition); n == 0 || n > MaxDefinition {
-		errs = append(errs, fmt.Errorf("definition has %d bytes: give it from 1 to %d, and keep larger data on the datastore", n, MaxDefinition))
-	}
 	errs = append(errs,
+		CheckDefinition(e.Definition),
 		wrap("name", CheckName(e.Name)),
 		oneOf("desired", e.Desired, Running, Stopped),
 		wrap("driver", CheckName(e.Driver)),
@@ -106,6 +104,17 @@ func (e Entry) Validate() error {
 		e.Rules.Validate(e.Name),
 	)
 	return errors.Join(errs...)
+}
+
+// CheckDefinition returns an error unless a definition has a length that an entry may hold.
+func CheckDefinition(definition []byte) error {
+	switch n := len(definition); {
+	case n == 0:
+		return errors.New("definition has 0 bytes: write the JSON that the machine's driver takes (docs/machines.md)")
+	case n > MaxDefinition:
+		return fmt.Errorf("definition has %d bytes, and may have %d at the most: leave out what the machine does not need, such as devices or the metadata of a libvirt domain, and keep larger data in files on the datastore", n, MaxDefinition)
+	}
+	return nil
 }
 
 // CheckName returns an error unless name may name a machine or a driver. Names

@@ -10,16 +10,15 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
-)
 
-// MaxDefinition is the largest definition a driver accepts, in bytes.
-const MaxDefinition = 64 << 10
+	"storebeat/poweron"
+)
 
 // DecodeDefinition reads a driver's JSON definition into the struct that into
 // points to. Unknown fields, trailing data and oversize are errors.
 func DecodeDefinition(definition []byte, into any) error {
-	if len(definition) > MaxDefinition {
-		return fmt.Errorf("definition has %d bytes; at most %d are accepted", len(definition), MaxDefinition)
+	if err := poweron.CheckDefinition(definition); err != nil {
+		return err
 	}
 	d := json.NewDecoder(bytes.NewReader(definition))
 	d.DisallowUnknownFields()

@@ -3,6 +3,8 @@ package hypervisor
 import (
 	"strings"
 	"testing"
+
+	"storebeat/poweron"
 )
 
 func TestDecodeDefinitionSaysWhatIsWrong(t *testing.T) {
@@ -16,7 +18,7 @@ func TestDecodeDefinitionSaysWhatIsWrong(t *testing.T) {
 		`{"boot": 1}`:                        "boot is given as number; it must be true or false",
 		`[]`:                                 "not the JSON this driver expects",
 		`{} {}`:                              "goes on after the end",
-		`{"disks": "` + strings.Repeat("x", MaxDefinition) + `"}`: "at most 65536 are accepted",
+		`{"disks": "` + strings.Repeat("x", poweron.MaxDefinition) + `"}`: "definition has 184333 bytes, and may have 184320 at the most",
 	} {
 		var into struct {
 			MemoryMiB int      `json:"memory_mib"`

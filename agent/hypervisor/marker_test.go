@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"storebeat/datastorehb"
+	"storebeat/poweron"
 )
 
 func anyUUID(t *rapid.T) uuid.UUID {
@@ -100,7 +101,7 @@ func TestOnDatastoreNeverLeaves(t *testing.T) {
 
 func TestDecodeDefinitionTooLong(t *testing.T) {
 	var into struct{}
-	if err := DecodeDefinition([]byte("{}"+strings.Repeat(" ", MaxDefinition)), &into); err == nil {
+	if err := DecodeDefinition([]byte("{}"+strings.Repeat(" ", poweron.MaxDefinition-1)), &into); err == nil {
 		t.Error("an oversized definition was accepted")
 	}
 	if err := DecodeDefinition([]byte("{} \n"), &into); err != nil {

@@ -103,6 +103,7 @@ func TestLibvirtTransientGuest(t *testing.T) {
 	l := newLibvirtLabWith(t, cluster.Options{Profile: "default"})
 	h1, h2 := l.Hosts[0], l.Hosts[1]
 	m, file := l.draft("web", filepath.Join(l.Datastores[0].Path, "web"))
+	l.fatten(file)
 	l.daemons[0].Virsh(t, "create", file)
 	l.machines = append(l.machines, m)
 	go l.watch(m)
@@ -137,6 +138,15 @@ func TestLibvirtTransientGuest(t *testing.T) {
 	l.awaitRuns(m, 5)
 	l.refuse(h2, since, "definition-changed", "definition-refused", "machine-destroyed")
 	l.daemons[0].Start(t)
+}
+
+// fatten gives a guest as much metadata as some management programs do.
+func (l *libvirtLab) fatten(file string) {
+	l.Helper()
+	text, err := os.ReadFile(file)
+	l.do(err)
+	note := "<metadata><n:note xmlns:n='http://example.org/note'>" + strings.Repeat("n", poweron.MaxDefinition-(8<<10)) + "</n:note></metadata>"
+	l.do(os.WriteFile(file, []byte(strings.Replace(string(text), "<memory ", note+"<memory ", 1)), 0o600))
 }
 
 // namesake defines a guest that is never started.

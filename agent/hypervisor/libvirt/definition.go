@@ -1,6 +1,8 @@
 package libvirt
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -13,6 +15,15 @@ type Definition struct {
 	XML       string `json:"xml"`                 // of the domain, with {{datastore}}/ for the home datastore's path
 	Transient bool   `json:"transient,omitempty"` // libvirt forgets the domain when it ends
 	Autostart bool   `json:"autostart,omitempty"` // libvirt's autostart was on before the machine was protected
+}
+
+// encode writes a definition. XML is full of what JSON need not write in other characters.
+func (d Definition) encode() ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(d)
+	return bytes.TrimSpace(b.Bytes()), err
 }
 
 // decode reads a definition and judges it for a datastore.

@@ -3,7 +3,6 @@ package libvirt
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -66,8 +65,16 @@ func (d *Driver) Export(ctx context.Context, domainName string, datastores []hyp
 	if len(g.Problems) > 0 {
 		return g, nil
 	}
-	g.Definition, err = json.Marshal(Definition{XML: portable(next, at.Path), Transient: info["Persistent"] == "no", Autostart: info["Autostart"] == "enable" || startedItself(former(g.VM))})
-	return g, err
+	definition, err := Definition{XML: portable(next, at.Path), Transient: info["Persistent"] == "no", Autostart: info["Autostart"] == "enable" || startedItself(former(g.VM))}.encode()
+	if err != nil {
+		return hypervisor.Guest{}, err
+	}
+	if err := poweron.CheckDefinition(definition); err != nil {
+		g.Problems = append(g.Problems, "its "+err.Error())
+		return g, nil
+	}
+	g.Definition = definition
+	return g, nil
 }
 
 // startedItself tells whether a definition remembers that libvirt's autostart was on

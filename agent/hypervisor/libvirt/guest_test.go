@@ -107,6 +107,7 @@ func guests(b bench) {
 	b.side("forgotten", forgotten)
 	b.side("born after the start was given up", bornLate)
 	named(b)
+	b.side("a large definition", large)
 }
 
 func lockedDisk(b bench) {
