@@ -37,7 +37,7 @@ const (
 // copied for so long; nil if it can't begin.
 func (h *host) migrate(vm uuid.UUID, to *host, long time.Duration) *transfer {
 	w, p := h.w, h.process(vm)
-	if p == nil || !p.executes() || h == to || !to.powered || to.still || to.process(vm) != nil || to.receiver(vm) != nil || w.transferOf(p) != nil {
+	if p == nil || !p.hasGuest() || h == to || !to.powered || to.still || to.process(vm) != nil || to.receiver(vm) != nil || w.transferOf(p) != nil {
 		return nil
 	}
 	w.note(h.name, "the hypervisor moves %s to %s", w.nameOf(vm), to.name)
@@ -107,7 +107,7 @@ func (t *transfer) goOn() {
 func (t *transfer) flows() bool {
 	p, q := t.from, t.to
 	cut := t.w.network.links[p.h.index][q.h.index].cut
-	return t.allowed && p.executes() && q.state == running && q.h.powered && !q.h.still && !cut
+	return t.allowed && p.hasGuest() && q.state == running && q.h.powered && !q.h.still && !cut
 }
 
 // switchOver is the instant at which the guest leaves the one process and executes in the other.
@@ -116,6 +116,7 @@ func (t *transfer) switchOver() {
 	w.note(q.h.name, "%s executes here, and no more on %s", w.nameOf(q.vm), p.h.name)
 	t.switched = true
 	p.handed, q.receiving, q.ran = true, false, true
+	q.halt.is = p.halt.is // it stands still where it arrives
 	d := q.home.disk(q.vm)
 	d.lock(q)
 	d.latest = q

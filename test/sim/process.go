@@ -63,8 +63,12 @@ func (p *process) seen() freeze.State {
 }
 
 // executes reports whether the machine does anything.
-func (p *process) executes() bool {
-	return (p.state == running || p.state == freezing) && !p.halt.is && p.h.powered && !p.h.still && !p.receiving && !p.handed
+func (p *process) executes() bool { return p.hasGuest() && !p.halt.is }
+
+// hasGuest reports whether the machine would do something in the process if its monitor did not
+// halt it. A hypervisor moves one that is halted, too.
+func (p *process) hasGuest() bool {
+	return (p.state == running || p.state == freezing) && p.h.powered && !p.h.still && !p.receiving && !p.handed
 }
 
 // freeze stops the process, which takes a moment.
