@@ -29,6 +29,8 @@ type rendition struct {
 type renditions struct {
 	path string
 
+	writing sync.Mutex // one write at a time; the local disk may hang, and holds up nobody who only reads
+
 	mu    sync.Mutex
 	all   map[uuid.UUID]rendition
 	fresh map[uuid.UUID]rendition // of guests that were read to be protected
@@ -74,46 +76,52 @@ func (r *renditions) knows(vm uuid.UUID) bool {
 func (r *renditions) changed(vm uuid.UUID, definition []byte, kept string) (bool, error) {
 	now := rendition{digestOf(definition), kept}
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	known := r.all[vm]
 	if known.Definition == now.Definition {
+		r.mu.Unlock()
 		return known.Kept != now.Kept, nil
 	}
 	if known = r.fresh[vm]; known.Definition != now.Definition {
 		known = now
 	}
 	delete(r.fresh, vm)
-	return known.Kept != now.Kept, r.put(vm, known)
+	r.all[vm] = known
+	r.mu.Unlock()
+	return known.Kept != now.Kept, r.write()
 }
 
 // same takes down that a definition and what the hypervisor keeps mean the same.
 func (r *renditions) same(vm uuid.UUID, definition []byte, kept string) error {
+	now := rendition{digestOf(definition), kept}
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.put(vm, rendition{digestOf(definition), kept})
-}
-
-func (r *renditions) put(vm uuid.UUID, now rendition) error {
-	if r.all[vm] == now {
+	before := r.all[vm]
+	r.all[vm] = now
+	r.mu.Unlock()
+	if before == now {
 		return nil
 	}
-	r.all[vm] = now
 	return r.write()
 }
 
 // forget is for a machine that the hypervisor, or the cluster, does not keep any more.
 func (r *renditions) forget(vm uuid.UUID) error {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if _, known := r.all[vm]; !known {
+	_, known := r.all[vm]
+	delete(r.all, vm)
+	r.mu.Unlock()
+	if !known {
 		return nil
 	}
-	delete(r.all, vm)
 	return r.write()
 }
 
+// write writes down what is known by the time of the write.
 func (r *renditions) write() error {
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	r.mu.Lock()
 	text, err := json.Marshal(r.all)
+	r.mu.Unlock()
 	if err == nil {
 		err = renameio.WriteFile(r.path, text, 0o600)
 	}

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -69,5 +70,27 @@ func TestForgottenRendition(t *testing.T) {
 	}
 	if r.knows(vm) || newRenditions(dir).knows(vm) {
 		t.Error("it is known still")
+	}
+}
+
+// The local disk may hang. Who only wants to know what is known, as a start does, does not wait
+// for it; and what was learnt meanwhile is written once it answers.
+func TestRenditionsOnADiskThatHangs(t *testing.T) {
+	dir, vm := t.TempDir(), uuid.New()
+	r := newRenditions(dir)
+	r.writing.Lock() // as a write does that hangs
+	learnt := make(chan error)
+	go func() { _, err := r.changed(vm, []byte("one"), "kept"); learnt <- err }()
+	for deadline := time.Now().Add(time.Minute); !r.knows(vm); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("what is known can't be had while a write hangs")
+		}
+	}
+	r.writing.Unlock()
+	if err := <-learnt; err != nil {
+		t.Fatal(err)
+	}
+	if !newRenditions(dir).knows(vm) {
+		t.Error("it is not written")
 	}
 }
