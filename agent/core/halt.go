@@ -15,7 +15,7 @@ import (
 // thawed. Nothing hangs on it: a monitor that does not answer, or an agent that is not there,
 // leaves the guest to the guard, which freezes at the end of the lease whatever was done before.
 
-// haltTellEvery is how often it is told at most that one machine is halted.
+// haltTellEvery is how often it is told at most that one machine is halted, if it goes on each time.
 const haltTellEvery = time.Minute
 
 // haltMargin is how long before the end of its lease a guest is halted: a quarter of what is
@@ -76,11 +76,21 @@ func (c *Core) tendHalts(f *footing) {
 // tellHalt tells that a machine is halted, but not again and again: under storage that is always
 // a little too slow it is with each heartbeat.
 func (c *Core) tellHalt(m *machine) {
-	if m.haltTold != 0 && c.now.Sub(m.haltTold) < haltTellEvery {
-		return
+	m.haltAt = c.now
+	if m.haltTold == 0 || c.now.Sub(m.haltTold) >= haltTellEvery {
+		m.haltTold = c.now
+		c.journalMachine(m, "machine-halted", "R5", fmt.Sprintf("%s is halted, with its clock: its lease ends in %v unless it is renewed", m.entry.Name, rounded(m.home.lease.Deadline().Sub(c.now))))
 	}
-	m.haltTold = c.now
-	c.journalMachine(m, "machine-halted", "R5", fmt.Sprintf("%s is halted, with its clock: its lease ends in %v unless it is renewed", m.entry.Name, rounded(m.home.lease.Deadline().Sub(c.now))))
+}
+
+// tellHalted tells which machines were halted before a lease ended, as far as that was not told.
+func (c *Core) tellHalted(f *footing) {
+	for _, m := range c.machinesOn(f) {
+		if m.halted && m.haltTold < m.haltAt {
+			m.haltTold = c.now
+			c.journalMachine(m, "machine-halted", "R5", fmt.Sprintf("%s was halted, with its clock, %v before its lease ended", m.entry.Name, rounded(c.now.Sub(m.haltAt))))
+		}
+	}
 }
 
 // resume has the guest of a machine go on that has been thawed, if it was halted before.

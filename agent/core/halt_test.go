@@ -133,4 +133,8 @@ func TestHaltIsNotToldOverAndOver(t *testing.T) {
 	if most := 2 * len(halting); halts == 0 || halts > most {
 		t.Errorf("it was told %d times in %v, want at most %d times", halts, 20*3500*time.Millisecond, most)
 	}
+	d.until(f, -time.Second)
+	if f.phase == termHeld || len(d.events("machine-halted")) != len(halting) {
+		t.Error("that they were halted is not told though the lease ended")
+	}
 }

@@ -33,7 +33,8 @@ type machine struct {
 	target   poweron.Generation  // the one that is being claimed
 	frozen   bool                // the process is there and executes nothing
 	halted   bool                // the guest was told to halt before it is frozen, and not yet to go on
-	haltTold datastorehb.Instant // when that was told last
+	haltAt   datastorehb.Instant // when it was told to halt last
+	haltTold datastorehb.Instant // when people were told that it is halted
 	since    datastorehb.Instant
 	holding  holding
 	list     uint64 // revision of the power-on list that names the machine

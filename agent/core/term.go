@@ -67,6 +67,7 @@ func (c *Core) lapse(f *footing, why string) {
 	if f.phase == termHeld {
 		f.phase = termLapsed
 	}
+	c.tellHalted(f)
 	f.inherited = nil
 	f.lapsedTerm = f.lease.Term()
 	f.lease = datastorehb.Lease{}
