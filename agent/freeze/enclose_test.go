@@ -19,6 +19,17 @@ func sleeper(t *testing.T) *exec.Cmd {
 	return cmd
 }
 
+// frozenIn has a process frozen by the cgroup that it is in.
+func frozenIn(t *testing.T, pid int, cgroup string) Handle {
+	t.Helper()
+	h, err := Of(pid, cgroup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	freezes(t, h)
+	return h
+}
+
 func TestEncloseMovesOnceAndIsFoundAgain(t *testing.T) {
 	root, err := FindCgroupRoot()
 	if err != nil {
@@ -34,14 +45,7 @@ func TestEncloseMovesOnceAndIsFoundAgain(t *testing.T) {
 	if again, err := Enclose(root, name+"-other", pid); err != nil || again != dir {
 		t.Errorf("enclosed again in %q, %v; want %q", again, err, dir)
 	}
-	h, err := Of(pid, dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := h.Freeze(); err != nil {
-		t.Fatal(err)
-	}
-	becomes(t, h, Frozen)
+	h := frozenIn(t, pid, dir)
 	if err := h.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -118,16 +122,5 @@ func TestEncloseFindsTheProcessAboveItsThreads(t *testing.T) {
 	if got, err := Enclose(root, "storebeat-test-other", pid); err != nil || got != dir {
 		t.Fatalf("enclosed in %q, %v; want %q", got, err, dir)
 	}
-	h, err := Of(pid, dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := h.Freeze(); err != nil {
-		t.Fatal(err)
-	}
-	becomes(t, h, Frozen)
-	if err := h.Thaw(); err != nil {
-		t.Fatal(err)
-	}
-	becomes(t, h, Running)
+	thaws(t, frozenIn(t, pid, dir))
 }

@@ -49,14 +49,8 @@ func TestThawLetsGoWhatWasBornStopped(t *testing.T) {
 	eachFreezer(t, func(t *testing.T, cgroup string) {
 		h := start(t, shell("kill -STOP $$; exec sleep 1000"), cgroup)
 		becomes(t, h, Frozen)
-		if err := h.Freeze(); err != nil {
-			t.Fatal(err)
-		}
-		becomes(t, h, Frozen)
-		if err := h.Thaw(); err != nil {
-			t.Fatal(err)
-		}
-		becomes(t, h, Running)
+		freezes(t, h)
+		thaws(t, h)
 		eventually(t, "the machine's own program", func() bool {
 			name, err := os.ReadFile("/proc/" + strconv.Itoa(h.PID) + "/comm")
 			return err == nil && string(name) == "sleep\n"
@@ -72,20 +66,14 @@ func TestFreezeReachesChildren(t *testing.T) {
 			pids, _ = h.processes(&groups{})
 			return len(pids) == 3
 		})
-		if err := h.Freeze(); err != nil {
-			t.Fatal(err)
-		}
-		becomes(t, h, Frozen)
+		freezes(t, h)
 		if cgroup == "" {
 			// One process that runs again is enough.
 			if err := unix.Kill(pids[2], unix.SIGCONT); err != nil {
 				t.Fatal(err)
 			}
 			becomes(t, h, Freezing)
-			if err := h.Freeze(); err != nil {
-				t.Fatal(err)
-			}
-			becomes(t, h, Frozen)
+			freezes(t, h)
 		}
 	})
 }
@@ -93,10 +81,7 @@ func TestFreezeReachesChildren(t *testing.T) {
 func TestKillWhileFrozen(t *testing.T) {
 	eachFreezer(t, func(t *testing.T, cgroup string) {
 		h := start(t, shell("sleep 1000 & sleep 1000 & wait"), cgroup)
-		if err := h.Freeze(); err != nil {
-			t.Fatal(err)
-		}
-		becomes(t, h, Frozen)
+		freezes(t, h)
 		if err := h.Kill(); err != nil {
 			t.Fatal(err)
 		}
@@ -164,14 +149,8 @@ func TestOrphansAreTheMachine(t *testing.T) {
 		if state, err := h.State(); err != nil || state == Gone {
 			t.Fatalf("a machine with a process left is %v, %v", state, err)
 		}
-		if err := h.Freeze(); err != nil {
-			t.Fatal(err)
-		}
-		becomes(t, h, Frozen)
-		if err := h.Thaw(); err != nil {
-			t.Fatal(err)
-		}
-		becomes(t, h, Running)
+		freezes(t, h)
+		thaws(t, h)
 		if err := h.Kill(); err != nil {
 			t.Fatal(err)
 		}
@@ -192,14 +171,8 @@ func TestLeaderOutsideItsCgroup(t *testing.T) {
 	cgroup := newCgroup(t)
 	h := start(t, exec.Command("sleep", "1000"), "")
 	h.Cgroup = cgroup
-	if err := h.Freeze(); err != nil {
-		t.Fatal(err)
-	}
-	becomes(t, h, Frozen)
-	if err := h.Thaw(); err != nil {
-		t.Fatal(err)
-	}
-	becomes(t, h, Running)
+	freezes(t, h)
+	thaws(t, h)
 	if err := h.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -219,10 +192,7 @@ func TestUninterruptibleSleep(t *testing.T) {
 		if state, err := h.State(); err != nil || state != Running {
 			t.Fatalf("before the freeze is issued: %v, %v", state, err)
 		}
-		if err := h.Freeze(); err != nil {
-			t.Fatal(err)
-		}
-		becomes(t, h, Frozen)
+		freezes(t, h)
 		if pending, err := h.IOPending(); err != nil || !pending {
 			t.Errorf("I/O pending while the process hangs: %v, %v", pending, err)
 		}
@@ -304,10 +274,7 @@ func TestWaitForStranger(t *testing.T) {
 
 func TestStatesOfSeveral(t *testing.T) {
 	frozen, running := start(t, exec.Command("sleep", "1000"), ""), start(t, exec.Command("sleep", "1000"), "")
-	if err := frozen.Freeze(); err != nil {
-		t.Fatal(err)
-	}
-	becomes(t, frozen, Frozen)
+	freezes(t, frozen)
 	got := States([]Handle{frozen, running, {PID: frozen.PID, StartTime: 1}})
 	want := []Sight{{State: Frozen}, {State: Running}, {State: Gone}}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -166,6 +166,24 @@ func eventually(t *testing.T, what string, condition func() bool) {
 	}
 }
 
+// freezes freezes a machine and waits until it is seen frozen.
+func freezes(t *testing.T, h Handle) {
+	t.Helper()
+	if err := h.Freeze(); err != nil {
+		t.Fatal(err)
+	}
+	becomes(t, h, Frozen)
+}
+
+// thaws thaws a machine and waits until it is seen running.
+func thaws(t *testing.T, h Handle) {
+	t.Helper()
+	if err := h.Thaw(); err != nil {
+		t.Fatal(err)
+	}
+	becomes(t, h, Running)
+}
+
 func becomes(t *testing.T, h Handle, want State) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("%v is %v", h, want), func() bool {

@@ -6,12 +6,24 @@ import (
 	"fmt"
 	"os"
 	"testing"
+
+	"storebeat/agent/hypervisor/qemu/bootsector"
 )
 
 // Count is what a machine has said so far.
 type Count struct {
 	Boots int    // how often it has begun
 	Last  uint64 // its newest tick
+}
+
+// CountOn reads what a guest that ticks (package bootsector) has written to its disk.
+func CountOn(t testing.TB, disk string) uint32 {
+	t.Helper()
+	newest, err := bootsector.Count(disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newest
 }
 
 // CountIn reads what a guest that ticks (package bootsector) has written to its

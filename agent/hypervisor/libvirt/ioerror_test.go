@@ -8,7 +8,6 @@ import (
 	"storebeat/agent/hypervisor"
 	"storebeat/agent/hypervisor/hypervisortest"
 	"storebeat/agent/hypervisor/libvirt/libvirttest"
-	"storebeat/agent/hypervisor/qemu/bootsector"
 	"storebeat/test/faultfs"
 )
 
@@ -39,16 +38,7 @@ func TestFailedDiskIsTriedAgain(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = m.Handle().Kill(); <-m.Done() })
 	hypervisortest.Thaw(t, m.Handle())
-	newest := func() (count uint32) {
-		marks, err := bootsector.ReadMarks(backing + "/disk.img")
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, mark := range marks {
-			count = max(count, mark.Count)
-		}
-		return count
-	}
+	newest := func() uint32 { return hypervisortest.CountOn(t, backing+"/disk.img") }
 	hypervisortest.Until(t, "the guest writes", func() bool { return newest() >= 2 })
 	mount.Fail(syscall.EIO)
 	tried := mount.Counts()[faultfs.Write]

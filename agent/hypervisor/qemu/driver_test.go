@@ -291,11 +291,7 @@ func TestAdoptNewborn(t *testing.T) {
 
 func diskAgrees(t *testing.T, spec hypervisor.Spec, c hypervisortest.Count) bool {
 	t.Helper()
-	n, err := bootsector.Count(filepath.Join(spec.DatastorePath, "disk.img"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return uint64(n) == c.Last
+	return uint64(hypervisortest.CountOn(t, filepath.Join(spec.DatastorePath, "disk.img"))) == c.Last
 }
 
 func TestConditionTellsFrozenFromRunning(t *testing.T) {
@@ -339,16 +335,7 @@ func TestFailedDiskIsTriedAgain(t *testing.T) {
 	spec.DatastorePath, spec.Definition = mount.Path(), []byte(`{"memory_mib": 1, "disks": [{"path": "disk.img", "interface": "ide"}]}`)
 	m := start(t, spec)
 	hypervisortest.Thaw(t, m.Handle())
-	newest := func() (count uint32) {
-		marks, err := bootsector.ReadMarks(disk)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, mark := range marks {
-			count = max(count, mark.Count)
-		}
-		return count
-	}
+	newest := func() uint32 { return hypervisortest.CountOn(t, disk) }
 	hypervisortest.Until(t, "the guest writes", func() bool { return newest() >= 2 })
 	mount.Fail(syscall.EIO)
 	tried := mount.Counts()[faultfs.Write]
