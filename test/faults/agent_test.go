@@ -15,13 +15,13 @@ import (
 func TestAgentKilled(t *testing.T) {
 	r := newTrial(t, lab.Options{}, 3)
 	_, others := r.master()
-	want, processes := r.starts(), r.hypervisors()
+	want, processes := r.Starts(), r.hypervisors()
 	r.on(others[0])
-	r.do(others[0].KillAgent(r.ctx))
-	r.do(others[0].StartAgent())
+	r.Do(others[0].KillAgent(r.ctx))
+	r.Do(others[0].StartAgent())
 	r.awaitWhole()
-	r.awaitCounts(80, r.machines...) // longer than a takeover takes
-	r.expectStarts(want)
+	r.AwaitCounts(80, r.Machines...) // longer than a takeover takes
+	r.ExpectStarts(want)
 	r.refuse(append(restarts, "lease-lapsed", "machines-frozen")...)
 	r.expectProcesses(processes)
 }
@@ -34,17 +34,17 @@ func TestAgentGone(t *testing.T) {
 	_, others := r.master()
 	h := others[0]
 	its := r.on(h)
-	want := r.starts().and(its)
-	r.do(h.KillAgent(r.ctx))
+	want := r.Starts().And(its)
+	r.Do(h.KillAgent(r.ctx))
 	r.awaitStopped(h)
 	r.awaitEvent("start-refused", r.Hosts...)
 	r.expire(h)
-	r.awaitStarts(want)
-	r.do(h.StartAgent())
+	r.AwaitStarts(want)
+	r.Do(h.StartAgent())
 	r.awaitGone(h, its...)
 	r.awaitWhole()
-	r.awaitCounts(20, r.machines...)
-	r.expectStarts(want)
+	r.AwaitCounts(20, r.Machines...)
+	r.ExpectStarts(want)
 }
 
 // TestGuardKilled kills a guard. The agent freezes its machines, starts another guard,
@@ -53,17 +53,17 @@ func TestGuardKilled(t *testing.T) {
 	r := newTrial(t, lab.Options{}, 3)
 	_, others := r.master()
 	h := others[0]
-	want, processes := r.starts(), r.hypervisors()
+	want, processes := r.Starts(), r.hypervisors()
 	r.on(h)
-	r.do(h.KillGuard(r.ctx))
+	r.Do(h.KillGuard(r.ctx))
 	r.awaitEvent("guard-gone", h)
-	r.await("another guard", func() (bool, string) {
+	r.Await("another guard", func() (bool, string) {
 		pids, err := h.PIDs(lab.Guard, nil)
 		return len(pids) == 1 && err == nil, fmt.Sprint(pids, err)
 	})
 	r.awaitWhole()
-	r.awaitCounts(20, r.machines...)
-	r.expectStarts(want)
+	r.AwaitCounts(20, r.Machines...)
+	r.ExpectStarts(want)
 	r.refuse(restarts...)
 	r.expectProcesses(processes)
 }
@@ -79,12 +79,12 @@ func TestUpgrade(t *testing.T) {
 		}
 	}
 	r := newTrial(t, lab.Options{Binary: installed}, 3)
-	want, processes := r.starts(), r.hypervisors()
+	want, processes := r.Starts(), r.hypervisors()
 	r.awaitVersion(r.Hosts, "1.0.0")
-	r.do(os.Rename(next, installed))
+	r.Do(os.Rename(next, installed))
 	for i, h := range r.Hosts {
-		r.do(h.Signal(lab.Guard, nil, syscall.SIGHUP))
-		r.await("the guard of "+h.Name+" to be the new program", func() (bool, string) {
+		r.Do(h.Signal(lab.Guard, nil, syscall.SIGHUP))
+		r.Await("the guard of "+h.Name+" to be the new program", func() (bool, string) {
 			pids, err := h.PIDs(lab.Guard, nil)
 			if err != nil || len(pids) != 1 {
 				return false, fmt.Sprint(pids, err)
@@ -92,13 +92,13 @@ func TestUpgrade(t *testing.T) {
 			exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pids[0]))
 			return exe == installed, fmt.Sprint(exe, err)
 		})
-		r.do(h.StopAgent(r.ctx))
-		r.do(h.StartAgent())
+		r.Do(h.StopAgent(r.ctx))
+		r.Do(h.StartAgent())
 		r.awaitVersion(r.Hosts[:i+1], "1.1.0")
 		r.awaitWhole()
 	}
-	r.awaitCounts(20, r.machines...)
-	r.expectStarts(want)
+	r.AwaitCounts(20, r.Machines...)
+	r.ExpectStarts(want)
 	r.refuse(append(restarts, "lease-lapsed", "machines-frozen", "guard-gone")...)
 	r.expectProcesses(processes)
 }
@@ -107,7 +107,7 @@ func TestUpgrade(t *testing.T) {
 func (r *trial) awaitVersion(hosts []*lab.Host, version string) {
 	r.Helper()
 	for _, h := range hosts {
-		r.await(h.Name+" to run "+version, func() (bool, string) {
+		r.Await(h.Name+" to run "+version, func() (bool, string) {
 			v, err := h.View(r.ctx, true)
 			if err != nil {
 				return false, err.Error()

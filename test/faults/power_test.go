@@ -23,18 +23,18 @@ func TestPowerOff(t *testing.T) {
 			r := newTrial(t, lab.Options{Hosts: c.hosts}, c.hosts)
 			victims := c.choose(r.master())
 			lost := r.on(victims...)
-			want := r.starts().and(lost)
+			want := r.Starts().And(lost)
 			for _, v := range victims {
-				r.do(v.PowerOff())
+				r.Do(v.PowerOff())
 			}
-			r.awaitStarts(want)
+			r.AwaitStarts(want)
 			r.awaitWhole()
 			for _, v := range victims {
-				r.do(v.PowerOn())
+				r.Do(v.PowerOn())
 			}
 			r.awaitWhole()
-			r.awaitCounts(10, r.machines...)
-			r.expectStarts(want)
+			r.AwaitCounts(10, r.Machines...)
+			r.ExpectStarts(want)
 		})
 	}
 }
@@ -45,11 +45,11 @@ func TestRebootAtOnce(t *testing.T) {
 	r := newTrial(t, lab.Options{}, 3)
 	_, others := r.master()
 	lost := r.on(others[0])
-	want := r.starts().and(lost)
-	r.do(others[0].PowerOff())
-	r.do(others[0].PowerOn())
-	r.awaitStarts(want)
+	want := r.Starts().And(lost)
+	r.Do(others[0].PowerOff())
+	r.Do(others[0].PowerOn())
+	r.AwaitStarts(want)
 	r.awaitWhole()
-	r.awaitCounts(10, r.machines...)
-	r.expectStarts(want)
+	r.AwaitCounts(10, r.Machines...)
+	r.ExpectStarts(want)
 }

@@ -13,14 +13,14 @@ import (
 func TestFrozenBriefly(t *testing.T) {
 	r := newTrial(t, lab.Options{}, 3)
 	_, others := r.master()
-	want := r.starts()
+	want := r.Starts()
 	began := time.Now()
-	r.do(others[0].Freeze())
+	r.Do(others[0].Freeze())
 	r.hold(began, 3*time.Second)
-	r.do(others[0].Resume())
-	r.awaitCounts(10, r.machines...)
+	r.Do(others[0].Resume())
+	r.AwaitCounts(10, r.Machines...)
 	r.awaitWhole()
-	r.expectStarts(want)
+	r.ExpectStarts(want)
 	r.refuse(restarts...)
 }
 
@@ -31,36 +31,36 @@ func TestFrozenForLong(t *testing.T) {
 	_, others := r.master()
 	h := others[0]
 	its := r.on(h)
-	want := r.starts().and(its)
+	want := r.Starts().And(its)
 	began := time.Now()
-	r.do(h.Freeze())
+	r.Do(h.Freeze())
 	r.awaitEvent("start-refused", r.Hosts...)
 	r.expire(h)
-	r.awaitStarts(want)
+	r.AwaitStarts(want)
 	r.hold(began, 30*time.Second)
-	r.do(h.Resume())
+	r.Do(h.Resume())
 	r.awaitGone(h, its...)
 	r.awaitWhole()
-	r.awaitCounts(20, r.machines...)
-	r.expectStarts(want)
+	r.AwaitCounts(20, r.Machines...)
+	r.ExpectStarts(want)
 }
 
 // TestHypervisorKilled kills the hypervisor of one machine: it is started again on
 // the spot.
 func TestHypervisorKilled(t *testing.T) {
 	r := newTrial(t, lab.Options{}, 3)
-	m := r.machines[0]
+	m := r.Machines[0]
 	was, _ := r.Watch.Newest(m)
 	h, err := r.Host(was.Host)
-	r.do(err)
-	want := r.starts().and([]*lab.Machine{m})
-	r.do(h.KillHypervisor(r.ctx, m))
-	r.awaitStarts(want)
+	r.Do(err)
+	want := r.Starts().And([]*lab.Machine{m})
+	r.Do(h.KillHypervisor(r.ctx, m))
+	r.AwaitStarts(want)
 	r.awaitWhole()
 	if is, _ := r.Watch.Newest(m); is.Host != was.Host {
 		t.Errorf("it was started on %s, not on %s", is.Host, was.Host)
 	}
-	r.expectStarts(want)
+	r.ExpectStarts(want)
 	r.refuse("term-closed")
 }
 
@@ -74,13 +74,13 @@ func TestAgentAndGuardGone(t *testing.T) {
 	h := others[0]
 	r.on(h)
 	// The agent first, or it would start another guard.
-	r.do(h.KillAgent(r.ctx))
-	r.do(h.KillGuard(r.ctx))
+	r.Do(h.KillAgent(r.ctx))
+	r.Do(h.KillGuard(r.ctx))
 	r.awaitEvent("term-closed", master, others[1])
 	r.awaitEvent("start-refused", master, others[1])
-	r.do(h.StartAgent())
+	r.Do(h.StartAgent())
 	r.awaitWhole()
-	r.awaitCounts(20, r.machines...)
+	r.AwaitCounts(20, r.Machines...)
 }
 
 // TestAgentStaysAway kills an agent and leaves it so. The image locks of its frozen
@@ -90,16 +90,16 @@ func TestAgentStaysAway(t *testing.T) {
 	master, others := r.master()
 	h := others[0]
 	its := r.on(h)
-	want := r.starts().and(its)
-	r.do(h.KillAgent(r.ctx))
+	want := r.Starts().And(its)
+	r.Do(h.KillAgent(r.ctx))
 	r.awaitEvent("start-refused", master, others[1])
 	r.awaitGone(h, its...)
-	r.awaitStarts(want)
-	r.do(h.StartAgent())
+	r.AwaitStarts(want)
+	r.Do(h.StartAgent())
 	r.awaitEvent("machine-abandoned", h)
 	r.awaitWhole()
-	r.awaitCounts(20, r.machines...)
-	r.expectStarts(want)
+	r.AwaitCounts(20, r.Machines...)
+	r.ExpectStarts(want)
 }
 
 // TestAgentStopsAndHostFreezes stops an agent in good order and then freezes its
@@ -108,16 +108,16 @@ func TestAgentStopsAndHostFreezes(t *testing.T) {
 	r := newTrial(t, lab.Options{}, 3)
 	_, others := r.master()
 	h := others[0]
-	want := r.starts()
-	r.do(h.StopAgent(r.ctx))
+	want := r.Starts()
+	r.Do(h.StopAgent(r.ctx))
 	began := time.Now()
-	r.do(h.Freeze())
+	r.Do(h.Freeze())
 	r.hold(began, 15*time.Second)
-	r.do(h.Resume())
-	r.awaitCounts(10, r.machines...)
-	r.do(h.StartAgent())
+	r.Do(h.Resume())
+	r.AwaitCounts(10, r.Machines...)
+	r.Do(h.StartAgent())
 	r.awaitWhole()
-	r.expectStarts(want)
+	r.ExpectStarts(want)
 	r.refuse(restarts...)
 }
 
@@ -128,7 +128,7 @@ func TestClocksApart(t *testing.T) {
 	seen := map[string]bool{}
 	for _, h := range r.Hosts {
 		v, err := h.View(r.ctx, true)
-		r.do(err)
+		r.Do(err)
 		days := fmt.Sprint(time.Duration(v.At).Hours() / 24)
 		if seen[days[:3]] {
 			t.Errorf("two hosts have been up for %s days", days)

@@ -21,7 +21,7 @@ import (
 func (r *trial) script(name string) string {
 	r.Helper()
 	path, err := filepath.Abs("../../scripts/fault/" + name)
-	r.do(err)
+	r.Do(err)
 	return path
 }
 
@@ -88,7 +88,7 @@ func (r *trial) begin(h *lab.Host, before []string, words ...string) *running {
 // awaitEnd waits until a script has ended and returns what it said.
 func (r *trial) awaitEnd(s *running) string {
 	r.Helper()
-	r.await("the script to end", func() (bool, string) {
+	r.Await("the script to end", func() (bool, string) {
 		select {
 		case <-s.done:
 			return true, ""
@@ -140,10 +140,10 @@ func (r *trial) try(h *lab.Host, s strike, e ending) {
 	}
 	ran := r.begin(h, s.before, append(s.words, "--for", seconds)...)
 	armed := r.succeeds(h, "ls /run/storebeat-fault/*/undo")
-	r.await(s.name+" to strike", func() (bool, string) {
+	r.Await(s.name+" to strike", func() (bool, string) {
 		select {
 		case <-ran.done:
-			r.fatalf("%s ended and had done nothing: %v\n%s", s.name, ran.err, ran.out)
+			r.Fatalf("%s ended and had done nothing: %v\n%s", s.name, ran.err, ran.out)
 			return false, ""
 		default:
 			return armed() && s.struck(), "nothing has changed"
@@ -151,16 +151,16 @@ func (r *trial) try(h *lab.Host, s strike, e ending) {
 	})
 	if end := strings.ReplaceAll(e.end, "UNDO", r.script("undo")); end != "" {
 		_, err := r.shell(h, end)
-		r.do(err)
+		r.Do(err)
 	}
 	out := r.awaitEnd(ran)
 	if got := status(ran.err); got != e.status {
 		r.Errorf("the script ended with status %d, not %d", got, e.status)
 	}
-	r.await(s.name+" to be undone", func() (bool, string) { return !s.struck(), "it lasts" })
+	r.Await(s.name+" to be undone", func() (bool, string) { return !s.struck(), "it lasts" })
 	r.awaitNothingLeft(h)
 	r.awaitWhole()
-	r.awaitCounts(2, r.machines...)
+	r.AwaitCounts(2, r.Machines...)
 	if e.name == "in time" && !(strings.Contains(out, "What to expect:\n") && regexp.MustCompile(`(?s)What Storebeat reported since.*`+s.event).MatchString(out)) {
 		r.Errorf("it does not say what to expect and then, of what Storebeat reported, %q", s.event)
 	}
@@ -169,7 +169,7 @@ func (r *trial) try(h *lab.Host, s strike, e ending) {
 // awaitNothingLeft waits until the timers of all scripts are gone, and nothing else is there.
 func (r *trial) awaitNothingLeft(h *lab.Host) {
 	r.Helper()
-	r.await("the scripts to leave nothing", func() (bool, string) {
+	r.Await("the scripts to leave nothing", func() (bool, string) {
 		out, err := r.shell(h, "find /run/storebeat-fault -mindepth 1 -not -name '*.lock' 2>/dev/null; nft list tables; pgrep --full --list-full '^/bin/bash /run/storebeat-fault' || true")
 		return err == nil && strings.TrimSpace(out) == "", fmt.Sprint(out, err)
 	})
@@ -252,7 +252,7 @@ func TestFaultScripts(t *testing.T) {
 		t.Run(group.name, func(t *testing.T) {
 			r := newScriptTrial(t, 3)
 			master, others := r.master()
-			h, want := others[0], r.starts()
+			h, want := others[0], r.Starts()
 			r.mountLocalDisk(h)
 			for _, s := range r.strikes(h, master) {
 				if !regexp.MustCompile("^("+group.strikes+")$").MatchString(s.name) || s.rare && !*all {
@@ -265,10 +265,10 @@ func TestFaultScripts(t *testing.T) {
 					}
 				}
 				if s.moves {
-					want = r.starts()
+					want = r.Starts()
 				}
 			}
-			r.expectStarts(want)
+			r.ExpectStarts(want)
 		})
 	}
 }
@@ -276,7 +276,7 @@ func TestFaultScripts(t *testing.T) {
 func (r *trial) mountLocalDisk(h *lab.Host) {
 	r.Helper()
 	_, err := r.shell(h, localDisk)
-	r.do(err)
+	r.Do(err)
 	r.Cleanup(func() {
 		// A file system that goes while it is frozen keeps its device for ever.
 		if h.IsOn() {
@@ -289,7 +289,7 @@ func (r *trial) mountLocalDisk(h *lab.Host) {
 func TestScriptsRefuse(t *testing.T) {
 	r := newScriptTrial(t, 3)
 	master, others := r.master()
-	h, want := others[0], r.starts()
+	h, want := others[0], r.Starts()
 	name := r.on(h)[0].Name
 	state := func() string {
 		out, err := r.shell(h, "nft list ruleset; ip link; ip route; find /sys/fs/cgroup -type d | grep -v probe | sort; find /run/storebeat-fault; pgrep --full --list-full 'storebeat agent$'")
@@ -343,8 +343,8 @@ func TestScriptsRefuse(t *testing.T) {
 		t.Errorf("undo says %q", out)
 	}
 	lost := r.on(others[1])
-	r.do(others[1].PowerOff())
-	r.await("the loss to be seen", func() (bool, string) {
+	r.Do(others[1].PowerOff())
+	r.Await("the loss to be seen", func() (bool, string) {
 		out, err := r.call(h, "isolate", "--for", "3", "--dry-run")
 		return status(err) == 5, out
 	})
@@ -354,7 +354,7 @@ func TestScriptsRefuse(t *testing.T) {
 		}
 	}
 	refuse(0, "isolate", "--for", "3", "--dry-run", "--force")
-	r.awaitStarts(want.and(lost))
+	r.AwaitStarts(want.And(lost))
 }
 
 // TestScriptKillsMachines kills all machines of a host: they are started again on the spot.
@@ -362,15 +362,15 @@ func TestScriptKillsMachines(t *testing.T) {
 	r := newScriptTrial(t, 4)
 	_, others := r.master()
 	h := others[0]
-	want := r.starts().and(r.on(h))
+	want := r.Starts().And(r.on(h))
 	out, err := r.call(h, "kill-machines", "--yes", "--for", "4")
-	r.do(err)
+	r.Do(err)
 	if !strings.Contains(out, "machine-crashed") {
 		t.Error("it does not say what Storebeat reported")
 	}
-	r.awaitStarts(want)
+	r.AwaitStarts(want)
 	r.awaitWhole()
-	r.expectStarts(want)
+	r.ExpectStarts(want)
 	r.awaitNothingLeft(h)
 }
 
@@ -383,27 +383,27 @@ func TestScriptsOneAfterTheOther(t *testing.T) {
 	h := others[0]
 	m := r.on(h)[0]
 	_, err := r.call(h, "freeze-machine", m.Name, "--for", "1")
-	r.do(err)
+	r.Do(err)
 	began := time.Now()
 	second := r.begin(h, nil, "freeze-machine", m.Name, "--for", "8")
-	r.await("the second to strike", func() (bool, string) { return r.Watch.Silence(m) > 2*time.Second, "it counts" })
+	r.Await("the second to strike", func() (bool, string) { return r.Watch.Silence(m) > 2*time.Second, "it counts" })
 	if out, err := r.call(h, "freeze-machine", m.Name, "--for", "1"); status(err) != 5 || !strings.Contains(out, "struck already") {
 		t.Errorf("a third ended with status %d", status(err))
 	}
 	if out := r.awaitEnd(second); strings.Contains(out, "somebody else") || time.Since(began) < 8*time.Second {
 		t.Error("it was ended before its time")
 	}
-	r.awaitCounts(2, m)
+	r.AwaitCounts(2, m)
 	third := r.begin(h, nil, "isolate", "--for", "60")
 	r.awaitEvent("isolated", h)
-	r.do(h.PowerOff())
+	r.Do(h.PowerOff())
 	<-third.done
-	r.do(h.PowerOn())
+	r.Do(h.PowerOn())
 	r.awaitWhole()
 	r.awaitNothingLeft(h)
 	_, err = r.call(h, "undo")
-	r.do(err)
-	r.awaitCounts(5, r.machines...)
+	r.Do(err)
+	r.AwaitCounts(5, r.Machines...)
 }
 
 // TestDrill runs a drill, whose report says what was done and what was seen, and one that
@@ -413,11 +413,11 @@ func TestDrill(t *testing.T) {
 	_, others := r.master()
 	h := others[0]
 	m := r.on(h)[0]
-	want := r.starts().and([]*lab.Machine{m})
+	want := r.Starts().And([]*lab.Machine{m})
 	_, err := r.call(h, "drill", "--report", "/run/drill.md", "--for", "2", "freeze-machine "+m.Name, "kill-machines --machine "+m.Name+" --for 4")
-	r.do(err)
+	r.Do(err)
 	report, err := r.shell(h, "cat /run/drill.md")
-	r.do(err)
+	r.Do(err)
 	for _, part := range []string{"# Drill on " + h.Name, "host " + h.Name + ": live", "machine " + m.Name + ": running on " + h.Name,
 		"| freeze-machine " + m.Name + " --for 2 |", "| kill-machines --machine " + m.Name + " --for 4 --yes |", "What Storebeat reported since", "machine-crashed"} {
 		if !strings.Contains(report, part) {
@@ -427,17 +427,17 @@ func TestDrill(t *testing.T) {
 	if out, err := r.call(h, "drill", "--report", "/run/drill.md"); status(err) != 5 {
 		t.Errorf("a report was overwritten: %s", out)
 	}
-	r.awaitStarts(want)
+	r.AwaitStarts(want)
 	r.awaitWhole()
 	drill := r.begin(h, nil, "drill", "--report", "/run/ended.md", "freeze-machine "+m.Name+" --for 60")
-	r.await("the drill to strike", func() (bool, string) { return r.Watch.Silence(m) > 2*time.Second, "it counts" })
+	r.Await("the drill to strike", func() (bool, string) { return r.Watch.Silence(m) > 2*time.Second, "it counts" })
 	_, err = r.shell(h, "kill -s TERM $(cat "+pidFile+")")
-	r.do(err)
+	r.Do(err)
 	r.awaitEnd(drill)
-	r.awaitCounts(2, m)
+	r.AwaitCounts(2, m)
 	r.awaitNothingLeft(h)
 	if out, err := r.shell(h, "cat /run/ended.md"); err != nil || !strings.Contains(out, "The drill ended after 0 of 1 steps") {
 		t.Errorf("the report of a drill that was ended says %q (%v)", out, err)
 	}
-	r.expectStarts(want)
+	r.ExpectStarts(want)
 }

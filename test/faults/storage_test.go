@@ -21,7 +21,7 @@ func (r *trial) inject(fault faultfs.Fault, hosts ...*lab.Host) {
 	r.Helper()
 	for _, h := range hosts {
 		for _, d := range r.Datastores {
-			r.do(h.Storage(d).Inject(fault))
+			r.Do(h.Storage(d).Inject(fault))
 		}
 	}
 }
@@ -29,7 +29,7 @@ func (r *trial) inject(fault faultfs.Fault, hosts ...*lab.Host) {
 // hold keeps a fault until it has lasted that long.
 func (r *trial) hold(since time.Time, length time.Duration) {
 	r.Helper()
-	r.await(fmt.Sprintf("the fault to last %v", length), func() (bool, string) { return time.Since(since) >= length, "it is shorter" })
+	r.Await(fmt.Sprintf("the fault to last %v", length), func() (bool, string) { return time.Since(since) >= length, "it is shorter" })
 }
 
 // hypervisors lists the processes of all machines on all hosts that are on.
@@ -37,7 +37,7 @@ func (r *trial) hypervisors() (pids []int) {
 	r.Helper()
 	for _, h := range r.On() {
 		its, err := h.PIDs(lab.Hypervisor, nil)
-		r.do(err)
+		r.Do(err)
 		pids = append(pids, its...)
 	}
 	slices.Sort(pids)
@@ -63,7 +63,7 @@ func TestStall(t *testing.T) {
 	for _, length := range []time.Duration{5 * time.Second, 30 * time.Second, time.Minute} {
 		t.Run(length.String(), func(t *testing.T) {
 			r := newTrial(t, lab.Options{}, 3)
-			want, processes := r.starts(), r.hypervisors()
+			want, processes := r.Starts(), r.hypervisors()
 			began := time.Now()
 			r.inject(faultfs.Fault{Kind: faultfs.Hang}, r.Hosts...)
 			for _, h := range r.Hosts {
@@ -72,11 +72,11 @@ func TestStall(t *testing.T) {
 			r.hold(began, length)
 			before := r.counts()
 			r.inject(faultfs.Fault{Kind: faultfs.Slow}, r.Hosts...) // by nothing
-			r.awaitCounts(1, r.machines...)
+			r.AwaitCounts(1, r.Machines...)
 			r.expectFewClaims(before)
 			r.awaitWhole()
-			r.awaitCounts(10, r.machines...)
-			r.expectStarts(want)
+			r.AwaitCounts(10, r.Machines...)
+			r.ExpectStarts(want)
 			r.refuse(restarts...)
 			r.expectProcesses(processes)
 		})
@@ -146,18 +146,18 @@ func TestDarkHost(t *testing.T) {
 				h, others = others[0], []*lab.Host{h, others[1]}
 			}
 			its := r.on(h)
-			want := r.starts().and(its)
+			want := r.Starts().And(its)
 			r.darken(h)
 			r.awaitEvent("start-refused", others...)
 			r.expire(h)
-			r.awaitStarts(want)
-			r.awaitCounts(20, its...)
+			r.AwaitStarts(want)
+			r.AwaitCounts(20, its...)
 			r.inject(faultfs.Fault{Kind: faultfs.Slow}, h) // by nothing
 			r.Network.Heal()
 			r.awaitGone(h, its...)
 			r.awaitWhole()
-			r.awaitCounts(20, r.machines...)
-			r.expectStarts(want)
+			r.AwaitCounts(20, r.Machines...)
+			r.ExpectStarts(want)
 		})
 	}
 }
@@ -172,7 +172,7 @@ func TestDarkHostBackInTime(t *testing.T) {
 	r.inject(faultfs.Fault{Kind: faultfs.Slow}, h) // by nothing
 	r.Network.Heal()
 	r.awaitWhole()
-	r.awaitCounts(20, r.machines...)
+	r.AwaitCounts(20, r.Machines...)
 }
 
 // TestPathLost takes a host's path to one datastore or to both away, by requests that
@@ -184,19 +184,19 @@ func TestPathLost(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, %d", kind, datastores), func(t *testing.T) {
 				r := newTrial(t, lab.Options{}, 6)
 				_, others := r.master()
-				h, want, processes := others[0], r.starts(), r.hypervisors()
+				h, want, processes := others[0], r.Starts(), r.hypervisors()
 				its := r.on(h)
-				rest := slices.DeleteFunc(slices.Clone(r.machines), func(m *lab.Machine) bool { return slices.Contains(its, m) })
+				rest := slices.DeleteFunc(slices.Clone(r.Machines), func(m *lab.Machine) bool { return slices.Contains(its, m) })
 				for _, d := range r.Datastores[:datastores] {
-					r.do(h.Storage(d).Inject(faultfs.Fault{Kind: kind}))
+					r.Do(h.Storage(d).Inject(faultfs.Fault{Kind: kind}))
 				}
 				r.awaitEvent(map[faultfs.Kind]core.Kind{faultfs.Hang: "datastore-slow", faultfs.Error: "datastore-unavailable"}[kind], h)
-				r.awaitCounts(90, rest...) // longer than a takeover takes
+				r.AwaitCounts(90, rest...) // longer than a takeover takes
 				r.refuse(restarts...)
 				r.inject(faultfs.Fault{Kind: faultfs.Slow}, h) // by nothing
 				r.awaitWhole()
-				r.awaitCounts(10, r.machines...)
-				r.expectStarts(want)
+				r.AwaitCounts(10, r.Machines...)
+				r.ExpectStarts(want)
 				r.expectProcesses(processes)
 			})
 		}
@@ -210,32 +210,32 @@ func TestRestoredDatastore(t *testing.T) {
 	r := newTrial(t, lab.Options{}, 4)
 	sick, well := r.Datastores[0], r.homedOn(r.Datastores[1])
 	folder, copied := filepath.Join(sick.Dir, ".storebeat"), filepath.Join(r.Dir, "copy")
-	want := r.starts()
-	r.do(exec.Command("cp", "-a", folder, copied).Run())
-	r.await("the folder to be deleted", func() (bool, string) {
+	want := r.Starts()
+	r.Do(exec.Command("cp", "-a", folder, copied).Run())
+	r.Await("the folder to be deleted", func() (bool, string) {
 		err := os.RemoveAll(folder)
 		return err == nil, fmt.Sprint(err) // somebody may be making files there
 	})
 	for _, m := range r.homedOn(sick) {
-		r.await(m.Name+" to stand still", func() (bool, string) { return r.Watch.Silence(m) > 2*time.Second, "it counts" })
+		r.Await(m.Name+" to stand still", func() (bool, string) { return r.Watch.Silence(m) > 2*time.Second, "it counts" })
 	}
-	r.awaitCounts(40, well...)
-	r.do(os.RemoveAll(folder))
-	r.do(os.Rename(copied, folder))
+	r.AwaitCounts(40, well...)
+	r.Do(os.RemoveAll(folder))
+	r.Do(os.Rename(copied, folder))
 	for _, h := range r.Hosts {
 		r.awaitEvent("datastore-distrusted", h)
 	}
-	r.awaitCounts(40, well...)
+	r.AwaitCounts(40, well...)
 	r.refuse(restarts...)
-	r.expectStarts(want)
+	r.ExpectStarts(want)
 	for _, h := range r.Hosts {
-		r.do(h.StopAgent(r.ctx))
+		r.Do(h.StopAgent(r.ctx))
 	}
 	for _, h := range r.Hosts {
-		r.do(h.StartAgent())
+		r.Do(h.StartAgent())
 	}
 	r.awaitWhole()
-	r.awaitCounts(10, r.machines...)
+	r.AwaitCounts(10, r.Machines...)
 	for _, m := range well {
 		if _, runs := r.Watch.Newest(m); runs != want[m] {
 			t.Errorf("%s was started %d times, not %d times", m.Name, runs, want[m])
@@ -248,28 +248,28 @@ func TestRestoredDatastore(t *testing.T) {
 func TestFullLocalStore(t *testing.T) {
 	r := newTrial(t, lab.Options{}, 3)
 	h, others := r.master()
-	r.do(h.StopAgent(r.ctx))
+	r.Do(h.StopAgent(r.ctx))
 	_, err := r.shell(h, "mount -t tmpfs -o size=64m none /var/lib/storebeat")
-	r.do(err)
-	r.do(h.StartAgent())
+	r.Do(err)
+	r.Do(h.StartAgent())
 	r.awaitWhole()
 	if _, err := r.shell(h, "dd if=/dev/zero of=/var/lib/storebeat/filler bs=4k"); err == nil {
 		t.Error("its disk does not get full")
 	}
-	want := r.starts().and(r.on(others[0]))
-	r.do(others[0].PowerOff())
-	r.awaitStarts(want)
+	want := r.Starts().And(r.on(others[0]))
+	r.Do(others[0].PowerOff())
+	r.AwaitStarts(want)
 	r.awaitWhole()
-	r.awaitCounts(20, r.machines...)
+	r.AwaitCounts(20, r.Machines...)
 	r.refuse("lease-lapsed", "machines-frozen", "guard-gone")
 	_, err = r.shell(h, "rm /var/lib/storebeat/filler")
-	r.do(err)
-	r.do(h.KillAgent(r.ctx))
-	r.do(h.StartAgent())
-	r.do(others[0].PowerOn())
+	r.Do(err)
+	r.Do(h.KillAgent(r.ctx))
+	r.Do(h.StartAgent())
+	r.Do(others[0].PowerOn())
 	r.awaitWhole()
-	r.awaitCounts(10, r.machines...)
-	r.expectStarts(want)
+	r.AwaitCounts(10, r.Machines...)
+	r.ExpectStarts(want)
 }
 
 // TestLostReplies has every link and every write of a slot succeed and be reported
@@ -277,27 +277,27 @@ func TestFullLocalStore(t *testing.T) {
 func TestLostReplies(t *testing.T) {
 	r := newTrial(t, lab.Options{}, 3)
 	_, others := r.master()
-	want := r.starts().and(r.on(others[0]))
+	want := r.Starts().And(r.on(others[0]))
 	r.inject(faultfs.Fault{Kind: faultfs.LostReply, Ops: []faultfs.Op{faultfs.Link}}, r.Hosts...)
-	r.do(others[0].PowerOff())
-	r.awaitStarts(want)
+	r.Do(others[0].PowerOff())
+	r.AwaitStarts(want)
 	r.inject(faultfs.Fault{Kind: faultfs.Slow}, r.On()...) // by nothing
 	r.awaitWhole()
-	r.expectStarts(want)
+	r.ExpectStarts(want)
 }
 
 // TestTornWrites tears every write of one host to one datastore. Its slot can't be
 // read then, so the others vouch for it; no machine is started again.
 func TestTornWrites(t *testing.T) {
 	r := newTrial(t, lab.Options{}, 3)
-	want := r.starts()
+	want := r.Starts()
 	_, others := r.master()
 	h, sick := others[0], r.Datastores[0]
-	r.do(h.Storage(sick).Inject(faultfs.Fault{Kind: faultfs.Torn, Bytes: 100}))
-	r.awaitCounts(90, r.homedOn(r.Datastores[1])...)
+	r.Do(h.Storage(sick).Inject(faultfs.Fault{Kind: faultfs.Torn, Bytes: 100}))
+	r.AwaitCounts(90, r.homedOn(r.Datastores[1])...)
 	r.refuse(restarts...)
 	h.Storage(sick).Heal()
-	r.expectStarts(want)
+	r.ExpectStarts(want)
 }
 
 // TestLyingPath has one host's writes be acknowledged and never carried out, and
@@ -308,16 +308,16 @@ func TestLyingPath(t *testing.T) {
 	master, others := r.master()
 	h := others[0]
 	its := r.on(h)
-	want := r.starts().and(its)
+	want := r.Starts().And(its)
 	r.inject(faultfs.Fault{Kind: faultfs.Lying}, h)
 	r.Network.Isolate(h)
 	r.awaitEvent("datastore-distrusted", h)
 	r.awaitStopped(h)
 	r.awaitEvent("start-refused", master, others[1])
 	r.expire(h)
-	r.awaitStarts(want)
-	r.awaitCounts(20, r.machines...)
-	r.expectStarts(want)
+	r.AwaitStarts(want)
+	r.AwaitCounts(20, r.Machines...)
+	r.ExpectStarts(want)
 }
 
 // TestFullDatastore fills a datastore up. Machines there run on; those of a host
@@ -325,22 +325,22 @@ func TestLyingPath(t *testing.T) {
 func TestFullDatastore(t *testing.T) {
 	r := newTrial(t, lab.Options{Size: "16m"}, 3)
 	for _, d := range r.Datastores {
-		r.do(fill(filepath.Join(d.Dir, "filler")))
+		r.Do(fill(filepath.Join(d.Dir, "filler")))
 	}
-	want := r.starts()
-	r.awaitCounts(90, r.machines...)
+	want := r.Starts()
+	r.AwaitCounts(90, r.Machines...)
 	r.refuse(restarts...)
-	r.expectStarts(want)
+	r.ExpectStarts(want)
 	_, others := r.master()
-	want = want.and(r.on(others[0]))
-	r.do(others[0].PowerOff())
-	r.awaitStarts(want)
+	want = want.And(r.on(others[0]))
+	r.Do(others[0].PowerOff())
+	r.AwaitStarts(want)
 	for _, d := range r.Datastores {
-		r.do(os.Remove(filepath.Join(d.Dir, "filler")))
+		r.Do(os.Remove(filepath.Join(d.Dir, "filler")))
 	}
-	r.do(others[0].PowerOn())
+	r.Do(others[0].PowerOn())
 	r.awaitWhole()
-	r.expectStarts(want)
+	r.ExpectStarts(want)
 }
 
 // TestStorageErrors has every write to all datastores fail for everybody. The guests
@@ -349,19 +349,19 @@ func TestStorageErrors(t *testing.T) {
 	for _, errno := range []syscall.Errno{syscall.EIO, syscall.ENOSPC} {
 		t.Run(errno.Error(), func(t *testing.T) {
 			r := newTrial(t, lab.Options{}, 3)
-			want := r.starts()
+			want := r.Starts()
 			began := time.Now()
 			r.inject(faultfs.Fault{Kind: faultfs.Error, Errno: errno, Ops: []faultfs.Op{faultfs.Write}}, r.Hosts...)
 			r.hold(began, 15*time.Second)
-			for _, m := range r.machines {
+			for _, m := range r.Machines {
 				if silent := r.Watch.Silence(m); silent < 5*time.Second {
 					r.Errorf("%s was heard %v ago, though its writes fail", m.Name, silent)
 				}
 			}
 			r.inject(faultfs.Fault{Kind: faultfs.Slow}, r.Hosts...) // by nothing
-			r.awaitCounts(10, r.machines...)
+			r.AwaitCounts(10, r.Machines...)
 			r.awaitWhole()
-			r.expectStarts(want)
+			r.ExpectStarts(want)
 			r.refuse(restarts...)
 		})
 	}

@@ -11,7 +11,7 @@ import (
 func (r *trial) stepClock(h *nfslab.Host, seconds int) {
 	r.Helper()
 	out, err := h.Run(r.ctx, fmt.Sprintf("before=$(date +%%s); date -s @$((before + %d)) >/dev/null; echo $(($(date +%%s) - before))", seconds))
-	r.do(err)
+	r.Do(err)
 	var by int
 	if _, err := fmt.Sscan(out, &by); err != nil || by < seconds-60 || by > seconds+60 {
 		r.Fatalf("the clock of %s went by %q s, not %d s", h.Name, out, seconds)
@@ -24,16 +24,16 @@ func (r *trial) stepClock(h *nfslab.Host, seconds int) {
 // about anybody changes.
 func TestClockSteps(t *testing.T) {
 	r := newTrial(t, nfslab.Options{}, 3)
-	want := r.starts()
+	want := r.Starts()
 	v, err := r.Hosts[0].View(r.ctx)
-	r.do(err)
+	r.Do(err)
 	master := r.Hosts[v.Master-1]
 	for _, seconds := range []int{3600, -2 * 3600} {
 		r.stepClock(master, seconds)
-		r.awaitCounts(200, r.machines...) // 22 s of a guest's own time
+		r.AwaitCounts(200, r.Machines...) // 22 s of a guest's own time
 		r.awaitWhole()
 	}
-	r.expectStarts(want)
+	r.ExpectStarts(want)
 	r.refuse(append(changes, restarts...)...)
 	if v, err := r.Hosts[0].View(r.ctx); err != nil || r.Hosts[v.Master-1] != master {
 		r.Errorf("%s is master no more: %v", master.Name, err)

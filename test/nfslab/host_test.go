@@ -19,25 +19,25 @@ func TestHostDies(t *testing.T) {
 func TestLongLockLease(t *testing.T) {
 	r := newTrial(t, nfslab.Options{Lease: 30 * time.Second}, 3)
 	hostDies(r, func(victim *nfslab.Host, others []*nfslab.Host) {
-		r.awaitSays(r.on(victim)[0], "locked by another process", others...)
+		r.awaitSays(r.HeardOn(victim.Name)[0], "locked by another process", others...)
 	})
 }
 
 func hostDies(r *trial, meanwhile func(victim *nfslab.Host, others []*nfslab.Host)) {
 	r.Helper()
 	victim, others := r.victim()
-	its := r.on(victim)
-	want := r.starts().and(its)
+	its := r.HeardOn(victim.Name)
+	want := r.Starts().And(its)
 	began := time.Now()
-	r.do(victim.PowerOff())
+	r.Do(victim.PowerOff())
 	meanwhile(victim, others)
-	r.awaitStarts(want)
+	r.AwaitStarts(want)
 	newest, _ := r.Watch.Newest(its[0])
 	r.Logf("%s booted on %s %v after the power of %s was cut", its[0].Name, newest.Host, newest.At.Sub(began), victim.Name)
-	r.do(victim.PowerOn(r.ctx))
+	r.Do(victim.PowerOn(r.ctx))
 	r.awaitWhole()
-	r.awaitCounts(10, r.machines...)
-	r.expectStarts(want)
+	r.AwaitCounts(10, r.Machines...)
+	r.ExpectStarts(want)
 }
 
 // TestLinkCut cuts a host's cable, which takes its network and its storage away:
@@ -48,15 +48,15 @@ func hostDies(r *trial, meanwhile func(victim *nfslab.Host, others []*nfslab.Hos
 func TestLinkCut(t *testing.T) {
 	r := newTrial(t, nfslab.Options{}, 3)
 	victim, _ := r.victim()
-	its := r.on(victim)
-	want := r.starts().and(its)
-	r.do(victim.LinkDown())
-	r.awaitStarts(want)
-	r.awaitCounts(20, its...)
-	r.do(victim.LinkUp())
+	its := r.HeardOn(victim.Name)
+	want := r.Starts().And(its)
+	r.Do(victim.LinkDown())
+	r.AwaitStarts(want)
+	r.AwaitCounts(20, its...)
+	r.Do(victim.LinkUp())
 	r.awaitWhole()
-	r.awaitCounts(30, r.machines...)
-	r.expectStarts(want)
+	r.AwaitCounts(30, r.Machines...)
+	r.ExpectStarts(want)
 }
 
 // killAgentAndGuard kills both with one call, so that neither has time for anything.
@@ -71,14 +71,14 @@ kill -9 $both`
 func TestWatchdog(t *testing.T) {
 	r := newTrial(t, nfslab.Options{Settings: "guard {\n  watchdog = \"/dev/watchdog\"\n}\n"}, 3)
 	victim, _ := r.victim()
-	before := r.starts()
-	want := before.and(r.on(victim))
+	before := r.Starts()
+	want := before.And(r.HeardOn(victim.Name))
 	reset, err := victim.Reset()
-	r.do(err)
+	r.Do(err)
 	began := time.Now()
 	_, err = victim.Run(r.ctx, killAgentAndGuard)
-	r.do(err)
-	r.await(victim.Name+" to reset itself", func() (bool, string) {
+	r.Do(err)
+	r.Await(victim.Name+" to reset itself", func() (bool, string) {
 		select {
 		case <-reset:
 			return true, ""
@@ -87,10 +87,10 @@ func TestWatchdog(t *testing.T) {
 		}
 	})
 	r.Logf("%s reset itself after %v", victim.Name, time.Since(began))
-	r.expectStarts(before)
-	r.do(victim.PowerOff())
-	r.awaitStarts(want)
-	r.do(victim.PowerOn(r.ctx))
+	r.ExpectStarts(before)
+	r.Do(victim.PowerOff())
+	r.AwaitStarts(want)
+	r.Do(victim.PowerOn(r.ctx))
 	r.awaitWhole()
-	r.expectStarts(want)
+	r.ExpectStarts(want)
 }

@@ -13,7 +13,7 @@ import (
 func (r *trial) strike(h *nfslab.Host, words string) {
 	r.Helper()
 	_, err := h.Run(r.ctx, "rm -f /run/script.*; setsid sh -c '"+nfslab.FaultScripts+"/"+words+" & echo $! >/run/script.pid; wait $!; echo $? >/run/script.status' >/run/script.out 2>&1 </dev/null &")
-	r.do(err)
+	r.Do(err)
 	const struck, ended = "nft list tables | grep -q storebeat_fault", "test -e /run/script.status"
 	r.awaitOn(h, words+" to strike", struck+" || "+ended)
 	if _, err := h.Run(r.ctx, ended); err == nil {
@@ -25,7 +25,7 @@ func (r *trial) strike(h *nfslab.Host, words string) {
 // awaitOn waits until a shell script on a host ends well.
 func (r *trial) awaitOn(h *nfslab.Host, what, script string) {
 	r.Helper()
-	r.await(what, func() (bool, string) {
+	r.Await(what, func() (bool, string) {
 		out, err := h.Run(r.ctx, script)
 		if err != nil {
 			said, _ := h.Run(r.ctx, "cat /run/script.out; nft list ruleset; ls -R /run/storebeat-fault")
@@ -44,19 +44,19 @@ const nothingLeft = `test -z "$(nft list tables)" && test -z "$(find /run/storeb
 func TestBlockDatastore(t *testing.T) {
 	r := newTrial(t, nfslab.Options{}, 3)
 	victim, _ := r.victim()
-	its := r.on(victim)
+	its := r.HeardOn(victim.Name)
 	for _, end := range []struct{ name, script string }{{"its time is up", ""}, {"it is killed", "kill -9 $(cat /run/script.pid)"}} {
 		r.strike(victim, "block-datastore /mnt/ds1 --for 5")
 		r.awaitSilent(its)
 		if end.script != "" {
 			_, err := victim.Run(r.ctx, end.script)
-			r.do(err)
+			r.Do(err)
 		}
 		r.awaitOn(victim, "the fault to be undone when "+end.name, nothingLeft)
 		r.awaitWhole()
-		r.awaitCounts(10, r.machines...)
+		r.AwaitCounts(10, r.Machines...)
 		out, err := victim.Run(r.ctx, "cat /run/script.out")
-		r.do(err)
+		r.Do(err)
 		if !strings.Contains(out, "with all that is mounted from it: /mnt/ds1 /mnt/ds2") || end.script == "" && !strings.Contains(out, "it is undone") {
 			r.Errorf("when %s the script said\n%s", end.name, out)
 		}
@@ -67,7 +67,7 @@ func TestBlockDatastore(t *testing.T) {
 func (r *trial) awaitSilent(machines []*lab.Machine) {
 	r.Helper()
 	for _, m := range machines {
-		r.await(m.Name+" to stand still", func() (bool, string) {
+		r.Await(m.Name+" to stand still", func() (bool, string) {
 			silent := r.Watch.Silence(m)
 			return silent.Seconds() > 2, fmt.Sprintf("it was heard %v ago", silent)
 		})
@@ -79,24 +79,24 @@ func (r *trial) awaitSilent(machines []*lab.Machine) {
 func TestBlockByIPv6(t *testing.T) {
 	r := newTrial(t, nfslab.Options{}, 3)
 	victim, _ := r.victim()
-	want := r.starts()
+	want := r.Starts()
 	const reads = "timeout -s KILL 2 dd if=/mnt/six/probe of=/dev/null bs=4096 count=1 iflag=direct"
 	_, err := victim.Run(r.ctx, fmt.Sprintf(`mkdir -p /mnt/six
 mount -t nfs4 -o vers=4.2,proto=tcp6,addr=%[1]s,clientaddr=%[2]s [%[1]s]:/ds2 /mnt/six
 dd if=/dev/zero of=/mnt/six/probe bs=4096 count=1
 `+reads, nfslab.ServerAddress6, victim.Address6()))
-	r.do(err)
+	r.Do(err)
 	r.strike(victim, "block-datastore /mnt/six --for 10")
 	r.awaitOn(victim, "reads by IPv6 to hang", "! "+reads)
-	r.awaitCounts(5, r.machines...)
+	r.AwaitCounts(5, r.Machines...)
 	r.awaitOn(victim, "the fault to be undone", nothingLeft)
 	r.awaitOn(victim, "reads to succeed", reads)
 	out, err := victim.Run(r.ctx, "umount /mnt/six; cat /run/script.out")
-	r.do(err)
+	r.Do(err)
 	if !strings.Contains(out, "the NFS server "+nfslab.ServerAddress6+", with all that is mounted from it: /mnt/six\n") {
 		r.Errorf("the script said\n%s", out)
 	}
 	r.awaitWhole()
-	r.expectStarts(want)
+	r.ExpectStarts(want)
 	r.refuse(append(changes, restarts...)...)
 }

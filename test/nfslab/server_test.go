@@ -16,26 +16,26 @@ import (
 // started again.
 func TestServerStops(t *testing.T) {
 	r := newTrial(t, nfslab.Options{Lease: 60 * time.Second}, 3)
-	want := r.starts()
+	want := r.Starts()
 	r.stopServer(20 * time.Second)
-	for _, m := range r.machines {
+	for _, m := range r.Machines {
 		if silent := r.Watch.Silence(m); silent < 10*time.Second {
 			r.Errorf("%s was heard %v ago, though its storage has stood still for 20 s", m.Name, silent)
 		}
 	}
-	r.do(r.Server.Continue())
-	r.awaitCounts(10, r.machines...)
+	r.Do(r.Server.Continue())
+	r.AwaitCounts(10, r.Machines...)
 	r.awaitWhole()
-	r.expectStarts(want)
+	r.ExpectStarts(want)
 	r.refuse(restarts...)
 }
 
 // stopServer has the server stand still for so long.
 func (r *trial) stopServer(length time.Duration) {
 	r.Helper()
-	r.do(r.Server.Stop())
+	r.Do(r.Server.Stop())
 	began := time.Now()
-	r.await(fmt.Sprintf("the server to have stood still for %v", length), func() (bool, string) { return time.Since(began) > length, "not yet" })
+	r.Await(fmt.Sprintf("the server to have stood still for %v", length), func() (bool, string) { return time.Since(began) > length, "not yet" })
 }
 
 // TestServerForgets has the server stand still for longer than it keeps locks, so
@@ -43,26 +43,26 @@ func (r *trial) stopServer(length time.Duration) {
 // run succeeds any more. They are started again, each once.
 func TestServerForgets(t *testing.T) {
 	r := newTrial(t, nfslab.Options{Lease: 10 * time.Second}, 1)
-	want := r.starts().and(r.machines)
+	want := r.Starts().And(r.Machines)
 	r.stopServer(25 * time.Second)
-	r.do(r.Server.Continue())
-	r.awaitStarts(want)
+	r.Do(r.Server.Continue())
+	r.AwaitStarts(want)
 	r.awaitWhole()
-	r.awaitCounts(10, r.machines...)
-	r.expectStarts(want)
+	r.AwaitCounts(10, r.Machines...)
+	r.ExpectStarts(want)
 }
 
 // TestServerRestarts kills the server and starts it again. Clients claim their
 // locks again; the machines go on where they were.
 func TestServerRestarts(t *testing.T) {
 	r := newTrial(t, nfslab.Options{}, 3)
-	want := r.starts()
-	r.do(r.Server.Kill())
-	r.do(r.Server.Start())
-	r.awaitCounts(20, r.machines...)
+	want := r.Starts()
+	r.Do(r.Server.Kill())
+	r.Do(r.Server.Start())
+	r.AwaitCounts(20, r.Machines...)
 	r.awaitWhole()
-	r.awaitCounts(50, r.machines...)
-	r.expectStarts(want)
+	r.AwaitCounts(50, r.Machines...)
+	r.ExpectStarts(want)
 	r.refuse(restarts...)
 }
 
@@ -78,30 +78,30 @@ const cachedForAnHour = "acregmin=3600,acregmax=3600,acdirmin=3600,acdirmax=3600
 // At last a datastore's folder is put in the place of another: every host notices.
 func TestCaches(t *testing.T) {
 	r := newTrial(t, nfslab.Options{Mount: cachedForAnHour}, 1)
-	m := r.machines[0]
-	want := r.starts()
+	m := r.Machines[0]
+	want := r.Starts()
 	for range 4 {
 		was, _ := r.Watch.Newest(m)
-		want = want.and(r.machines)
+		want = want.And(r.Machines)
 		began := time.Now()
 		_, err := r.Hosts[0].Run(r.ctx, fmt.Sprintf("storebeat host maintenance on %s --move", was.Host))
-		r.do(err)
-		r.awaitStarts(want)
+		r.Do(err)
+		r.AwaitStarts(want)
 		is, _ := r.Watch.Newest(m)
 		r.Logf("from %s to %s in %v", was.Host, is.Host, time.Since(began))
 		if is.Host == was.Host {
 			r.Errorf("it was started on %s again", is.Host)
 		}
 		_, err = r.Hosts[0].Run(r.ctx, fmt.Sprintf("storebeat host maintenance off %s", was.Host))
-		r.do(err)
+		r.Do(err)
 	}
 	r.awaitWhole()
-	r.awaitCounts(10, m)
-	r.expectStarts(want)
+	r.AwaitCounts(10, m)
+	r.ExpectStarts(want)
 	r.refuse(append(changes, "term-closed")...)
 	r.replace(r.Datastores[1])
-	r.awaitCounts(10, m)
-	r.expectStarts(want)
+	r.AwaitCounts(10, m)
+	r.ExpectStarts(want)
 }
 
 // replace has a host put a copy of a datastore in its place, and waits until every
@@ -109,10 +109,10 @@ func TestCaches(t *testing.T) {
 func (r *trial) replace(d lab.Datastore) {
 	r.Helper()
 	_, err := r.Hosts[2].Run(r.ctx, fmt.Sprintf("cd /mnt/%s && cp -a .storebeat copy && mv .storebeat former && mv copy .storebeat", d.Name))
-	r.do(err)
+	r.Do(err)
 	began := time.Now()
 	for _, h := range r.Hosts {
-		r.await(h.Name+" to notice that "+d.Name+" was replaced", func() (bool, string) {
+		r.Await(h.Name+" to notice that "+d.Name+" was replaced", func() (bool, string) {
 			events, err := h.Events(r.ctx)
 			return slices.ContainsFunc(events, func(e journal.Entry) bool { return e.Kind == "datastore-distrusted" && e.By == h.ID }), fmt.Sprint(err)
 		})

@@ -3,7 +3,6 @@ package nfslab_test
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +10,7 @@ import (
 
 	"storebeat/agent/core"
 	"storebeat/test/lab"
+	"storebeat/test/lab/labtest"
 	"storebeat/test/nfslab"
 )
 
@@ -22,9 +22,9 @@ const patience = 3 * time.Minute
 type trial struct {
 	*testing.T
 	*nfslab.Lab
-	ctx      context.Context
-	machines []*lab.Machine
-	before   map[*nfslab.Host]uint64 // the newest entry of each host's journal when the trial began
+	*labtest.Guests
+	ctx    context.Context
+	before map[*nfslab.Host]uint64 // the newest entry of each host's journal when the trial began
 }
 
 // newTrial makes a lab that is ended with the test, starts it, and waits until so
@@ -39,23 +39,25 @@ func newTrial(t *testing.T, o nfslab.Options, machines int) *trial {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &trial{T: t, Lab: l, ctx: t.Context(), before: map[*nfslab.Host]uint64{}}
+	// Each look may cost the slow hosts a program's start.
+	guests := labtest.Watched(t, l.Watch, patience, 500*time.Millisecond)
+	r := &trial{T: t, Lab: l, Guests: guests, ctx: t.Context(), before: map[*nfslab.Host]uint64{}}
 	t.Cleanup(r.end)
-	r.do(l.Start(r.ctx))
+	r.Do(l.Start(r.ctx))
 	r.awaitWhole()
 	for i := range machines {
 		m, err := lab.MakeMachine(fmt.Sprintf("vm%d", i+1), l.Datastores[i%len(l.Datastores)])
-		r.do(err)
+		r.Do(err)
 		m.Policy.StopTime = time.Second // the guest is deaf
 		r.Watch.Add(m)
-		r.do(l.Hosts[0].Protect(r.ctx, m))
-		r.machines = append(r.machines, m)
+		r.Do(l.Hosts[0].Protect(r.ctx, m))
+		r.Machines = append(r.Machines, m)
 	}
 	r.awaitWhole()
-	r.awaitCounts(2, r.machines...)
+	r.AwaitCounts(2, r.Machines...)
 	for _, h := range l.Hosts {
 		events, err := h.Events(r.ctx)
-		r.do(err)
+		r.Do(err)
 		for _, e := range events {
 			r.before[h] = max(r.before[h], e.ID)
 		}
@@ -85,108 +87,11 @@ func (r *trial) tellLogs() {
 	}
 }
 
-// do fails the test unless something succeeded.
-func (r *trial) do(err error) {
-	r.Helper()
-	if err != nil {
-		r.Fatal(err)
-	}
-}
-
-// await waits for a condition and fails the test if it never holds.
-func (r *trial) await(what string, ok func() (done bool, state string)) {
-	r.Helper()
-	// Each look may cost the slow hosts a program's start.
-	for deadline := time.Now().Add(patience); ; time.Sleep(500 * time.Millisecond) {
-		done, state := ok()
-		if done {
-			return
-		}
-		if time.Now().After(deadline) {
-			r.Fatalf("waited %v for %s: %s", patience, what, state)
-		}
-		if faults := r.Watch.Faults(); len(faults) > 0 {
-			r.Fatalf("while waiting for %s (%s) the guests showed that the product failed: %v", what, state, faults)
-		}
-	}
-}
-
 // awaitWhole waits until one master sees every host that is on live, each holds
 // its terms, and every machine runs.
 func (r *trial) awaitWhole() {
 	r.Helper()
-	r.await("the cluster to be whole", func() (bool, string) { return r.Settled(r.ctx, len(r.machines)) })
-}
-
-// awaitCounts waits until each of these guests has counted on by so many, or has
-// got so far in a new run.
-func (r *trial) awaitCounts(more uint64, machines ...*lab.Machine) {
-	r.Helper()
-	before := map[*lab.Machine]lab.Run{}
-	for _, m := range machines {
-		before[m], _ = r.Watch.Newest(m)
-	}
-	for _, m := range machines {
-		r.await(m.Name+" to count on", func() (bool, string) {
-			now, runs := r.Watch.Newest(m)
-			goal := more
-			if now.At.Equal(before[m].At) {
-				goal += before[m].Count
-			}
-			return now.Count >= goal, fmt.Sprintf("it is at %d in run %d", now.Count, runs)
-		})
-	}
-}
-
-// starts is how often each machine was started, by its own words.
-type starts map[*lab.Machine]int
-
-func (r *trial) starts() starts {
-	all := starts{}
-	for _, m := range r.machines {
-		_, all[m] = r.Watch.Newest(m)
-	}
-	return all
-}
-
-// and returns the starts with one more of each of these machines.
-func (s starts) and(machines []*lab.Machine) starts {
-	more := maps.Clone(s)
-	for _, m := range machines {
-		more[m]++
-	}
-	return more
-}
-
-// awaitStarts waits until each machine was started so many times and counts.
-func (r *trial) awaitStarts(want starts) {
-	r.Helper()
-	for _, m := range r.machines {
-		r.await(m.Name+" to be started", func() (bool, string) {
-			newest, runs := r.Watch.Newest(m)
-			return runs >= want[m] && newest.Count > 0, fmt.Sprintf("it is in run %d of %d, at %d", runs, want[m], newest.Count)
-		})
-	}
-}
-
-// expectStarts fails the test unless each machine was started exactly so many times.
-func (r *trial) expectStarts(want starts) {
-	r.Helper()
-	for m, runs := range r.starts() {
-		if runs != want[m] {
-			r.Errorf("%s was started %d times, not %d times: %+v", m.Name, runs, want[m], r.Watch.Runs(m))
-		}
-	}
-}
-
-// on lists the machines that were heard on a host last.
-func (r *trial) on(h *nfslab.Host) (on []*lab.Machine) {
-	for _, m := range r.machines {
-		if newest, _ := r.Watch.Newest(m); newest.Host == h.Name {
-			on = append(on, m)
-		}
-	}
-	return on
+	r.Await("the cluster to be whole", func() (bool, string) { return r.Settled(r.ctx, len(r.Machines)) })
 }
 
 // victim returns a host that runs a machine, if it can be not the master's, and
@@ -194,9 +99,9 @@ func (r *trial) on(h *nfslab.Host) (on []*lab.Machine) {
 func (r *trial) victim() (victim *nfslab.Host, others []*nfslab.Host) {
 	r.Helper()
 	v, err := r.On()[0].View(r.ctx)
-	r.do(err)
+	r.Do(err)
 	for _, h := range r.On() {
-		if len(r.on(h)) > 0 && (victim == nil || victim.ID == v.Master) {
+		if len(r.HeardOn(h.Name)) > 0 && (victim == nil || victim.ID == v.Master) {
 			victim = h
 		}
 	}
@@ -209,7 +114,7 @@ func (r *trial) victim() (victim *nfslab.Host, others []*nfslab.Host) {
 // awaitSays waits until one of the hosts says something about a machine.
 func (r *trial) awaitSays(m *lab.Machine, what string, hosts ...*nfslab.Host) {
 	r.Helper()
-	r.await(fmt.Sprintf("explain vm %s to say %q", m.Name, what), func() (bool, string) {
+	r.Await(fmt.Sprintf("explain vm %s to say %q", m.Name, what), func() (bool, string) {
 		var said []string
 		for _, h := range hosts {
 			text, err := h.Run(r.ctx, "storebeat explain vm "+m.Name)
@@ -233,7 +138,7 @@ func (r *trial) refuse(kinds ...core.Kind) {
 	r.Helper()
 	for _, h := range r.On() {
 		events, err := h.Events(r.ctx)
-		r.do(err)
+		r.Do(err)
 		for _, e := range events {
 			if e.ID > r.before[h] && slices.Contains(kinds, e.Kind) {
 				r.Errorf("%s recorded %s: %s %v", h.Name, e.Kind, e.Text, e.Evidence)
