@@ -3,6 +3,7 @@ package core
 import (
 	"cmp"
 	"fmt"
+	"slices"
 
 	"storebeat/datastorehb"
 	"storebeat/poweron"
@@ -176,14 +177,41 @@ func (f *footing) newestTerm(h, self datastorehb.HostID) (datastorehb.Term, bool
 	return datastorehb.Term{}, false
 }
 
-// onOwnerRead goes on with a start that waited for the newest term of the last owner.
+// askHolder reads the terms of the next host, after the one given, that may run the machine that
+// is aimed at: one that is shared is over only if the chains of both hosts are broken (R15). It
+// reports false once there is none left to be read.
+func (c *Core) askHolder(m *machine, after datastorehb.HostID) bool {
+	all := c.holdersOf(&m.target)
+	next := slices.Index(all, after) + 1
+	if next == len(all) {
+		return false
+	}
+	m.busy, m.asked = true, all[next]
+	c.do(ReadTerms{Datastore: m.home.ID, Host: m.asked})
+	return true
+}
+
+// holdersOf are the other hosts that may run a machine under a generation.
+func (c *Core) holdersOf(g *poweron.Generation) (all []datastorehb.HostID) {
+	for _, h := range []datastorehb.HostID{g.Owner, g.Receiver.Writer.Host} {
+		if g.Names(h) && h != c.cfg.Self.Host { // advanceTerm reads the own terms
+			all = append(all, h)
+		}
+	}
+	return all
+}
+
+// onOwnerRead goes on with a start that waited for the newest terms of those that held the machine last.
 func (c *Core) onOwnerRead(m *machine, o TermsRead) {
-	if m.phase != phaseOwner || !m.busy || m.target.Owner != o.Host {
+	if m.phase != phaseOwner || !m.busy || m.asked != o.Host {
 		return
 	}
 	m.busy = false
 	if o.Err != "" || o.State != datastorehb.Valid {
 		c.failStart(m, fmt.Sprintf("the newest term of %s is %s: %s", c.HostName(o.Host), o.State, o.Err))
+		return
+	}
+	if c.askHolder(m, o.Host) {
 		return
 	}
 	over, why := poweron.Over(m.target, c.termsOf(m.home))

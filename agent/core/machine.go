@@ -31,6 +31,7 @@ type machine struct {
 	checked  datastorehb.Instant // issue of the last look at the entry before a start, 0 for what was not started here
 	process  uint64              // the generation under which the process was started; it may have been claimed anew since
 	target   poweron.Generation  // the one that is being claimed
+	asked    datastorehb.HostID  // whose terms are being read, of those that may hold target
 	frozen   bool                // the process is there and executes nothing
 	halted   bool                // the guest was told to halt before it is frozen, and not yet to go on
 	haltAt   datastorehb.Instant // when it was told to halt last
@@ -225,8 +226,9 @@ func (c *Core) advance(m *machine) {
 	case phaseRead:
 		c.readForClaim(m)
 	case phaseOwner:
-		m.busy = true
-		c.do(ReadTerms{Datastore: m.home.ID, Host: m.target.Owner})
+		if !c.askHolder(m, 0) {
+			c.failStart(m, fmt.Sprintf("generation %d is not known to be over", m.target.Number))
+		}
 	case phaseClaim, phaseReclaim:
 		c.claimRun(m)
 	case phaseRecheck:

@@ -388,9 +388,8 @@ func (c *Core) gaveUp(g *poweron.Generation) bool {
 
 // learnHoldersOf has the terms read of the hosts that may run a machine, where none is known.
 func (c *Core) learnHoldersOf(f *footing, g *poweron.Generation) {
-	for _, h := range []datastorehb.HostID{g.Owner, g.Receiver.Writer.Host} {
-		_, known := f.newestTerm(h, c.cfg.Self.Host)
-		if !known && g.Names(h) && h != c.cfg.Self.Host { // advanceTerm reads the own terms
+	for _, h := range c.holdersOf(g) {
+		if _, known := f.newestTerm(h, c.cfg.Self.Host); !known {
 			c.learnTermsOf(f, h)
 		}
 	}
