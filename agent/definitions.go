@@ -77,7 +77,9 @@ func (t *tidying) store(ctx context.Context, datastore uuid.UUID, entry *poweron
 	if err != nil {
 		return false
 	}
-	g, err := t.Export(ctx, k.Name, []hypervisor.Place{{Name: home.Name, Path: home.Path}}, func(uuid.UUID) []byte { return entry.Definition })
+	g, err := t.Export(ctx, k.Name, t.agent.otherPlaces(every), func(uuid.UUID) hypervisor.Former {
+		return hypervisor.Former{Definition: entry.Definition, Home: home.Name}
+	})
 	if err != nil || g.VM != entry.VM {
 		t.tell("can't read a definition that was changed", entry.Name, err)
 		return false

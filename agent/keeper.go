@@ -63,7 +63,7 @@ func (a *Agent) export(ctx context.Context, in ExportRequest) (hypervisor.Guest,
 	if k == nil {
 		return hypervisor.Guest{}, errNoKeeper
 	}
-	g, err := k.Export(ctx, in.Name, a.otherPlaces(every), func(vm uuid.UUID) []byte { return a.formerDefinition(ctx, vm) })
+	g, err := k.Export(ctx, in.Name, a.otherPlaces(every), func(vm uuid.UUID) hypervisor.Former { return a.former(ctx, vm) })
 	if err != nil {
 		return g, control.Errorf(control.Unavailable, "guest %s: %v", in.Name, err)
 	}
@@ -90,15 +90,21 @@ func (a *Agent) exportRunning(ctx context.Context, in ExportRequest) (hypervisor
 	return g, nil
 }
 
-// formerDefinition is that of a machine that is protected, or that was until a moment ago
-// and whose hypervisor has not been given back yet what it was kept from.
-func (a *Agent) formerDefinition(ctx context.Context, vm uuid.UUID) []byte {
+// former is what is stored of a machine: its home, and the definition if it is protected, or
+// was until a moment ago and its hypervisor has not been given back yet what it was kept from.
+func (a *Agent) former(ctx context.Context, vm uuid.UUID) (stored hypervisor.Former) {
 	for _, d := range a.datastores.list() {
-		if e, known := a.entryOf(ctx, d.id, vm); known && (e.Protected || a.machines.renditions.knows(vm)) {
-			return e.Definition
+		e, known := a.entryOf(ctx, d.id, vm)
+		home, err := a.settingsOf(d.id)
+		if !known || err != nil {
+			continue
+		}
+		stored.Home = home.Name
+		if e.Protected || a.machines.renditions.knows(vm) {
+			stored.Definition = e.Definition
 		}
 	}
-	return nil
+	return stored
 }
 
 // entryOf returns the newest entry of a machine on a datastore, and whether it is known.

@@ -13,10 +13,10 @@ type Keeper interface {
 	// Guests lists the names of all guests that are there, running or not.
 	Guests(ctx context.Context) ([]string, error)
 	// Export says what it takes to protect the guest of that name as a machine
-	// whose home is one of the datastores. former returns the definition under which
-	// a machine is protected already, nil for none: what the hypervisor knows no more,
-	// such as whether it started the guest by itself, is carried over from there.
-	Export(ctx context.Context, name string, datastores []Place, former func(vm uuid.UUID) []byte) (Guest, error)
+	// whose home is one of the datastores, and whose disks lie on them. former returns what
+	// is stored of the machine already: what the hypervisor knows no more, such as whether
+	// it started the guest by itself, is carried over from there.
+	Export(ctx context.Context, name string, datastores []Place, former func(vm uuid.UUID) Former) (Guest, error)
 	// Kept lists the machines that the hypervisor has a definition of.
 	Kept(ctx context.Context) ([]Kept, error)
 	// Tame keeps the hypervisor from starting a machine by itself.
@@ -58,13 +58,19 @@ type Place struct {
 	Path string // where it is mounted
 }
 
+// Former is what is stored of a machine.
+type Former struct {
+	Definition []byte // nil if it is not protected
+	Home       string // name of its home datastore; "" if nothing is stored
+}
+
 // Guest is what a hypervisor says of one of its guests.
 type Guest struct {
 	VM         uuid.UUID `json:"vm"`
 	Name       string    `json:"name"`
 	Running    bool      `json:"running"`
 	Memory     uint64    `json:"memory"`     // in bytes
-	Datastore  string    `json:"datastore"`  // name of the datastore that holds all of its disks; "" if there is none
+	Datastore  string    `json:"datastore"`  // name of its home, where its first disk lies unless it has one already; "" if no disk is on a datastore
 	Definition []byte    `json:"definition"` // for Spec; nil if there are problems
 	Digest     string    `json:"-"`          // see Kept
 	Problems   []string  `json:"problems"`   // each a reason why it can't be protected, with the remedy

@@ -176,7 +176,7 @@ func TestLibvirtGuest(t *testing.T) {
 	if list := l.daemons[1].Virsh(t, "list", "--name"); list != "web" {
 		t.Errorf("virsh list on the other host: %q", list)
 	}
-	if text := l.daemons[1].Virsh(t, "dumpxml", "web"); !strings.Contains(text, "/web/second.img") {
+	if text := l.daemons[1].Virsh(t, "dumpxml", "web"); !strings.Contains(text, filepath.Join(l.Datastores[1].Path, "second.img")) {
 		t.Errorf("it was started without what a user had added: %s", text)
 	}
 	l.daemons[0].Start(t)
@@ -224,7 +224,7 @@ func (l *libvirtLab) refusesByHand(m *cluster.Machine) {
 // reads it, unless it could not be protected like that, which is told.
 func (l *libvirtLab) storesChanges(m *cluster.Machine, on *cluster.Host) {
 	l.Helper()
-	second, local := filepath.Join(filepath.Dir(m.Console.Path()), "second.img"), filepath.Join(l.Dir, "local.img")
+	second, local := filepath.Join(l.Datastores[1].Path, "second.img"), filepath.Join(l.Dir, "local.img")
 	for _, file := range []string{second, local} {
 		if err := os.WriteFile(file, make([]byte, 64<<10), 0o600); err != nil {
 			l.Fatal(err)
@@ -236,6 +236,9 @@ func (l *libvirtLab) storesChanges(m *cluster.Machine, on *cluster.Host) {
 	since := time.Now()
 	attach(second, "hdb")
 	l.awaitEvent(on, since, "definition-changed")
+	if out, err := l.storebeat(on, "vm", "export", m.Name); err != nil || !strings.Contains(out, "{{datastore "+l.Datastores[1].Name+"}}/second.img") {
+		l.Errorf("a disk on another datastore is stored as %s, %v", out, err)
+	}
 	attach(local, "hdc")
 	refused := l.awaitEvent(on, since, "definition-refused")
 	if !strings.Contains(strings.Join(refused.Evidence, " "), local) {

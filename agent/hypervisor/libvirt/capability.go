@@ -63,6 +63,9 @@ func (*Driver) Needs(definition []byte) poweron.Needs {
 	}
 	// A libvirt that does not know the chipset's watchdog leaves it as QEMU has it.
 	n.Watchdog = len(dom.Watchdogs) == 0 && hypervisor.HasChipsetWatchdog(dom.OS.Type.Machine)
+	for _, datastore := range namedPlaces(d.XML) {
+		need(poweron.Datastore, datastore)
+	}
 	for _, w := range dom.Watchdogs {
 		n.Watchdog = n.Watchdog || w.Action != "none"
 	}

@@ -12,7 +12,7 @@ import (
 
 // Definition is what the driver keeps of a machine.
 type Definition struct {
-	XML       string `json:"xml"`                 // of the domain, with {{datastore}}/ for the home datastore's path
+	XML       string `json:"xml"`                 // of the domain, with {{datastore}}/ for the home datastore's path, {{datastore NAME}}/ for another's
 	Transient bool   `json:"transient,omitempty"` // libvirt forgets the domain when it ends
 	Autostart bool   `json:"autostart,omitempty"` // libvirt's autostart was on before the machine was protected
 }
@@ -26,8 +26,8 @@ func (d Definition) encode() ([]byte, error) {
 	return bytes.TrimSpace(b.Bytes()), err
 }
 
-// decode reads a definition and judges it for a datastore.
-func decode(definition []byte, datastore string) (Definition, *domain, error) {
+// decode reads a definition and judges it for the datastores of this host.
+func decode(definition []byte, spec hypervisor.Spec) (Definition, *domain, error) {
 	var d Definition
 	if err := hypervisor.DecodeDefinition(definition, &d); err != nil {
 		return d, nil, err
@@ -35,7 +35,10 @@ func decode(definition []byte, datastore string) (Definition, *domain, error) {
 	if d.XML == "" {
 		return d, nil, errors.New("xml is missing; it is the domain's XML, as `virsh dumpxml --inactive` prints it")
 	}
-	d.XML = placed(d.XML, datastore)
+	var err error
+	if d.XML, err = placed(d.XML, spec); err != nil {
+		return d, nil, err
+	}
 	dom, err := parseDomain(d.XML)
 	if err != nil {
 		return d, nil, err
@@ -43,7 +46,7 @@ func decode(definition []byte, datastore string) (Definition, *domain, error) {
 	if _, err := dom.id(); err != nil {
 		return d, nil, err
 	}
-	if all := dom.problems(datastore); len(all) > 0 {
+	if all := dom.problems(spec); len(all) > 0 {
 		return d, nil, fmt.Errorf("domain %s: %s", dom.Name, strings.Join(all, "; "))
 	}
 	return d, dom, nil

@@ -64,6 +64,7 @@ type disk struct {
 	Source source  `xml:"source"`
 	Back   *backer `xml:"backingStore"`
 	Driver struct {
+		Type            string `xml:"type,attr"`
 		ErrorPolicy     string `xml:"error_policy,attr"`
 		ReadErrorPolicy string `xml:"rerror_policy,attr"`
 	} `xml:"driver"`
@@ -126,24 +127,6 @@ func (a amount) bytes() uint64 {
 	return a.Value * unit
 }
 
-// Files that Start puts where the XML names the datastore.
-const placeholder = "{{datastore}}/"
-
-// escaped is a path as it stands in libvirt's XML.
-var escaped = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", "'", "&apos;", `"`, "&quot;")
-
-// portable puts the placeholder in the place of the datastore's path, wherever a
-// value of the XML begins with it.
-func portable(text, datastore string) string {
-	begins := regexp.MustCompile(`(['">])` + regexp.QuoteMeta(escaped.Replace(filepath.Clean(datastore))+"/"))
-	return begins.ReplaceAllString(text, "${1}"+placeholder)
-}
-
-// placed is the reverse of portable.
-func placed(text, datastore string) string {
-	return strings.ReplaceAll(text, placeholder, escaped.Replace(filepath.Clean(datastore))+"/")
-}
-
 const qemuNamespace = "http://libvirt.org/schemas/domain/qemu/1.0"
 
 // marked returns the XML with the variables that QEMU's process shall carry.
@@ -178,6 +161,16 @@ func unmarked(text string) string {
 	return ownNamespace.ReplaceAllString(text, "")
 }
 
+// files returns all files that are disks.
+func (d *domain) files() (files []string) {
+	for _, k := range d.Devices.Disks {
+		if k.Source.File != "" {
+			files = append(files, filepath.Clean(k.Source.File))
+		}
+	}
+	return files
+}
+
 // disks returns the files that the guest has for itself alone.
 func (d *domain) disks() (files []string) {
 	for _, disk := range d.Devices.Disks {
@@ -188,48 +181,42 @@ func (d *domain) disks() (files []string) {
 	return files
 }
 
-// below tells whether a path lies on a datastore.
-func below(path, datastore string) bool {
-	rel, err := filepath.Rel(datastore, filepath.Clean(path))
-	return err == nil && filepath.IsAbs(path) && rel != "." && filepath.IsLocal(rel)
-}
-
-// problems lists why the domain can't be a machine whose home is the datastore.
-func (d *domain) problems(datastore string) (all []string) {
+// problems lists why the domain can't be a machine on these datastores.
+func (d *domain) problems(spec hypervisor.Spec) (all []string) {
 	for _, disk := range d.Devices.Disks {
-		all = append(all, disk.problems(datastore)...)
+		all = append(all, disk.problems(spec)...)
 	}
 	return append(all, d.bound()...)
 }
 
-func (k *disk) problems(datastore string) (all []string) {
+func (k *disk) problems(spec hypervisor.Spec) (all []string) {
 	removable := k.Device == "cdrom" || k.Device == "floppy"
 	if removable && (k.Source == source{} || k.Source.Startup == "optional") {
 		return nil
 	}
-	remedy := "move it to the datastore that holds the others (virsh blockcopy)"
+	remedy := "move it to a datastore (virsh blockcopy)"
 	if removable {
-		remedy = "eject it (virsh change-media), put it on the datastore, or give it startupPolicy='optional'"
+		remedy = "eject it (virsh change-media), put it on a datastore, or give it startupPolicy='optional'"
 	}
-	if why := k.Source.elsewhere(k.Type, datastore); why != "" {
+	if why := k.Source.elsewhere(k.Type, spec); why != "" {
 		all = append(all, fmt.Sprintf("disk %s %s: %s", k.Target.Dev, why, remedy))
 	}
 	for b := k.Back; b != nil; b = b.Back {
-		if why := b.Source.elsewhere(b.Type, datastore); b.Type != "" && why != "" {
-			all = append(all, fmt.Sprintf("disk %s stands on an image that %s: merge it (virsh blockpull) or move it to the datastore", k.Target.Dev, why))
+		if why := b.Source.elsewhere(b.Type, spec); b.Type != "" && why != "" {
+			all = append(all, fmt.Sprintf("disk %s stands on an image that %s: merge it (virsh blockpull) or move it to a datastore", k.Target.Dev, why))
 		}
 	}
 	return all
 }
 
-// elsewhere says where a disk lies that is not on the datastore.
-func (s source) elsewhere(kind, datastore string) string {
+// elsewhere says where a disk lies that is on none of the datastores.
+func (s source) elsewhere(kind string, spec hypervisor.Spec) string {
 	switch kind {
 	case "file":
-		if below(s.File, datastore) {
+		if spec.OnAny(s.File) {
 			return ""
 		}
-		return "lies at " + s.File + ", which is not on the home datastore " + datastore
+		return "lies at " + s.File + ", which is on none of the datastores: " + where(spec)
 	case "block":
 		return "is the block device " + s.Dev + ", and no file on a datastore"
 	case "volume":
@@ -273,8 +260,9 @@ func (d *domain) bound() (all []string) {
 }
 
 // warnings lists what will not be as its user may expect.
-func (d *domain) warnings(datastore string) (all []string) {
-	if vars := d.NVRAM.path(); vars != "" && !below(vars, datastore) {
+func (d *domain) warnings(spec hypervisor.Spec) (all []string) {
+	all = d.scattered(spec)
+	if vars := d.NVRAM.path(); vars != "" && !spec.OnAny(vars) {
 		all = append(all, fmt.Sprintf("its firmware variables (%s) lie on this host alone: on another host it starts with those of the template", vars))
 	}
 	for _, disk := range d.Devices.Disks {
@@ -294,16 +282,4 @@ func (k *disk) ours() bool {
 // reads is that for writes where libvirt is not told another.
 func (k *disk) pauses() bool {
 	return k.Driver.ErrorPolicy == "stop" && (k.Driver.ReadErrorPolicy == "" || k.Driver.ReadErrorPolicy == "stop")
-}
-
-// home picks the datastore that holds the domain's disks.
-func (d *domain) home(datastores []hypervisor.Place) (hypervisor.Place, bool) {
-	for _, at := range datastores {
-		for _, disk := range d.Devices.Disks {
-			if disk.Device != "cdrom" && disk.Device != "floppy" && below(disk.Source.File, at.Path) {
-				return at, true
-			}
-		}
-	}
-	return hypervisor.Place{}, false
 }

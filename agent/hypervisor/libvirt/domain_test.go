@@ -13,6 +13,11 @@ import (
 
 const datastore = "/mnt/nfs1"
 
+// at is a home datastore beside which there is none.
+func at(path string) hypervisor.Spec {
+	return hypervisor.Spec{DatastorePath: path, Others: []hypervisor.Place{}}
+}
+
 func good() string {
 	return libvirttest.Domain("web", uuid.MustParse("11111111-2222-4333-8444-555555555555"), datastore+"/web/disk.img", "/run/web.sock")
 }
@@ -21,7 +26,7 @@ func TestProblemsNameDiskPathAndRemedy(t *testing.T) {
 	disk := func(xml string) string { return "<disk " + xml + "<target dev='vdb'/></disk></devices>" }
 	for name, c := range map[string]struct{ add, want string }{
 		"none":                 {"</devices>", ""},
-		"another folder":       {disk("type='file' device='disk'><source file='/var/lib/x.img'/>"), "disk vdb lies at /var/lib/x.img, which is not on the home datastore /mnt/nfs1"},
+		"another folder":       {disk("type='file' device='disk'><source file='/var/lib/x.img'/>"), "disk vdb lies at /var/lib/x.img, which is on none of the datastores: /mnt/nfs1"},
 		"a name that begins":   {disk("type='file' device='disk'><source file='/mnt/nfs1-old/x.img'/>"), "/mnt/nfs1-old/x.img"},
 		"a way out":            {disk("type='file' device='disk'><source file='/mnt/nfs1/../x.img'/>"), "/mnt/nfs1/../x.img"},
 		"block device":         {disk("type='block' device='disk'><source dev='/dev/sdb'/>"), "block device /dev/sdb"},
@@ -45,7 +50,7 @@ func TestProblemsNameDiskPathAndRemedy(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := strings.Join(dom.problems(datastore), "\n")
+			got := strings.Join(dom.problems(at(datastore)), "\n")
 			if c.want == "" && got != "" || !strings.Contains(got, c.want) {
 				t.Errorf("problems: %q, want %q", got, c.want)
 			}
@@ -65,7 +70,7 @@ func TestWarnings(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := strings.Join(dom.warnings(datastore), "\n")
+			got := strings.Join(dom.warnings(at(datastore)), "\n")
 			if c.want == "" && got != "" || !strings.Contains(got, c.want) {
 				t.Errorf("warnings: %q, want %q", got, c.want)
 			}
@@ -75,18 +80,18 @@ func TestWarnings(t *testing.T) {
 
 func TestPlacedElsewhere(t *testing.T) {
 	odd := "/mnt/o'dd & <x>"
-	text := portable(strings.ReplaceAll(good(), datastore, escaped.Replace(odd)), odd)
-	if strings.Contains(text, "/mnt/") || strings.Count(text, placeholder) != 2 {
+	text := portable(strings.ReplaceAll(good(), datastore, escaped.Replace(odd)), at(odd))
+	if strings.Contains(text, "/mnt/") || strings.Count(text, "{{datastore}}/") != 2 {
 		t.Fatalf("not portable: %s", text)
 	}
 	definition, err := json.Marshal(Definition{XML: text})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, at := range []string{"/srv/other", odd} {
-		disks, err := New("").Disks(hypervisor.Spec{Definition: definition, DatastorePath: at})
-		if err != nil || len(disks) != 1 || disks[0] != at+"/web/disk.img" {
-			t.Errorf("at %s: %q, %v", at, disks, err)
+	for _, path := range []string{"/srv/other", odd} {
+		disks, err := New("").Disks(hypervisor.Spec{Definition: definition, DatastorePath: path})
+		if err != nil || len(disks) != 1 || disks[0] != path+"/web/disk.img" {
+			t.Errorf("at %s: %q, %v", path, disks, err)
 		}
 	}
 }
@@ -171,12 +176,16 @@ func FuzzDomain(f *testing.F) {
 	f.Add(good())
 	f.Add("<domain type='kvm'><name>x</name><uuid>11111111-2222-4333-8444-555555555555</uuid></domain>")
 	f.Fuzz(func(t *testing.T, text string) {
-		dom, err := parseDomain(placed(portable(text, datastore), datastore))
+		text, err := placed(portable(text, at(datastore)), at(datastore))
+		if err != nil {
+			return
+		}
+		dom, err := parseDomain(text)
 		if err != nil {
 			return
 		}
 		for _, file := range dom.disks() {
-			if len(dom.problems(datastore)) == 0 && !below(file, datastore) {
+			if len(dom.problems(at(datastore))) == 0 && !below(file, datastore) {
 				t.Errorf("disk %q passes for one on the datastore", file)
 			}
 		}

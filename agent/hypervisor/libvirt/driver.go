@@ -59,18 +59,18 @@ func (*Driver) Name() string { return name }
 
 // Validate judges a definition.
 func (*Driver) Validate(spec hypervisor.Spec) error {
-	_, _, err := decode(spec.Definition, spec.DatastorePath)
+	_, _, err := decode(spec.Definition, spec)
 	return err
 }
 
 // Disks returns the domain's disk images, and its firmware's variables if they lie beside them.
 func (*Driver) Disks(spec hypervisor.Spec) ([]string, error) {
-	_, dom, err := decode(spec.Definition, spec.DatastorePath)
+	_, dom, err := decode(spec.Definition, spec)
 	if err != nil {
 		return nil, err
 	}
 	disks := dom.disks()
-	if vars := dom.NVRAM.path(); below(vars, spec.DatastorePath) {
+	if vars := dom.NVRAM.path(); spec.OnAny(vars) {
 		disks = append(disks, filepath.Clean(vars))
 	}
 	return disks, nil
@@ -81,7 +81,7 @@ func (*Driver) Disks(spec hypervisor.Spec) ([]string, error) {
 func (d *Driver) Start(ctx context.Context, spec hypervisor.Spec) (hypervisor.Machine, error) {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	definition, dom, err := decode(spec.Definition, spec.DatastorePath)
+	definition, dom, err := decode(spec.Definition, spec)
 	if err != nil {
 		return nil, fmt.Errorf("machine %s: %w", spec.VM, err)
 	}

@@ -44,7 +44,7 @@ func domainOf(t testing.TB, spec hypervisor.Spec) string {
 
 func define(t testing.TB, spec hypervisor.Spec) []byte {
 	t.Helper()
-	return encode(t, Definition{XML: portable(domainOf(t, spec), spec.DatastorePath)})
+	return encode(t, Definition{XML: portable(domainOf(t, spec), spec)})
 }
 
 // TestWithOneDaemon has all its guests in one libvirtd, most of them at a time.

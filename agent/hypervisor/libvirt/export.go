@@ -25,7 +25,7 @@ func (d *Driver) Guests(ctx context.Context) ([]string, error) {
 
 // Export says what it takes to protect a domain. The definition is the one with
 // which the domain starts next; the running one is looked at, too.
-func (d *Driver) Export(ctx context.Context, domainName string, datastores []hypervisor.Place, former func(uuid.UUID) []byte) (hypervisor.Guest, error) {
+func (d *Driver) Export(ctx context.Context, domainName string, datastores []hypervisor.Place, former func(uuid.UUID) hypervisor.Former) (hypervisor.Guest, error) {
 	if err := d.versions(ctx); err != nil {
 		return hypervisor.Guest{}, err
 	}
@@ -45,15 +45,20 @@ func (d *Driver) Export(ctx context.Context, domainName string, datastores []hyp
 	if g.VM, err = dom.id(); err != nil {
 		return hypervisor.Guest{}, err
 	}
-	at, ok := dom.home(datastores)
-	if !ok {
+	before := former(g.VM)
+	if g.Datastore = dom.home(datastores, before.Home); g.Datastore == "" {
 		g.Problems = append(g.Problems, "none of its disks lies on a datastore of the cluster: "+homeless(dom, datastores))
 		return g, nil
 	}
-	g.Datastore, g.Warnings = at.Name, dom.warnings(at.Path)
-	g.Problems = append(g.Problems, dom.problems(at.Path)...)
+	spec := specAt(g.Datastore, datastores)
+	dom.findChains(ctx)
+	g.Warnings = dom.warnings(spec)
+	g.Problems = append(g.Problems, dom.problems(spec)...)
+	if placeholder.MatchString(next) {
+		g.Problems = append(g.Problems, "its XML holds {{datastore…}}/, which stands for a path in definitions: change that (virsh edit)")
+	}
 	if g.Running {
-		more, err := d.runningProblems(ctx, g.VM, dom, at.Path)
+		more, err := d.runningProblems(ctx, g.VM, dom, spec)
 		if err != nil {
 			return hypervisor.Guest{}, err
 		}
@@ -65,7 +70,7 @@ func (d *Driver) Export(ctx context.Context, domainName string, datastores []hyp
 	if len(g.Problems) > 0 {
 		return g, nil
 	}
-	definition, err := Definition{XML: portable(next, at.Path), Transient: info["Persistent"] == "no", Autostart: info["Autostart"] == "enable" || startedItself(former(g.VM))}.encode()
+	definition, err := Definition{XML: portable(next, spec), Transient: info["Persistent"] == "no", Autostart: info["Autostart"] == "enable" || startedItself(before.Definition)}.encode()
 	if err != nil {
 		return hypervisor.Guest{}, err
 	}
@@ -127,7 +132,7 @@ func orNone(all []string) string {
 
 // runningProblems finds what the running domain has that the next start would not bring
 // back, or that may not be.
-func (d *Driver) runningProblems(ctx context.Context, vm uuid.UUID, next *domain, datastore string) ([]string, error) {
+func (d *Driver) runningProblems(ctx context.Context, vm uuid.UUID, next *domain, spec hypervisor.Spec) ([]string, error) {
 	text, err := d.virsh.call(ctx, "dumpxml", vm.String())
 	if err != nil {
 		return nil, err
@@ -136,9 +141,9 @@ func (d *Driver) runningProblems(ctx context.Context, vm uuid.UUID, next *domain
 	if err != nil {
 		return nil, err
 	}
-	known := next.problems(datastore)
+	known := next.problems(spec)
 	var all []string
-	for _, p := range live.problems(datastore) {
+	for _, p := range live.problems(spec) {
 		if !slices.Contains(known, p) {
 			all = append(all, p)
 		}

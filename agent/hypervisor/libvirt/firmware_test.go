@@ -26,7 +26,7 @@ func TestFirmwareVariables(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		definition, err := json.Marshal(Definition{XML: portable(text, datastore)})
+		definition, err := json.Marshal(Definition{XML: portable(text, at(datastore))})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -34,9 +34,9 @@ func TestFirmwareVariables(t *testing.T) {
 		if err != nil || slices.Contains(disks, "/mnt/nfs1/web/vars.fd") != own {
 			t.Errorf("%s: its disks are %q, %v", nvram, disks, err)
 		}
-		warned := strings.Contains(strings.Join(dom.warnings(datastore), "; "), "its firmware variables (/var/lib/vars.fd) lie on this host alone")
+		warned := strings.Contains(strings.Join(dom.warnings(at(datastore)), "; "), "its firmware variables (/var/lib/vars.fd) lie on this host alone")
 		if warned != strings.Contains(nvram, "/var/lib") {
-			t.Errorf("%s: warnings %q", nvram, dom.warnings(datastore))
+			t.Errorf("%s: warnings %q", nvram, dom.warnings(at(datastore)))
 		}
 	}
 }

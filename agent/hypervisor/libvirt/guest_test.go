@@ -108,6 +108,8 @@ func guests(b bench) {
 	b.side("born after the start was given up", bornLate)
 	named(b)
 	b.side("a large definition", large)
+	b.side("disks on two datastores", twoDatastores)
+	b.side("moved while it runs", movedWhileRunning)
 }
 
 func lockedDisk(b bench) {
@@ -193,7 +195,7 @@ func transientDestroyed(b bench) {
 
 func decoded(b bench, spec hypervisor.Spec) Definition {
 	b.Helper()
-	d, _, err := decode(spec.Definition, spec.DatastorePath)
+	d, _, err := decode(spec.Definition, spec)
 	if err != nil {
 		b.Fatal(err)
 	}

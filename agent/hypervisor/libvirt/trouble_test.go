@@ -200,7 +200,7 @@ func adoptInTrouble(b bench, t trouble) {
 	hypervisortest.Ended(b, first, hypervisor.Destroyed)
 }
 
-func neverProtected(uuid.UUID) []byte { return nil }
+func neverProtected(uuid.UUID) hypervisor.Former { return hypervisor.Former{} }
 
 // protectInTrouble: a guest that can't be looked at, or taken over, runs on.
 func protectInTrouble(b bench, t trouble) {
