@@ -183,7 +183,13 @@ func (c *Core) addHost(next *cluster.Record, m cluster.Member, replace bool) (wh
 
 // ownsMachines reports whether a machine is in a host's name, as far as is known.
 func (c *Core) ownsMachines(h datastorehb.HostID) bool {
-	return slices.ContainsFunc(c.locate(), func(l located) bool { return l.host == h })
+	return slices.ContainsFunc(c.locate(), func(l located) bool { return l.host == h || c.shares(l.home, l.info, h) })
+}
+
+// shares reports whether a hypervisor moves a machine to the host, which may run it as well as its owner.
+func (c *Core) shares(f *footing, i *info, h datastorehb.HostID) bool {
+	g := i.newest()
+	return g != nil && g.Shared() && g.Names(h) && !c.knownOver(f, *g)
 }
 
 // removeHost takes a host out once nothing is in its name any more: until its
@@ -206,7 +212,7 @@ func (c *Core) mayLeave(m *cluster.Member) error {
 			return fmt.Errorf("%s can't be read, and machines of %s may be there: mend it, or go on without it by --without", f.Name, m.Name)
 		}
 		for _, i := range f.infos {
-			if c.placeOf(f, i) == m.ID {
+			if c.placeOf(f, i) == m.ID || c.shares(f, i, m.ID) {
 				owned = append(owned, i.name())
 			} else if i.GenerationState != datastorehb.Valid && i.GenerationState != datastorehb.Absent && !given {
 				return fmt.Errorf("whose machine %s on %s is can't be read (its newest generation is %s): try again", i.name(), f.Name, i.GenerationState)

@@ -129,3 +129,24 @@ func TestAnotherComputerIsNotHeard(t *testing.T) {
 		t.Errorf("heard %v, told %d times, view %+v", heard, told, d.View(d.at).Hosts[1])
 	}
 }
+
+// TestReceiverIsNotRemoved: a machine that a hypervisor moves to a host is in that host's name, too.
+func TestReceiverIsNotRemoved(t *testing.T) {
+	d := newDesk(t, nil)
+	f := d.stand()
+	f.scanned = true
+	s := generation(3, 2, 1, writer(2))
+	f.learn(guest, s, d.at, true)
+	d.record.change = &change{}
+	receiver := &cluster.Member{ID: 3, Name: "h3"}
+	if err := d.mayLeave(receiver); err != nil || d.ownsMachines(3) {
+		t.Fatalf("nothing is in its name: %v", err)
+	}
+	s.Generation = poweron.Share(s.Generation, writer(2), 1, poweron.Party{Writer: writer(3), Term: 1})
+	f.learn(guest, s, d.at, true)
+	for _, host := range []*cluster.Member{{ID: 2, Name: "h2"}, receiver} {
+		if err := d.mayLeave(host); err == nil || !strings.Contains(err.Error(), "guest") || !d.ownsMachines(host.ID) {
+			t.Errorf("%s may leave: %v", host.Name, err)
+		}
+	}
+}
