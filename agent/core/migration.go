@@ -278,7 +278,7 @@ func (c *Core) isPartyOf(s MachineState) bool {
 // users' wishes have to wait for the end of that.
 func (c *Core) tendMigration(m *machine) (waits bool) {
 	v := &m.move
-	if !m.gen.Shared() && !v.receiving && v.handed == 0 && !v.unsure && v.target.Number == 0 && !m.mistold() {
+	if !m.gen.Shared() && !v.receiving && v.handed == 0 && !v.unsure && v.target.Number == 0 && !c.mistold(m) {
 		return false
 	}
 	c.lookAfterMigration(m)
@@ -292,7 +292,7 @@ func (c *Core) tendMigration(m *machine) (waits bool) {
 	case m.frozen || !c.mayRun(m) || v.target.Number != 0 || v.unsure || !over:
 	case v.receiving || v.handed != 0 && !m.gen.Shared():
 		c.awaitGuest(m)
-	case m.gen.Shared() || m.mistold():
+	case m.gen.Shared() || c.mistold(m):
 		c.claimWhileRunning(m, poweron.Next(m.vm, &m.gen, c.cfg.Self.Host, m.home.own.Number, m.revision))
 	}
 	return m.gen.Shared() || v.receiving || v.unsure || v.target.Number != 0
@@ -300,9 +300,10 @@ func (c *Core) tendMigration(m *machine) (waits bool) {
 
 // mistold reports whether the machine was left to this host as ended, though its guest
 // executes here: the other did not know yet that it had left the process that was ended
-// there. Were this host lost, the machine would stay off for that reason.
-func (m *machine) mistold() bool {
-	return m.gen.Left() && m.gen.Reason != poweron.NotReleased && !m.move.receiving && m.move.handed == 0
+// there. Were this host lost, the machine would stay off for that reason. The hypervisor is given
+// time to say that the guest is not here; an agent that was just started has not heard that yet.
+func (c *Core) mistold(m *machine) bool {
+	return m.gen.Left() && m.gen.Reason != poweron.NotReleased && !m.move.receiving && m.move.handed == 0 && c.due(m.since.Add(c.guestTime()))
 }
 
 // otherOver reports whether the other host has lost its part of a shared generation.
