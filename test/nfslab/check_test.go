@@ -1,6 +1,7 @@
 package nfslab_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -37,4 +38,26 @@ setsid nc -ll -p 7000 -e /run/answer >/dev/null 2>&1 </dev/null &`)
 	}
 	r.AwaitCounts(10, r.Machines...)
 	r.ExpectStarts(want)
+}
+
+// TestCheckVersion3: over NFS 3, names exclude and writes are durable, and still it is unsafe, for the
+// server would take the late writes of a host that has lost its locks.
+func TestCheckVersion3(t *testing.T) {
+	r := newTrial(t, nfslab.Options{Version3: true}, 0)
+	text, err := r.Hosts[0].Run(r.ctx, fmt.Sprintf(`mkdir /mnt/three
+mount -t nfs -o vers=3,nolock,proto=tcp,port=2049,mountproto=tcp,mountport=20048,addr=%[1]s,mountaddr=%[1]s %[1]s:%[2]s /mnt/three
+mkdir /mnt/three/check
+storebeat datastore check /mnt/three/check
+echo "status $?"
+umount /mnt/three`, nfslab.ServerAddress, r.Datastores[0].Dir))
+	r.Logf("%s", text)
+	r.Do(err)
+	for _, finding := range []string{
+		"ok       file system: NFS 3, export", "unsafe   mount options: nolock", "ok       exclusive names", "ok       direct I/O", "ok       rename and fsync",
+		"unsafe   write barrier: none: NFS 3 does not tie writes to locks", "use NFS 4.1 or later", "status 1",
+	} {
+		if !strings.Contains(text, finding) {
+			t.Errorf("it says nothing of %q", finding)
+		}
+	}
 }

@@ -97,7 +97,7 @@ ip link set %[2]s up
 		if h.lab.options.Mount != "" {
 			options += "," + h.lab.options.Mount
 		}
-		o.Mounts = append(o.Mounts, order.Mount{Source: serverAddress + ":/" + d.Name, Target: "/mnt/" + d.Name, Options: options})
+		o.Mounts = append(o.Mounts, order.Mount{Source: ServerAddress + ":/" + d.Name, Target: "/mnt/" + d.Name, Options: options})
 	}
 	return o
 }

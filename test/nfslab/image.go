@@ -15,7 +15,7 @@ import (
 var firstProcess []byte
 
 // modules are what a host loads beyond what its kernel has built in.
-var modules = []string{"virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "nfsv4", "softdog", "nf_tables"}
+var modules = []string{"virtio_pci", "virtio_blk", "virtio_net", "virtio_console", "nfsv4", "nfsv3", "softdog", "nf_tables"}
 
 // watchdogMargin is after how many seconds the software watchdog resets a host,
 // unless somebody sets it otherwise; that of the module is a minute.

@@ -27,6 +27,7 @@ type Options struct {
 	Profile  string        // relaxed when "": the hosts are slow
 	Lease    time.Duration // of the server's locks, whole seconds; 10 s when 0
 	Mount    string        // options of the mounts; "" for the defaults
+	Version3 bool          // the server speaks NFS 3, too; it can't be stopped and continued then
 	Settings string        // further blocks for the configuration
 }
 
@@ -93,7 +94,7 @@ func (l *Lab) open() (err error) {
 	if l.space, err = newSpace(); err != nil {
 		return err
 	}
-	commands := []string{"link set lo up", "link add br0 type bridge", "addr add " + serverAddress + "/24 dev br0", "addr add " + ServerAddress6 + "/64 dev br0 nodad", "link set br0 up"}
+	commands := []string{"link set lo up", "link add br0 type bridge", "addr add " + ServerAddress + "/24 dev br0", "addr add " + ServerAddress6 + "/64 dev br0 nodad", "link set br0 up"}
 	for id := range l.options.Hosts + 1 { // one is for the computer of the snapshot
 		tap := fmt.Sprintf("tap%d", id)
 		commands = append(commands, "tuntap add dev "+tap+" mode tap", "link set "+tap+" master br0", "link set "+tap+" up")
@@ -133,7 +134,7 @@ func (l *Lab) furnish(ctx context.Context) (err error) {
 	if err := l.configure(); err != nil {
 		return err
 	}
-	if l.Server, err = newServer(l, l.options.Lease); err != nil {
+	if l.Server, err = newServer(l, l.options.Lease, l.options.Version3); err != nil {
 		return err
 	}
 	l.Watch = lab.NewWatch(places)
@@ -144,7 +145,7 @@ func (l *Lab) furnish(ctx context.Context) (err error) {
 func (l *Lab) configure() error {
 	cluster := uuid.New()
 	text := fmt.Sprintf("cluster {\n  name = \"lab\"\n  uuid = %q\n}\ntiming {\n  profile = %q\n}\nhypervisor {\n  memory = \"1 GiB\"\n}\nisolation {\n  addresses = [%q]\n}\n",
-		cluster, l.options.Profile, serverAddress)
+		cluster, l.options.Profile, ServerAddress)
 	for _, h := range l.Hosts {
 		text += fmt.Sprintf("host %q {\n  id = %d\n  heartbeat = %q\n}\n", h.Name, h.ID, h.Address)
 	}

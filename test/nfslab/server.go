@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -15,14 +16,16 @@ import (
 
 // Server is nfs-ganesha, which serves every datastore.
 type Server struct {
-	lab   *Lab
-	lease time.Duration // of locks
-	child *exec.Cmd
-	ended chan struct{}
+	lab      *Lab
+	lease    time.Duration // of locks
+	versions string        // of NFS that it speaks
+	child    *exec.Cmd
+	ended    chan struct{}
 }
 
 const (
-	serverAddress = network + ".254"
+	// ServerAddress is where the server is.
+	ServerAddress = network + ".254"
 	// ServerAddress6 is another address of the server, by IPv6.
 	ServerAddress6 = network6 + "fe"
 )
@@ -33,8 +36,9 @@ func (s *Server) configuration() string {
 	seconds := int(s.lease.Seconds())
 	var b strings.Builder
 	fmt.Fprintf(&b, `NFS_CORE_PARAM {
-  Protocols = 4;
+  Protocols = %s;
   NFS_Port = 2049;
+  MNT_Port = 20048;
   Enable_NLM = false;
   Enable_RQUOTA = false;
   Enable_UDP = false;
@@ -51,16 +55,19 @@ NFSv4 {
 }
 NFS_KRB5 { Active_krb5 = false; }
 LOG { Default_Log_Level = EVENT; }
-`, seconds, seconds, filepath.Join(s.lab.Dir, "recovery"))
+`, s.versions, seconds, seconds, filepath.Join(s.lab.Dir, "recovery"))
 	for i, d := range s.lab.Datastores {
 		fmt.Fprintf(&b, "EXPORT {\n  Export_Id = %d;\n  Path = %q;\n  Pseudo = /%s;\n  Access_Type = RW;\n  Squash = No_Root_Squash;\n"+
-			"  SecType = sys;\n  Protocols = 4;\n  Transports = TCP;\n  FSAL { Name = VFS; }\n}\n", i+1, d.Dir, d.Name)
+			"  SecType = sys;\n  Protocols = %s;\n  Transports = TCP;\n  FSAL { Name = VFS; }\n}\n", i+1, d.Dir, d.Name, s.versions)
 	}
 	return b.String()
 }
 
-func newServer(l *Lab, lease time.Duration) (*Server, error) {
-	s := &Server{lab: l, lease: lease}
+func newServer(l *Lab, lease time.Duration, version3 bool) (*Server, error) {
+	s := &Server{lab: l, lease: lease, versions: "4"}
+	if version3 {
+		s.versions = "3, 4"
+	}
 	return s, errors.Join(os.MkdirAll(filepath.Join(l.Dir, "recovery"), 0o755), os.WriteFile(s.file("conf"), []byte(s.configuration()), 0o644))
 }
 
@@ -69,9 +76,18 @@ func (s *Server) file(kind string) string { return filepath.Join(s.lab.Dir, "gan
 // Log is the path of the server's log.
 func (s *Server) Log() string { return s.file("log") }
 
+// withPortMapper begins a server that speaks NFS 3: without a port mapper it ends at once. That one
+// has a folder of its own for its socket, and ends with it.
+var withPortMapper = []string{"unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c",
+	`mount -t tmpfs run /run && rpcbind && exec "$@"`, "sh"}
+
 // Start starts the server.
 func (s *Server) Start() error {
-	c := exec.Command("ganesha.nfsd", "-F", "-f", s.file("conf"), "-L", s.Log(), "-p", s.file("pid"), "-N", "NIV_EVENT")
+	command := []string{"ganesha.nfsd", "-F", "-f", s.file("conf"), "-L", s.Log(), "-p", s.file("pid"), "-N", "NIV_EVENT"}
+	if s.versions != "4" {
+		command = slices.Concat(withPortMapper, command)
+	}
+	c := exec.Command(command[0], command[1:]...)
 	if err := s.lab.space.start(c); err != nil {
 		return fmt.Errorf("start the NFS server: %w", err)
 	}
