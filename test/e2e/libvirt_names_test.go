@@ -60,6 +60,7 @@ func TestLibvirtNames(t *testing.T) {
 func (l *libvirtLab) namesakes(m *cluster.Machine) {
 	l.Helper()
 	h1, h2 := l.Hosts[0], l.Hosts[1]
+	l.cliOn(h1, "vm", "set", "wiki", "--priority", "2") // every host reads now where the machine runs, which else may take a minute
 	l.awaitDomains(1)
 	since := time.Now()
 	other := l.namesake(1, "wiki")
@@ -84,6 +85,7 @@ func (l *libvirtLab) namesakes(m *cluster.Machine) {
 	// Defined anew: that is another machine, and nobody takes it for this one.
 	l.shutDown(m)
 	l.daemons[1].Virsh(l, "undefine", "wiki")
+	since = time.Now()
 	anew := l.namesake(1, "wiki")
 	refused := l.awaitEvent(h2, since, "definition-refused")
 	if said := strings.Join(refused.Evidence, " "); !strings.Contains(said, anew.String()) || !strings.Contains(said, m.VM.String()) {
