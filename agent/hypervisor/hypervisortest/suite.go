@@ -176,10 +176,16 @@ func kill(t testing.TB, m hypervisor.Machine) {
 // Until waits for a condition.
 func Until(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(Limit)
+	Within(t, Limit, what, condition)
+}
+
+// Within waits for a condition that may take longer than others, as firmware in emulation does.
+func Within(t testing.TB, limit time.Duration, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(limit)
 	for !condition() {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within %v: %s", Limit, what)
+			t.Fatalf("not within %v: %s", limit, what)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
