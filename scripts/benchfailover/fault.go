@@ -21,6 +21,9 @@ type fault struct {
 	apart  bool // needs storage that does not go by the network's cable
 	// response is each machine's, to isolation; "" for the default.
 	response poweron.IsolationResponse
+	// lockLease is how long a server must keep the locks of hosts that it does not hear; 0
+	// for what it does.
+	lockLease time.Duration
 	// strike does it. Every fault ends by heal, but for what it waits for itself.
 	strike func(ctx context.Context, b *bench, h *host) error
 	// noticed are the events by which somebody first tells of it, and lost those
@@ -40,7 +43,7 @@ var faults = []fault{
 	{Name: "dark-host", moves: true, strike: func(_ context.Context, b *bench, h *host) error { return b.darken(h) }, noticed: silent, lost: closed},
 	{Name: "link-down", moves: true, apart: true, response: poweron.PowerOff, noticed: []core.Kind{"isolated"}, lost: []core.Kind{"machine-released"},
 		strike: func(_ context.Context, _ *bench, h *host) error { return h.linkDown() }},
-	{Name: "storage-stall", strike: stall},
+	{Name: "storage-stall", lockLease: 6 * stallLength, strike: stall},
 }
 
 // described says what each fault is, for the table.

@@ -105,7 +105,7 @@ func run(ctx context.Context) error {
 
 // measure has one fault strike a lab of one profile again and again.
 func (o options) measure(ctx context.Context, profile string, f fault) (rows []row, err error) {
-	b, err := newBench(ctx, o.storage, o.binary, profile, f.response)
+	b, err := newBench(ctx, o.storage, o.binary, profile, f)
 	if err != nil {
 		return nil, err
 	}

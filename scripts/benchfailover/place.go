@@ -45,10 +45,10 @@ type host struct {
 const hosts, datastores = 3, 2
 
 // places are the kinds of storage that can be measured.
-var places = map[string]func(ctx context.Context, binary, profile string) (*place, error){"local": localPlace, "NFS": nfsPlace}
+var places = map[string]func(ctx context.Context, binary, profile string, lockLease time.Duration) (*place, error){"local": localPlace, "NFS": nfsPlace}
 
 // localPlace is package lab: hosts that share this computer's kernel.
-func localPlace(_ context.Context, binary, profile string) (*place, error) {
+func localPlace(_ context.Context, binary, profile string, _ time.Duration) (*place, error) {
 	l, err := lab.Build(lab.Options{Binary: binary, Hosts: hosts, Datastores: datastores, Profile: profile})
 	if err != nil {
 		return nil, err
@@ -91,10 +91,10 @@ func darken(l *lab.Lab, h *lab.Host) {
 }
 
 // nfsPlace is package nfslab: hosts in emulation, each a computer with an NFS client,
-// and a server that keeps locks for ten seconds. They are slow, so that two machines
-// must do. One cable carries their network and their storage.
-func nfsPlace(ctx context.Context, binary, profile string) (*place, error) {
-	l, err := nfslab.Build(ctx, nfslab.Options{Binary: binary, Hosts: hosts, Profile: profile})
+// and a server that keeps locks for so long, 0 for ten seconds. They are slow, so that two
+// machines must do. One cable carries their network and their storage.
+func nfsPlace(ctx context.Context, binary, profile string, lockLease time.Duration) (*place, error) {
+	l, err := nfslab.Build(ctx, nfslab.Options{Binary: binary, Hosts: hosts, Profile: profile, Lease: lockLease})
 	if err != nil {
 		return nil, err
 	}
@@ -117,8 +117,8 @@ func nfsPlace(ctx context.Context, binary, profile string) (*place, error) {
 }
 
 // build makes a place whose hosts are on.
-func build(ctx context.Context, storage, binary, profile string) (*place, error) {
-	p, err := places[storage](ctx, binary, profile)
+func build(ctx context.Context, storage, binary, profile string, lockLease time.Duration) (*place, error) {
+	p, err := places[storage](ctx, binary, profile, lockLease)
 	if err != nil && p != nil {
 		err = fmt.Errorf("start the lab: %w (its end: %v)", err, p.end())
 	}
