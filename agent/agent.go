@@ -55,6 +55,7 @@ type Agent struct {
 	guard      *guardLink
 	inhibitor  *logind.Inhibitor // nil where nothing is asked of a login manager
 	machines   *machines
+	incoming   incoming
 	network    *network.Conn
 	peers      *peer.Client
 	journal    *journal.Journal
@@ -331,6 +332,10 @@ func (a *Agent) carryOut(e core.Effect) {
 		go a.guard.restart()
 	case core.StartMachine:
 		a.machines.start(e)
+	case core.ReceiveMachine:
+		a.machines.receive(e)
+	case core.IncomingAnswer:
+		a.incoming.answer(e)
 	case core.StopMachine:
 		a.machines.stop(e)
 	case core.HaltGuests:

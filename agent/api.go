@@ -56,6 +56,10 @@ const (
 	MethodExport = "export"
 	// MethodMayStart tells whether a hypervisor may start a guest that is about to: MayStartRequest → MayStartResult.
 	MethodMayStart = "may-start"
+	// MethodMayReceive tells whether a hypervisor may begin to move a machine here: OfferRequest → MayStartResult.
+	MethodMayReceive = "may-receive"
+	// MethodReceive takes on the process that it has made for that: ReceiveRequest → MayStartResult.
+	MethodReceive = "receive"
 	// MethodEntry returns what is stored of a machine: EntryRequest → poweron.Entry.
 	MethodEntry = "entry"
 	// MethodUse tells what a machine has used since its process began: UseRequest → hypervisor.Statistics.
@@ -131,6 +135,8 @@ func (a *Agent) api() http.Handler {
 	control.Handle(m, MethodGuests, a.guests)
 	control.Handle(m, MethodExport, a.export)
 	control.Handle(m, MethodMayStart, a.mayStart)
+	control.Handle(m, MethodMayReceive, a.mayReceive)
+	control.Handle(m, MethodReceive, a.receive)
 	control.Handle(m, MethodConfirmDead, a.confirmDead)
 	control.Handle(m, MethodForecast, a.clusterForecast)
 	control.Handle(m, MethodShortfalls, func(ctx context.Context, _ struct{}) ([]poweron.Shortfall, error) { return a.clusterShortfalls(ctx) })

@@ -24,6 +24,8 @@ func (t *tidying) definition(ctx context.Context, m *core.MachineView, k *hyperv
 	elsewhere := m.State == core.PhaseRunning && m.Host != 0 && m.Host != t.agent.self.Host
 	absent := t.absent(m.VM)
 	switch {
+	case absent && k.Running && t.agent.incoming.expected(m.VM):
+		return
 	case absent && k.Running:
 		// At the first look it may be about to be taken into care.
 		if t.strays[m.VM]++; t.strays[m.VM] > 1 {

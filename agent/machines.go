@@ -19,6 +19,7 @@ import (
 	"storebeat/agent/hypervisor/libvirt"
 	"storebeat/agent/hypervisor/process"
 	"storebeat/agent/hypervisor/qemu"
+	"storebeat/poweron"
 )
 
 // startTime is how long a driver may take to bring a machine to life.
@@ -129,6 +130,7 @@ func (ms *machines) lose(m *machine) {
 
 // watch reports the end of a machine.
 func (ms *machines) watch(m *machine) {
+	go ms.tellMovements(m)
 	go func() {
 		ms.tellIncidents(m)
 		ms.lose(m)
@@ -179,6 +181,7 @@ var endings = map[hypervisor.ExitKind]core.Ending{
 	hypervisor.GuestShutDown: core.EndedByGuest,
 	hypervisor.Killed:        core.EndedByUs,
 	hypervisor.Destroyed:     core.EndedByUser,
+	hypervisor.Migrated:      core.EndedByMigration,
 }
 
 // start creates a machine's process, born frozen, and registers it with the guard.
@@ -203,7 +206,6 @@ func (ms *machines) startNow(e core.StartMachine) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), startTime)
 	defer cancel()
-	cfg := ms.agent.cfg
 	home, err := ms.agent.settingsOf(e.Datastore)
 	if err != nil {
 		return err
@@ -215,14 +217,24 @@ func (ms *machines) startNow(e core.StartMachine) error {
 	if err != nil {
 		return err
 	}
-	machineProcess, err := driver.Start(ctx, hypervisor.Spec{Cluster: cfg.Cluster.UUID, Host: ms.agent.self.Host, VM: e.VM, Name: e.Entry.Name,
-		Generation: e.Generation, Datastore: e.Datastore, DatastorePath: home.Path, Others: others, Definition: e.Entry.Definition,
-		RunDir: cfg.RunDirectory, CgroupRoot: ms.agent.cgroupRoot})
+	p, err := driver.Start(ctx, ms.spec(e.Datastore, home.Path, &e.Entry, e.Generation, others))
 	if err != nil {
 		ms.awaitLeftover(err)
 		return err
 	}
-	m := &machine{Machine: machineProcess, vm: e.VM, generation: e.Generation, home: e.Datastore}
+	return ms.care(ctx, &machine{Machine: p, vm: e.VM, generation: e.Generation, home: e.Datastore})
+}
+
+// spec says what a driver has to know of a generation of a machine.
+func (ms *machines) spec(datastore uuid.UUID, path string, e *poweron.Entry, generation uint64, others []hypervisor.Place) hypervisor.Spec {
+	cfg := ms.agent.cfg
+	return hypervisor.Spec{Cluster: cfg.Cluster.UUID, Host: ms.agent.self.Host, VM: e.VM, Name: e.Name, Generation: generation, Datastore: datastore,
+		DatastorePath: path, Others: others, Definition: e.Definition, RunDir: cfg.RunDirectory, CgroupRoot: ms.agent.cgroupRoot}
+}
+
+// care counts a machine that is there, and stopped, among those of this host. If the guard
+// can't be told of it the machine is ended.
+func (ms *machines) care(ctx context.Context, m *machine) error {
 	ms.remember(m) // before the guard knows it: if that one dies now, the next is told of it
 	if err := ms.agent.guard.register(ctx, m.registration()); err != nil {
 		ms.kill(m)
@@ -465,7 +477,7 @@ func (ms *machines) adopt(ctx context.Context, client *guard.Client, driver hype
 	if err != nil {
 		return core.FoundMachine{}, err
 	}
-	out := core.FoundMachine{VM: m.vm, Generation: m.generation, Datastore: m.home, Frozen: true, Halted: ms.wasHalted(m.vm, m.generation)}
+	out := core.FoundMachine{VM: m.vm, Generation: m.generation, Datastore: m.home, Frozen: true, Receiving: f.Receiving, Halted: ms.wasHalted(m.vm, m.generation)}
 	for _, held := range inventory.Machines {
 		if held.VM == m.vm {
 			out.Frozen = held.State != freeze.Running

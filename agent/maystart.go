@@ -40,20 +40,31 @@ func (a *Agent) mayStart(ctx context.Context, in MayStartRequest) (MayStartResul
 			return MayStartResult{Allowed: true}, nil
 		}
 	}
+	m, why, err := a.protectedMachine(ctx, in.VM)
+	if err != nil || m == nil || a.incoming.begin(in.VM) {
+		return MayStartResult{Allowed: why == "", Why: why}, err
+	}
+	why = refuseStart(m)
+	self, _ := a.member(a.self.Host)
+	a.observe(core.HypervisorFinding{VM: in.VM, Kind: "start-by-hand-refused", Text: fmt.Sprintf("a start by hand on %s was refused: %s", self.Name, why)})
+	return MayStartResult{Why: why}, nil
+}
+
+// protectedMachine returns a machine that is protected, nil for a guest that is not. If that
+// can't be told it says why nobody may start it here.
+func (a *Agent) protectedMachine(ctx context.Context, vm uuid.UUID) (m *core.MachineView, why string, err error) {
 	v, err := a.view(ctx)
 	if err != nil {
-		return MayStartResult{}, err
+		return nil, "", err
 	}
-	at := slices.IndexFunc(v.Machines, func(m core.MachineView) bool { return m.VM == in.VM && m.Protected })
+	at := slices.IndexFunc(v.Machines, func(m core.MachineView) bool { return m.VM == vm && m.Protected })
 	switch {
 	case at >= 0:
-		why := refuseStart(&v.Machines[at])
-		a.observe(core.HypervisorFinding{VM: in.VM, Kind: "start-by-hand-refused", Text: fmt.Sprintf("a start by hand on %s was refused: %s", v.Name, why)})
-		return MayStartResult{Why: why}, nil
-	case !allScanned(&v) && KnownProtected(a.cfg.StateDirectory, in.VM):
-		return MayStartResult{Why: refuseUnread(in.VM)}, nil
+		return &v.Machines[at], "", nil
+	case !allScanned(&v) && KnownProtected(a.cfg.StateDirectory, vm):
+		return nil, refuseUnread(vm), nil
 	}
-	return MayStartResult{Allowed: true}, nil
+	return nil, "", nil
 }
 
 // refuseStart tells a user of a hypervisor what to do instead.

@@ -87,7 +87,6 @@ type FoundMachine struct {
 	Datastore  uuid.UUID
 	Frozen     bool
 	Receiving  bool // a hypervisor moves the guest here, and it does not execute in the process yet
-	HandedOver bool // the hypervisor has moved the guest elsewhere
 	Halted     bool // its guest was halted by the forerunner, see HaltGuests
 }
 

@@ -48,7 +48,9 @@ func (c *Core) ended(m *machine, o MachineGone) {
 		c.release(m, poweron.GuestShutDown, o.Detail)
 		return
 	}
-	if o.Ending == EndedByUser {
+	// A hypervisor that moved a machine which is shared with nobody has asked nobody either: that
+	// machine may run on where no agent knows of it. One that was shared has lost its other host.
+	if o.Ending == EndedByUser || o.Ending == EndedByMigration && !m.move.shared {
 		c.journalMachine(m, "machine-destroyed", "", fmt.Sprintf("%s was ended by a user of the hypervisor, and stays off until a user wants it started", m.entry.Name), o.Detail)
 		m.failures = 0
 		c.release(m, poweron.Held, o.Detail)

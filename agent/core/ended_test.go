@@ -75,6 +75,7 @@ func TestEndedWhileNoAgentWasThere(t *testing.T) {
 	}{
 		"by a user":             {MachineGone{VM: guest, Generation: 1, Ending: EndedByUser}, poweron.Held},
 		"by its guest":          {MachineGone{VM: guest, Generation: 1, Ending: EndedByGuest}, poweron.GuestShutDown},
+		"moved, unasked":        {MachineGone{VM: guest, Generation: 1, Ending: EndedByMigration}, poweron.Held},
 		"nobody knows":          {MachineGone{}, poweron.Abandoned},
 		"an older run is known": {MachineGone{VM: guest, Generation: 0, Ending: EndedByUser}, poweron.Abandoned},
 	} {

@@ -182,9 +182,6 @@ func (c *Core) adopt(found FoundMachine) {
 	m := &machine{vm: found.VM, home: f, phase: phaseAdopt, process: found.Generation, frozen: found.Frozen, halted: found.Halted, since: c.now}
 	m.gen = poweron.Generation{VM: found.VM, Number: found.Generation, Kind: poweron.Run, Owner: c.cfg.Self.Host}
 	m.move.receiving = found.Receiving
-	if found.HandedOver {
-		m.move.handed = c.now
-	}
 	if found.Frozen || f.inherited == nil {
 		m.phase = phaseExamine
 		f.settled = f.inherited != nil

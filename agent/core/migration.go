@@ -34,7 +34,8 @@ type migration struct {
 	unsure    bool                // what became of a claim is not known
 	target    poweron.Generation  // that is being claimed while the machine runs, Number 0 for none
 	alone     datastorehb.Instant // since when nobody else can have the guest, and it does not execute here
-	idle      datastorehb.Instant // when the hypervisor last said that it does not
+	idle      datastorehb.Instant // when the hypervisor was asked that said last that it does not
+	shared    bool                // another host had, or has, a part in it since its process began here
 }
 
 // onIncomingAsked begins to find out whether a hypervisor may move a machine here.
@@ -46,6 +47,12 @@ func (c *Core) onIncomingAsked(o IncomingAsked) {
 	}
 	m := c.addMachine(&machine{vm: o.VM, home: f, phase: phaseAsk, entry: i.Entry, revision: i.Revision, failures: i.Generation.Failures, since: c.now})
 	m.move.receiving, m.move.ask, m.target.Owner = true, o.Ask, o.From
+}
+
+// MayReceive says why a hypervisor may not move a machine here, "" if nothing is known that
+// keeps it from that. Its answer entitles to nothing; IncomingAsked does.
+func (c *Core) MayReceive(vm uuid.UUID) string {
+	return c.named(c.unreceivable(c.find(vm)))
 }
 
 // unreceivable says why a machine can't be moved here.
@@ -215,6 +222,7 @@ func (c *Core) onClaimedWhileRunning(m *machine, o GenerationClaimed, won bool) 
 func (c *Core) take(m *machine, g poweron.Generation) {
 	before := m.gen
 	m.gen, m.home.dirty = g, true
+	m.move.shared = m.move.shared || before.Shared() || g.Shared()
 	self, other := c.cfg.Self.Host, before.Other(c.cfg.Self.Host)
 	switch {
 	case g.Shared() && !before.Shared():
@@ -368,11 +376,11 @@ func (c *Core) onMigrationSeen(o MigrationSeen) {
 	case m.move.receiving && o.Arrived:
 		m.move.receiving, m.home.dirty = false, true
 	case m.move.receiving:
-		m.move.idle = c.now
+		m.move.idle = o.Asked
 	case o.HandedOver && m.move.handed == 0:
-		m.move.handed, m.move.idle = c.now, c.now
+		m.move.handed, m.move.idle = c.now, o.Asked
 	case o.HandedOver:
-		m.move.idle = c.now
+		m.move.idle = o.Asked
 	default:
 		m.move.handed = 0
 	}

@@ -235,8 +235,9 @@ type IncomingAsked struct {
 // again, unless the hypervisor takes that back, which it does only if the other did not execute it.
 type MigrationSeen struct {
 	VM         uuid.UUID
-	Arrived    bool // the guest was moved here, and executes in the process
-	HandedOver bool // the guest has left the process
+	Asked      datastorehb.Instant // when the hypervisor was asked; what it says is no older
+	Arrived    bool                // the guest was moved here, and executes in the process
+	HandedOver bool                // the guest has left the process
 }
 
 // MachineGone reports that a machine's process is reaped.
@@ -266,7 +267,7 @@ type MachineIncident struct {
 
 // HypervisorFinding reports what was found in the hypervisor's own house about a
 // machine, for people. Kind is one of "definition-refused",
-// "guest-by-hand" and "start-by-hand-refused".
+// "guest-by-hand", "start-by-hand-refused" and "migration-refused".
 type HypervisorFinding struct {
 	VM       uuid.UUID
 	Kind     Kind

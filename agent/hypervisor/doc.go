@@ -55,6 +55,11 @@
 //     Historian: what a user ended while no agent was there is told from a crash.
 //   - Halt. A machine whose monitor can halt the guest with its clock is a Halter. That is
 //     a courtesy to what the guest counts, and no means of freezing.
+//   - Migration. A driver whose hypervisor moves running machines by tools of its own is a
+//     Receiver: it takes the process at the destination into care before anything of the
+//     guest is in it. Its machines are Migrants: they tell on both sides where the guest is, in
+//     the hypervisor's words, and end as Migrated where it has left. A destination process
+//     counts as receiving, over the agent's death, too, until the guest was seen there.
 //   - Needs and capabilities. What a definition needs of a host is read without looking at
 //     the host, what the host has is asked without looking at a definition, and both
 //     are called by the same names.

@@ -125,11 +125,13 @@ const (
 	// Destroyed means that somebody ended it, or took it away, with the
 	// hypervisor's own tools: that is a user's will.
 	Destroyed
+	// Migrated means that the hypervisor moved the guest to another host, by somebody's order.
+	Migrated
 )
 
 // String returns the word used in logs.
 func (k ExitKind) String() string {
-	names := [...]string{"not ended", "crashed", "guest shut down", "killed", "destroyed"}
+	names := [...]string{"not ended", "crashed", "guest shut down", "killed", "destroyed", "migrated"}
 	if int(k) < len(names) {
 		return names[k]
 	}
@@ -191,6 +193,7 @@ type Found struct {
 	Driver     string
 	RunDir     string
 	Handle     Handle   // the leading process, or the oldest one left if that is gone
+	Receiving  bool     // by its hypervisor's migration: the guest had not been seen to execute here yet
 	Leaderless bool     // the leading process is gone; Handle is a process it left behind
 	Newborn    bool     // its start was never completed, so it was never let go; Adopt makes sure that it is frozen
 	Others     []Handle // further processes of the machine, oldest first

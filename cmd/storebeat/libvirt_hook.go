@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	"storebeat/agent"
@@ -13,9 +15,14 @@ import (
 	"storebeat/agent/hypervisor/libvirt"
 )
 
-// hookLimit is how long the agent may take to answer. libvirtd does nothing else
-// with the domain meanwhile.
-const hookLimit = 5 * time.Second
+const (
+	// hookLimit is how long the agent may take to answer. libvirtd does nothing else
+	// with the domain meanwhile.
+	hookLimit = 5 * time.Second
+	// receiveLimit is the same for a machine that is moved here: the agent answers within four
+	// takeover times.
+	receiveLimit = 2 * time.Minute
+)
 
 // newLibvirtHook is what libvirt runs when it does something with a guest. It must
 // not ask libvirt anything: libvirtd waits for it.
@@ -24,37 +31,62 @@ func newLibvirtHook(a *app) *cobra.Command {
 		Use: "libvirt-hook NAME OPERATION SUB-OPERATION EXTRA", Short: "Tell libvirt whether it may start a guest", Hidden: true,
 		Args: arguments(2, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if !libvirt.HookAsks(args[1]) {
-				return nil
+			switch operation := args[1]; operation {
+			case libvirt.HookMigrate, libvirt.HookPrepare, libvirt.HookStarted:
+				return a.libvirtHook(cmd.Context(), operation)
 			}
-			return a.libvirtHook(cmd.Context())
+			return nil
 		},
 	}
 }
 
-func (a *app) libvirtHook(ctx context.Context) error {
-	vm, marker, err := libvirt.HookInput(a.in)
-	if err != nil {
-		return err
+func (a *app) libvirtHook(ctx context.Context, operation string) error {
+	o, err := libvirt.ReadOffer(a.in)
+	if err != nil || operation == libvirt.HookStarted && o.Marker != "" {
+		return err // what an agent has ordered was asked about before
 	}
+	switch operation {
+	case libvirt.HookMigrate:
+		if err := a.askAgent(ctx, hookLimit, &o, agent.MethodMayReceive, agent.OfferRequest{VM: o.VM, Offered: []byte(o.XML)}); err != nil || o.Marker == "" {
+			return err
+		}
+		_, err = fmt.Fprint(a.out, o.Unmarked())
+		return err
+	case libvirt.HookStarted:
+		pid, _ := o.PID() // the agent asks for it if it has to know
+		return a.askAgent(ctx, receiveLimit, &o, agent.MethodReceive, agent.ReceiveRequest{VM: o.VM, PID: pid})
+	}
+	return a.askAgent(ctx, hookLimit, &o, agent.MethodMayStart, agent.MayStartRequest{VM: o.VM, Marker: o.Marker})
+}
+
+// askAgent asks the agent of this host whether libvirt may go on. Without an agent it goes by
+// what was protected when one last looked.
+func (a *app) askAgent(ctx context.Context, limit time.Duration, o *libvirt.Offer, method string, question any) error {
 	cfg, err := a.readConfig()
 	if err != nil {
 		// Perhaps no cluster; perhaps one whose configuration has just been broken.
 		cfg = config.Default()
 	}
-	ctx, cancel := context.WithTimeout(ctx, hookLimit)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	client := control.NewClient(firstOf(a.socket, cfg.ControlSocket, filepath.Join(cfg.RunDirectory, "control.sock")))
 	defer client.Close()
 	var answer agent.MayStartResult
-	err = client.Call(ctx, agent.MethodMayStart, agent.MayStartRequest{VM: vm, Marker: marker}, &answer)
+	err = client.Call(ctx, method, question, &answer)
 	switch {
 	case err == nil && answer.Allowed:
 		return nil
 	case err == nil:
 		return fail(exitRefused, "%s", answer.Why)
-	case marker == "" && !agent.KnownProtected(cfg.StateDirectory, vm):
+	case o.Marker == "" && !agent.KnownProtected(cfg.StateDirectory, o.VM):
 		return nil
 	}
-	return fail(exitUnavailable, "%s is protected by Storebeat, whose agent does not answer: %v: start the agent (systemctl start storebeat), and then the machine with `storebeat vm start %s`", vm, err, vm)
+	return fail(exitUnavailable, "%s is protected by Storebeat, whose agent does not answer: %v: %s", o.VM, err, remedyFor(method, o.VM))
+}
+
+func remedyFor(method string, vm uuid.UUID) string {
+	if method == agent.MethodMayStart {
+		return fmt.Sprintf("start the agent (systemctl start storebeat), and then the machine with `storebeat vm start %s`", vm)
+	}
+	return "start the agent (systemctl start storebeat), and repeat what was begun"
 }

@@ -46,6 +46,7 @@ func newLibvirtLabWith(t *testing.T, o cluster.Options) *libvirtLab {
 			t.Fatal(err)
 		}
 		changed := strings.Replace(string(text), "hypervisor {\n", "hypervisor {\n  drivers = [\"libvirt\"]\n  libvirt_uri = \""+l.daemons[i].URI+"\"\n", 1)
+		changed = strings.Replace(changed, `"1 GiB"`, `"8 GiB"`, 1)
 		if err := os.WriteFile(h.Config, []byte(changed), 0o644); err != nil {
 			t.Fatal(err)
 		}

@@ -100,7 +100,7 @@ func (a *agent) begin() {
 		} else {
 			w.met(foundRunning)
 		}
-		cfg.Found = append(cfg.Found, core.FoundMachine{VM: p.vm, Generation: p.generation, Datastore: p.home.id, Frozen: p.state != running, Receiving: p.receiving, HandedOver: p.handed, Halted: p.halt.noted})
+		cfg.Found = append(cfg.Found, core.FoundMachine{VM: p.vm, Generation: p.generation, Datastore: p.home.id, Frozen: p.state != running, Receiving: p.receiving, Halted: p.halt.noted})
 	}
 	if !w.member(h) {
 		w.met(outcastBegan)

@@ -135,7 +135,7 @@ func (t *transfer) switchOver() {
 func (p *process) tellMoved() {
 	if a := p.h.agent; p.state != gone && a != nil && a.core != nil && slices.Contains(p.h.processes, p) {
 		a.at(func() {
-			a.observe(core.MigrationSeen{VM: p.vm, Arrived: !p.receiving && !p.handed, HandedOver: p.handed})
+			a.observe(core.MigrationSeen{VM: p.vm, Asked: a.h.now(), Arrived: !p.receiving && !p.handed, HandedOver: p.handed})
 		})()
 	}
 }

@@ -46,8 +46,13 @@ func decode(definition []byte, spec hypervisor.Spec) (Definition, *domain, error
 	if _, err := dom.id(); err != nil {
 		return d, nil, err
 	}
-	if all := dom.problems(spec); len(all) > 0 {
-		return d, nil, fmt.Errorf("domain %s: %s", dom.Name, strings.Join(all, "; "))
+	return d, dom, dom.refuse(spec)
+}
+
+// refuse says why the domain can't be a machine of such a home.
+func (d *domain) refuse(spec hypervisor.Spec) error {
+	if all := d.problems(spec); len(all) > 0 {
+		return fmt.Errorf("domain %s: %s", d.Name, strings.Join(all, "; "))
 	}
-	return d, dom, nil
+	return nil
 }

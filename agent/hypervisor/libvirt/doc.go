@@ -24,6 +24,12 @@
 // only a few run at a time. Domains' states are read in bulk, without waiting
 // for a domain's job; `virsh event` says when to look.
 //
+// A migration by libvirt's own tools asks the hook at its destination three times: at
+// "migrate", whose answer is the domain's XML without the source's marker, at "prepare" and at "started",
+// where QEMU waits for the guest's memory and none was sent. Meanwhile libvirtd answers
+// nothing about any domain, so Receive goes by QEMU's process alone. That the guest
+// has come, or left, is read in the domain's states.
+//
 // Non-guarantees: a daemon that hangs in the middle of a start may give birth
 // after Start has failed. The newborn is halted, and Find reports it. What
 // libvirt's own tools do to a domain is noticed when it is done: a guest that is

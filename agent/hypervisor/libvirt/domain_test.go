@@ -192,7 +192,7 @@ func FuzzDomain(f *testing.F) {
 	})
 }
 
-func FuzzHookInput(f *testing.F) {
+func FuzzReadOffer(f *testing.F) {
 	text, err := marked(good(), []string{hypervisor.EnvMachine + "=m"})
 	if err != nil {
 		f.Fatal(err)
@@ -200,19 +200,24 @@ func FuzzHookInput(f *testing.F) {
 	f.Add(text)
 	f.Add("<domain/>")
 	f.Fuzz(func(t *testing.T, text string) {
-		if vm, _, err := HookInput(strings.NewReader(text)); err == nil && vm == uuid.Nil && !strings.Contains(text, "0000") {
+		o, err := ReadOffer(strings.NewReader(text))
+		if err == nil && o.VM == uuid.Nil && !strings.Contains(text, "0000") {
 			t.Errorf("no UUID, and no error, from %q", text)
+		}
+		again, err2 := ReadOffer(strings.NewReader(o.Unmarked()))
+		if err == nil && strings.Contains(text, "<qemu:env name='STOREBEAT_") && (err2 != nil || again.VM != o.VM) {
+			t.Errorf("without its marker it is %v, %v: %q", again, err2, o.Unmarked())
 		}
 	})
 }
 
-func TestHookInput(t *testing.T) {
+func TestReadOffer(t *testing.T) {
 	text, err := marked(good(), []string{hypervisor.EnvMachine + "=a/b/c"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	vm, marker, err := HookInput(strings.NewReader(text))
-	if err != nil || vm.String() != "11111111-2222-4333-8444-555555555555" || marker != "a/b/c" {
-		t.Errorf("%v, %q, %v", vm, marker, err)
+	o, err := ReadOffer(strings.NewReader(text))
+	if err != nil || o.VM.String() != "11111111-2222-4333-8444-555555555555" || o.Marker != "a/b/c" {
+		t.Errorf("%+v, %v", o, err)
 	}
 }

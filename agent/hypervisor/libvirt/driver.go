@@ -233,6 +233,9 @@ func (d *Driver) hold(ctx context.Context, spec hypervisor.Spec, found hyperviso
 	}
 	found.Handle.Cgroup = cgroup
 	m := newMachine(d, spec.VM, domainName)
+	if found.Receiving {
+		m.movement.receiving = receivingPath(found)
+	}
 	if ours {
 		m.Process, err = leader.Adopt(ctx, found, m.judge)
 	} else {
@@ -269,12 +272,19 @@ func (d *Driver) undo(spec hypervisor.Spec, cause error) error {
 
 // Find lists the machines of this driver.
 func (*Driver) Find(ctx context.Context, cluster uuid.UUID, host datastorehb.HostID, runDir string) ([]hypervisor.Found, error) {
-	return hypervisor.FindDriver(ctx, name, cluster, host, runDir)
+	found, err := hypervisor.FindDriver(ctx, name, cluster, host, runDir)
+	for i := range found {
+		found[i].Receiving = isReceiving(found[i])
+	}
+	return found, err
 }
 
 // Adopt watches a domain from before.
 func (d *Driver) Adopt(ctx context.Context, found hypervisor.Found) (hypervisor.Machine, error) {
 	m := newMachine(d, found.VM, nameOf(found.Handle.PID))
+	if found.Receiving {
+		m.movement.receiving = receivingPath(found)
+	}
 	var err error
 	if m.Process, err = leader.Adopt(ctx, found, m.judge); err != nil {
 		return nil, err

@@ -13,18 +13,33 @@ import (
 // maxHookInput is how much of a domain's XML a hook reads.
 const maxHookInput = 4 << 20
 
-// HookAsks tells whether libvirt's hook is asked before QEMU is started: for every start,
-// restore and incoming migration.
-func HookAsks(operation string) bool { return operation == "prepare" }
+// The operations at which libvirt's hook asks the agent, in the order in which they come.
+const (
+	// HookMigrate comes before an incoming migration. What the hook prints is made of the domain.
+	HookMigrate = "migrate"
+	// HookPrepare comes before QEMU is started: for every start, restore and incoming migration.
+	HookPrepare = "prepare"
+	// HookStarted comes when QEMU's process is there and nothing of the guest has executed in it.
+	// No memory of a guest that is moved here has been sent yet.
+	HookStarted = "started"
+)
 
-// HookInput reads what libvirt gives a hook: the domain that is about to start. The
-// marker is that of the machine's process to be, "" if no agent has ordered it.
-func HookInput(in io.Reader) (vm uuid.UUID, marker string, err error) {
+// Offer is a domain as libvirt gives it to its hook.
+type Offer struct {
+	VM     uuid.UUID
+	Name   string
+	Marker string // of the machine's process to be, "" if no agent has ordered it
+	XML    string
+}
+
+// ReadOffer reads what libvirt gives a hook.
+func ReadOffer(in io.Reader) (Offer, error) {
 	text, err := io.ReadAll(io.LimitReader(in, maxHookInput))
 	if err != nil {
-		return uuid.Nil, "", fmt.Errorf("read the domain from libvirt: %w", err)
+		return Offer{}, fmt.Errorf("read the domain from libvirt: %w", err)
 	}
 	var d struct {
+		Name     string `xml:"name"`
 		UUID     string `xml:"uuid"`
 		Commands []struct {
 			Env []struct {
@@ -34,15 +49,25 @@ func HookInput(in io.Reader) (vm uuid.UUID, marker string, err error) {
 		} `xml:"commandline"`
 	}
 	if err := xml.Unmarshal(text, &d); err != nil {
-		return uuid.Nil, "", fmt.Errorf("read the domain from libvirt: %w", err)
+		return Offer{}, fmt.Errorf("read the domain from libvirt: %w", err)
 	}
+	o := Offer{Name: d.Name, XML: string(text)}
 	for _, c := range d.Commands {
 		for _, e := range c.Env {
 			if e.Name == hypervisor.EnvMachine {
-				marker = e.Value
+				o.Marker = e.Value
 			}
 		}
 	}
-	vm, err = uuid.Parse(d.UUID)
-	return vm, marker, err
+	if o.VM, err = uuid.Parse(d.UUID); err != nil {
+		return Offer{}, fmt.Errorf("read the domain from libvirt: UUID %.60q: %w", d.UUID, err)
+	}
+	return o, nil
 }
+
+// Unmarked is the XML without what names the host and the right that the domain ran under
+// where it comes from.
+func (o Offer) Unmarked() string { return unmarked(o.XML) }
+
+// PID finds QEMU's process of the domain. It must be called where libvirtd's own files are seen.
+func (o Offer) PID() (int, error) { return processOf(o.VM, o.Name) }

@@ -40,10 +40,12 @@ type machine struct {
 	begun     bool // the guest has run, so that who pauses it is a user
 	paused    bool // by a user
 	halted    bool // by the agent, or about to be
+	movement  movement
 }
 
 func newMachine(d *Driver, vm uuid.UUID, name string) *machine {
-	return &machine{driver: d, vm: vm, name: name, condition: hypervisor.Condition{Monitor: hypervisor.Connecting}, well: make(chan struct{}, 1)}
+	return &machine{driver: d, vm: vm, name: name, condition: hypervisor.Condition{Monitor: hypervisor.Connecting}, well: make(chan struct{}, 1),
+		movement: movement{told: make(chan hypervisor.Movement, 1)}}
 }
 
 // Condition says what libvirtd said last.

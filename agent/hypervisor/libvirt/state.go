@@ -59,7 +59,7 @@ func parseState(out string) (state, error) {
 var exits = map[string]hypervisor.Exit{
 	"shutdown":  {Kind: hypervisor.GuestShutDown, Detail: "the guest switched itself off"},
 	"destroyed": {Kind: hypervisor.Destroyed, Detail: "a user of libvirt ended it (virsh destroy)"},
-	"migrated":  {Kind: hypervisor.Destroyed, Detail: "a user of libvirt migrated it to another host; to protect it there: storebeat vm protect NAME on that host"},
+	"migrated":  {Kind: hypervisor.Migrated, Detail: "a user of libvirt migrated it to another host (virsh migrate)"},
 	"saved":     {Kind: hypervisor.Destroyed, Detail: "a user of libvirt saved it to a file, which is not used for a start (virsh save, virsh managedsave)"},
 	"crashed":   {Kind: hypervisor.Crashed, Detail: "QEMU ended unasked, or the guest panicked"},
 	"failed":    {Kind: hypervisor.Crashed, Detail: "QEMU ended unasked"},

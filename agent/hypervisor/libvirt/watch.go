@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"storebeat/agent/clock"
 	"storebeat/agent/hypervisor"
 )
 
@@ -73,6 +74,7 @@ func (d *Driver) any() bool {
 
 // lookAtAll reads the states of all domains, by one call that waits for no domain.
 func (d *Driver) lookAtAll(ctx context.Context) {
+	asked := clock.Now()
 	out, err := d.virsh.callAside(ctx, "domstats", "--nowait", "--state")
 	states := parseStats(out)
 	d.mu.Lock()
@@ -85,6 +87,7 @@ func (d *Driver) lookAtAll(ctx context.Context) {
 		s, known := states[m.name]
 		m.setCondition(conditionOf(s, known, err))
 		if err == nil && known {
+			m.tellMovement(s, asked)
 			m.heed(s)
 		}
 	}
