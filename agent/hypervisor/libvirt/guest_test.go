@@ -110,6 +110,7 @@ func guests(b bench) {
 	b.side("a large definition", large)
 	b.side("disks on two datastores", twoDatastores)
 	b.side("moved while it runs", movedWhileRunning)
+	b.side("set back to a snapshot", setBackToSnapshots)
 }
 
 func lockedDisk(b bench) {

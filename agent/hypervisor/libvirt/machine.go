@@ -133,16 +133,22 @@ func (m *machine) judge(leader.Ending) hypervisor.Exit {
 	ctx, cancel := context.WithTimeout(context.Background(), judgeLimit)
 	defer cancel()
 	var last error
+	off := false // set back to a snapshot, and not running since
 	for {
 		reason, err := m.reason(ctx)
-		if exit, known := exits[reason]; known {
+		if exit, known := exits[reason]; known && reason != setBack {
 			return exit
 		}
 		if err != nil {
 			last = err
+		} else {
+			off = reason == setBack
 		}
 		select {
 		case <-ctx.Done():
+			if off {
+				return exits[setBack]
+			}
 			detail := "QEMU ended"
 			if last != nil {
 				detail += fmt.Sprintf("; why is not known: %v", last)

@@ -55,6 +55,10 @@ func parseState(out string) (state, error) {
 	return s, nil
 }
 
+// setBack is also the reason for a moment while a domain is set back to a snapshot in which
+// it ran: libvirt makes another process then.
+const setBack = "from snapshot"
+
 // exits say what the end of a domain means, by the reason that libvirt gives.
 var exits = map[string]hypervisor.Exit{
 	"shutdown":  {Kind: hypervisor.GuestShutDown, Detail: "the guest switched itself off"},
@@ -63,6 +67,7 @@ var exits = map[string]hypervisor.Exit{
 	"saved":     {Kind: hypervisor.Destroyed, Detail: "a user of libvirt saved it to a file, which is not used for a start (virsh save, virsh managedsave)"},
 	"crashed":   {Kind: hypervisor.Crashed, Detail: "QEMU ended unasked, or the guest panicked"},
 	"failed":    {Kind: hypervisor.Crashed, Detail: "QEMU ended unasked"},
+	setBack:     {Kind: hypervisor.Destroyed, Detail: "a user of libvirt set it back to a snapshot in which it was off (virsh snapshot-revert)"},
 }
 
 // words are the names of states in bulk statistics, by number.
