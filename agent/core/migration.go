@@ -162,6 +162,9 @@ func (c *Core) onOwnerFound(m *machine, o MachineRead) {
 	case m.target.Owner != 0 && m.target.Owner != g.Owner: // what is being moved is not what runs
 		c.failIncoming(m, fmt.Sprintf("it is moved from %s, and runs on %s", c.HostName(m.target.Owner), c.HostName(g.Owner)))
 		return
+	case c.knownOver(m.home, g): // It is to be started, and not to wait for the rest of the time.
+		c.failIncoming(m, fmt.Sprintf("%s, which ran it, is lost", c.HostName(g.Owner)))
+		return
 	case g.Number != m.process || !g.Shared() || g.Receiver.Writer != self || !m.home.own.Carries(g.Receiver.Term):
 		m.target = g
 		c.do(Send{To: g.Owner, Message: Message{Kind: MigrationAsk, Datastore: m.home.ID, VM: m.vm, Receiver: &poweron.Party{Writer: self, Term: m.home.own.Number}}})
