@@ -70,7 +70,7 @@ func (w *World) seePrune(s *store, e core.Prune, by datastorehb.HostID) {
 			holder, at = r.by.Host, r.at
 		}
 	} else if gs := s.gens[reg.VM]; len(gs) > 0 {
-		holder, at = gs[len(gs)-1].by.Host, gs[len(gs)-1].at
+		holder, at = gs[len(gs)-1].gen.Owner, gs[len(gs)-1].at // by whom it was claimed or not (R15)
 	}
 	if !s.tampered && len(w.twins) == 0 && (holder != by || w.now-at < pruneAfter*98/100) {
 		w.fail("R2", "host %d removes values of %s on %s: the newest is held by host %d, for %v", by, e.Register, s.name(), holder, w.now-at)
