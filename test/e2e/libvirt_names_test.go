@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -93,9 +94,10 @@ func (l *libvirtLab) namesakes(m *cluster.Machine) {
 	}
 	l.cliOn(h2, "vm", "unprotect", "wiki")
 	l.cliOn(h2, "vm", "protect", "wiki")
-	if v := l.machine(&cluster.Machine{VM: anew}); v.Name != "wiki" || !v.Protected {
-		l.Errorf("the guest that was defined anew is %+v", v)
-	}
+	l.await("the guest that was defined anew to be known as protected", func() (bool, string) {
+		v := l.machine(&cluster.Machine{VM: anew})
+		return v.Name == "wiki" && v.Protected, v.State
+	})
 }
 
 // TestLibvirtTransientGuest: a guest that libvirt forgets with its end is protected while
@@ -112,9 +114,10 @@ func TestLibvirtTransientGuest(t *testing.T) {
 	l.awaitTicks(2, m)
 	l.cliOn(h1, "vm", "protect", "web", "--attempts", "0", "--stop-time", "77s")
 	l.cliOn(h1, "vm", "protect", "--all", "--stop-time", "88s", "--isolation", "shut-down")
-	if p := l.machine(m).Policy; p.Attempts != 0 || p.StopTime != 88*time.Second || p.Isolation != poweron.ShutDown {
-		t.Errorf("its policy is %+v", p)
-	}
+	l.await("its policy to be known", func() (bool, string) {
+		p := l.machine(m).Policy
+		return p.Attempts == 0 && p.StopTime == 88*time.Second && p.Isolation == poweron.ShutDown, fmt.Sprintf("%+v", p)
+	})
 
 	since := time.Now()
 	l.daemons[0].Virsh(t, "destroy", "web")
