@@ -239,6 +239,10 @@ func (ms *machines) receiveNow(e core.ReceiveMachine) error {
 	if err != nil {
 		return err
 	}
+	// What the hypervisor keeps of it comes along, in words of its own.
+	if err := ms.renditions.forget(e.VM); err != nil {
+		ms.agent.log.Warn("a definition that comes with a machine may be told to have been changed", "vm", e.VM, "error", err)
+	}
 	p, err := receiver.Receive(ctx, ms.spec(e.Datastore, home.Path, &entry, e.Generation, nil), pid)
 	if err != nil {
 		return err

@@ -49,8 +49,8 @@ func (c *Core) ended(m *machine, o MachineGone) {
 		return
 	}
 	// A hypervisor that moved a machine which is shared with nobody has asked nobody either: that
-	// machine may run on where no agent knows of it. One that was shared has lost its other host.
-	if o.Ending == EndedByUser || o.Ending == EndedByMigration && !m.move.shared {
+	// machine may run on where no agent knows of it. What this host has claimed alone runs there no more.
+	if o.Ending == EndedByUser || o.Ending == EndedByMigration && !m.move.retaken {
 		c.journalMachine(m, "machine-destroyed", "", fmt.Sprintf("%s was ended by a user of the hypervisor, and stays off until a user wants it started", m.entry.Name), o.Detail)
 		m.failures = 0
 		c.release(m, poweron.Held, o.Detail)

@@ -35,7 +35,7 @@ type migration struct {
 	target    poweron.Generation  // that is being claimed while the machine runs, Number 0 for none
 	alone     datastorehb.Instant // since when nobody else can have the guest, and it does not execute here
 	idle      datastorehb.Instant // when the hypervisor was asked that said last that it does not
-	shared    bool                // another host had, or has, a part in it since its process began here
+	retaken   bool                // it was shared, and this host has claimed it alone since
 }
 
 // onIncomingAsked begins to find out whether a hypervisor may move a machine here.
@@ -225,7 +225,7 @@ func (c *Core) onClaimedWhileRunning(m *machine, o GenerationClaimed, won bool) 
 func (c *Core) take(m *machine, g poweron.Generation) {
 	before := m.gen
 	m.gen, m.home.dirty = g, true
-	m.move.shared = m.move.shared || before.Shared() || g.Shared()
+	m.move.retaken = !g.Shared() && !g.Left() && (m.move.retaken || before.Shared())
 	self, other := c.cfg.Self.Host, before.Other(c.cfg.Self.Host)
 	switch {
 	case g.Shared() && !before.Shared():

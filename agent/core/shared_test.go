@@ -117,3 +117,29 @@ func TestLeftForGoodIsNotStarted(t *testing.T) {
 		t.Error("nobody is told why it is not started")
 	}
 }
+
+// Where a hypervisor moves a machine without anybody being asked, the machine may run on out of
+// everybody's sight, and is held. One whose receiver was lost, so that its owner has it alone, runs
+// nowhere when its process has gone after all.
+func TestMovedAway(t *testing.T) {
+	moved := MachineGone{VM: guest, Generation: 3, Ending: EndedByMigration}
+	d, _ := runs(t)
+	d.see(moved)
+	if g := take[ClaimGeneration](d).Generation; g.Reason != poweron.Held {
+		t.Errorf("moved unasked: claimed %+v", g)
+	}
+	d, share := asked(t)
+	d.see(GenerationClaimed{Span: d.span(), Generation: share, Outcome: datastorehb.ClaimWon})
+	d.see(moved)
+	if g := take[ClaimGeneration](d).Generation; !g.Left() || g.Owner != 2 || g.Reason != poweron.NotReleased {
+		t.Errorf("moved to a host that shares it: claimed %+v", g)
+	}
+	d, share = asked(t)
+	d.see(GenerationClaimed{Span: d.span(), Generation: share, Outcome: datastorehb.ClaimWon})
+	m := d.machine(guest)
+	d.take(m, poweron.Next(guest, &share, 1, 1, 1))
+	d.see(moved)
+	if m.phase != phaseSpot {
+		t.Errorf("moved to a host that was lost: the machine is %s", m.phase)
+	}
+}

@@ -7,7 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"storebeat/agent"
 	"storebeat/agent/demo/cluster"
+	"storebeat/poweron"
 )
 
 // newMigrationLab is a libvirtLab with a protected guest on its first host that has so many KiB
@@ -122,14 +124,53 @@ func TestMigration(t *testing.T) {
 	l.awaitDomains(1)
 	l.startedOnce(m, 1)
 	for _, h := range l.Hosts {
-		l.refuse(h, since, "guest-by-hand", "machine-crashed", "machine-destroyed", "machine-migration-failed", "start-by-hand-refused")
+		l.refuse(h, since, "guest-by-hand", "machine-crashed", "machine-destroyed", "machine-migration-failed", "start-by-hand-refused", "definition-changed")
 	}
-	if _, err := h1.Kill(l.ctx); err != nil {
+	l.keepsItsDefinition(m)
+	l.movesUnasked(m)
+	for _, h := range l.Hosts {
+		l.refuse(h, since, "definition-changed")
+	}
+	if _, err := h2.Kill(l.ctx); err != nil {
 		t.Fatal(err)
 	}
-	l.daemons[0].Kill(t)
+	l.daemons[1].Kill(t)
 	l.awaitRuns(m, 2)
+	l.awaitHost(m, h1)
+}
+
+// keepsItsDefinition: what libvirt makes of a guest that it moves is no change of a user's.
+func (l *libvirtLab) keepsItsDefinition(m *cluster.Machine) {
+	l.Helper()
+	var e poweron.Entry
+	v := l.machine(m)
+	if err := l.owner(m).Client.Call(l.ctx, agent.MethodEntry, agent.EntryRequest{Datastore: v.Datastore, VM: m.VM}, &e); err != nil {
+		l.Fatal(err)
+	}
+	if strings.Contains(string(e.Definition), "transient") {
+		l.Errorf("its definition has become %s", e.Definition)
+	}
+}
+
+// movesUnasked: where no hook asks, a migration is a user's will: the machine is started nowhere
+// until it is protected where it runs now.
+func (l *libvirtLab) movesUnasked(m *cluster.Machine) {
+	l.Helper()
+	h1, h2 := l.Hosts[0], l.Hosts[1]
+	since := time.Now()
+	l.daemons[1].Hook(l, "")
+	if out, err := l.migrate(m, 0, 1, "--persistent"); err != nil {
+		l.Fatalf("migrate where no hook asks: %v: %s", err, out)
+	}
+	l.daemons[1].Hook(l, l.hooks[1])
+	l.awaitEvent(h1, since, "machine-destroyed")
+	l.awaitState(m, "held")
+	l.awaitTicks(2, m)
+	if out, err := l.storebeat(h2, "vm", "protect", m.Name); err != nil {
+		l.Fatalf("protect it where it runs: %v: %s", err, out)
+	}
 	l.awaitHost(m, h2)
+	l.startedOnce(m, 1)
 }
 
 // large is the memory, in KiB, of a guest that takes a while to be moved. It is never touched.

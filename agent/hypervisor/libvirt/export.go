@@ -70,7 +70,10 @@ func (d *Driver) Export(ctx context.Context, domainName string, datastores []hyp
 	if len(g.Problems) > 0 {
 		return g, nil
 	}
-	definition, err := Definition{XML: portable(next, spec), Transient: info["Persistent"] == "no", Autostart: info["Autostart"] == "enable" || startedItself(before.Definition)}.encode()
+	old, known := remembered(before.Definition)
+	definition, err := Definition{XML: portable(next, spec), Autostart: info["Autostart"] == "enable" || old.Autostart,
+		// libvirt makes a domain transient that it moves without --persistent. The machine is what it was.
+		Transient: info["Persistent"] == "no" && (old.Transient || !known)}.encode()
 	if err != nil {
 		return hypervisor.Guest{}, err
 	}
@@ -82,11 +85,9 @@ func (d *Driver) Export(ctx context.Context, domainName string, datastores []hyp
 	return g, nil
 }
 
-// startedItself tells whether a definition remembers that libvirt's autostart was on
-// before the machine was protected.
-func startedItself(definition []byte) bool {
-	var d Definition
-	return definition != nil && hypervisor.DecodeDefinition(definition, &d) == nil && d.Autostart
+// remembered reads the definition under which a machine is protected already, if there is one.
+func remembered(definition []byte) (d Definition, known bool) {
+	return d, definition != nil && hypervisor.DecodeDefinition(definition, &d) == nil
 }
 
 // read returns the XML with which a domain starts next, and what virsh dominfo tells.
@@ -228,7 +229,7 @@ func (d *Driver) Tame(ctx context.Context, vm uuid.UUID) error {
 
 // Untame switches autostart on if it was on before the machine was protected.
 func (d *Driver) Untame(ctx context.Context, vm uuid.UUID, definition []byte) error {
-	if !startedItself(definition) {
+	if d, _ := remembered(definition); !d.Autostart {
 		return nil
 	}
 	_, err := d.virsh.call(ctx, "autostart", vm.String())
