@@ -87,7 +87,8 @@ func (d *Driver) Export(ctx context.Context, domainName string, datastores []hyp
 
 // remembered reads the definition under which a machine is protected already, if there is one.
 func remembered(definition []byte) (d Definition, known bool) {
-	return d, definition != nil && hypervisor.DecodeDefinition(definition, &d) == nil
+	known = definition != nil && hypervisor.DecodeDefinition(definition, &d) == nil
+	return d, known
 }
 
 // read returns the XML with which a domain starts next, and what virsh dominfo tells.
