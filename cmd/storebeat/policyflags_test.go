@@ -18,7 +18,8 @@ func policyOf(args ...string) (poweron.PolicyChange, error) {
 	if err := cmd.ParseFlags(args); err != nil {
 		return c, err
 	}
-	return c, flags.in(cmd.Flags(), &c)
+	err := flags.in(cmd.Flags(), &c)
+	return c, err
 }
 
 func TestPolicyFlags(t *testing.T) {
