@@ -14,8 +14,8 @@ import (
 
 // newMigrationLab is a libvirtLab with a protected guest on its first host that has so many KiB
 // of memory.
-func newMigrationLab(t *testing.T, memory string) (*libvirtLab, *cluster.Machine) {
-	l := newLibvirtLab(t)
+func newMigrationLab(t *testing.T, profile, memory string) (*libvirtLab, *cluster.Machine) {
+	l := newLibvirtLabWith(t, cluster.Options{Profile: profile})
 	m, file := l.draft("web", filepath.Join(l.Datastores[0].Path, "web"))
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -102,7 +102,7 @@ func (l *libvirtLab) startedOnce(m *cluster.Machine, want int) {
 // on counting, is started nowhere, and survives the loss of its new host.
 func TestMigration(t *testing.T) {
 	t.Parallel()
-	l, m := newMigrationLab(t, "2048")
+	l, m := newMigrationLab(t, "default", "2048")
 	h1, h2 := l.Hosts[0], l.Hosts[1]
 	since := time.Now()
 	if out, err := l.migrate(m, 0, 1, "--persistent", "--undefinesource"); err != nil {
@@ -180,7 +180,7 @@ const large = "4194304"
 // on the way, costs no protection and starts nothing a second time.
 func TestMigrationInTrouble(t *testing.T) {
 	t.Parallel()
-	l, m := newMigrationLab(t, large)
+	l, m := newMigrationLab(t, "relaxed", large) // agents are restarted, within their leases
 	h1, h2 := l.Hosts[0], l.Hosts[1]
 
 	// Somebody gives it up.

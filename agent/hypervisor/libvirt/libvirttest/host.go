@@ -10,8 +10,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -32,6 +34,8 @@ type Host struct {
 	dir string
 	id  string
 
+	port int // the first of sixteen that guests are received at
+
 	mu      sync.Mutex
 	process *os.Process
 	ended   chan struct{}
@@ -42,6 +46,13 @@ var cache = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "li
 
 // first keeps two hosts from finding out the same at the same time.
 var first sync.Mutex
+
+// hosts counts those of a test binary. Each has ports of its own: all are on one computer, and a libvirtd
+// knows only of its own guests which ports they wait at.
+var hosts atomic.Int32
+
+// firstPort is below those that the kernel gives to connections.
+const firstPort = 21000
 
 // sideBySide is how many tests run at a time: they wait most of the time.
 const sideBySide = "4"
@@ -86,7 +97,7 @@ func New(t testing.TB) *Host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &Host{dir: dir, id: uuid.NewString(), URI: "qemu+unix:///system?socket=" + dir + "/sock/libvirt-sock"}
+	h := &Host{dir: dir, id: uuid.NewString(), port: firstPort + 16*int(hosts.Add(1)), URI: "qemu+unix:///system?socket=" + dir + "/sock/libvirt-sock"}
 	t.Cleanup(func() {
 		h.Kill(t)
 		if t.Failed() {
@@ -127,7 +138,7 @@ func (h *Host) Launch(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("bash", "-c", script, "libvirtd.sh", h.dir, h.id, shared)
+	cmd := exec.Command("bash", "-c", script, "libvirtd.sh", h.dir, h.id, shared, strconv.Itoa(h.port))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	log, err := os.OpenFile(filepath.Join(h.dir, "start.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {

@@ -1,6 +1,6 @@
-# Runs libvirtd as on a host of its own: DIRECTORY HOST-UUID CACHE
+# Runs libvirtd as on a host of its own: DIRECTORY HOST-UUID CACHE PORT
 set -e
-dir=$1 id=$2 cache=$3
+dir=$1 id=$2 cache=$3 port=$4
 mkdir -p "$dir"/{run,lib,etc,log,sock}
 cat >"$dir/etc/libvirtd.conf" <<C
 host_uuid = "$id"
@@ -22,6 +22,8 @@ namespaces = [ ]
 stdio_handler = "file"
 remember_owner = 0
 max_files = 0
+migration_port_min = $port
+migration_port_max = $((port + 15))
 C
 # libvirtd looks for hooks when it starts: this one passes on to one that may come.
 mkdir -p "$dir/etc/hooks/qemu.d"
