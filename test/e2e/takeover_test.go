@@ -20,7 +20,7 @@ func TestGuestStartedByHand(t *testing.T) {
 		t.Skip("there are no guests without QEMU")
 	}
 	l := newLab(t, cluster.Options{Profile: "relaxed"}) // an agent is restarted, which takes a while where much else goes on
-	l.protect(1, "process") // until then nobody is there to ask
+	l.protect(1, "process")                             // until then nobody is there to ask
 	h := l.other(l.owner(l.machines[0]))
 	m := cluster.NewMachine("by-hand", l.Datastores[0], "qemu")
 	disk := filepath.Join(m.Home.Path, "by-hand.img")
