@@ -1,7 +1,6 @@
 package core
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 
@@ -324,52 +323,6 @@ func (c *Core) onReclaimed(m *machine, o GenerationClaimed, won bool) {
 		m.enter(phaseExamine)
 		m.retry = c.now.Add(c.interval() / 2)
 	}
-}
-
-// onReleased: a lost race means that somebody has taken the machine already, or that
-// an earlier claim of this host took effect late. Only a read can tell.
-func (c *Core) onReleased(m *machine, o GenerationClaimed) {
-	switch o.Outcome {
-	case datastorehb.ClaimFailed:
-		m.retry = c.now.Add(c.interval())
-	case datastorehb.ClaimLost:
-		c.readMachine(m, ForRelease)
-	default:
-		c.released(m)
-	}
-}
-
-// onReleaseRead releases what this run of the agent holds all the same, with the same reason.
-func (c *Core) onReleaseRead(m *machine, o MachineRead) {
-	m.busy = false
-	s, self := o.Machine, c.cfg.Self
-	switch g := s.Generation; {
-	case o.Err != "" || s.GenerationState != datastorehb.Valid && s.GenerationState != datastorehb.Absent:
-		m.retry = c.now.Add(c.interval() / 2) // The claim is repeated, loses again, and is looked up again.
-	case g.Number > m.gen.Number && g.Names(self.Host) && g.PartyOf(self.Host, s.GenerationBy) == self:
-		m.gen = g
-		if !g.Shared() {
-			m.reason = cmp.Or(m.reason, g.Reason, poweron.Abandoned)
-		}
-		c.claimRelease(m)
-	default:
-		m.home.nextScan = c.now // What else is in this host's name is found there.
-		c.released(m)
-	}
-}
-
-// released ends this host's part of a machine that it has given up.
-func (c *Core) released(m *machine) {
-	if m.gen.Shared() {
-		c.onLeft(m)
-		return
-	}
-	kind := Kind("machine-released")
-	if m.reason == poweron.Held {
-		kind = "machine-held"
-	}
-	c.journalMachine(m, kind, "R8", fmt.Sprintf("%s gave %s up: %s", c.HostName(c.cfg.Self.Host), m.entry.Name, m.reason), m.detail)
-	c.drop(m)
 }
 
 // onRecheckRead is the last look before the start: does the user still want it?

@@ -361,24 +361,6 @@ func (c *Core) stop(m *machine, why poweron.ReleaseReason, detail string, gracef
 	c.journalMachine(m, "machine-stopping", "", fmt.Sprintf("%s is being stopped: %s", m.entry.Name, detail))
 }
 
-// release gives the machine up: whoever wins the generation after this one may start it.
-func (c *Core) release(m *machine, why poweron.ReleaseReason, detail string) {
-	c.answerHypervisor(m, false, detail)
-	m.enter(phaseRelease)
-	m.reason, m.detail = why, detail
-	m.home.dirty = true
-	c.advance(m)
-}
-
-func (c *Core) claimRelease(m *machine) {
-	m.busy = true
-	m.target = poweron.Release(m.gen, m.reason, m.home.own.Number, m.revision, m.failures, m.detail)
-	if m.gen.Shared() {
-		m.target = c.leaveShared(m)
-	}
-	c.do(ClaimGeneration{Datastore: m.home.ID, Generation: m.target})
-}
-
 func (c *Core) onMachineStarted(o MachineStarted) {
 	m := c.machine(o.VM)
 	if m == nil || m.phase != phaseCreate || m.gen.Number != o.Generation {
