@@ -97,6 +97,14 @@ placement block.`,
 			return arguments(1, -1)(cmd, args)
 		},
 	}
+	o.addFlags(cmd)
+	policy = addPolicyFlags(cmd)
+	o.rules = a.ruleFlags(cmd)
+	_ = cmd.RegisterFlagCompletionFunc("datastore", a.completing(func(n names) []string { return n.datastores }))
+	return cmd
+}
+
+func (o *protection) addFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.BoolVar(&o.stopped, "stopped", false, "protect without starting: it starts with vm start")
 	f.BoolVar(&o.all, "all", false, "protect every guest that libvirt has on this host")
@@ -109,10 +117,6 @@ placement block.`,
 	f.StringVar(&o.memory, "memory", "", "`amount` of memory it needs, such as 2GiB")
 	f.StringArrayVar(&o.disks, "disk", nil, "disk image of a QEMU guest, a `path` on the datastore; may be repeated")
 	f.IntVar(&o.cpus, "cpus", 1, "virtual `processors` of a QEMU guest")
-	policy = addPolicyFlags(cmd)
-	o.rules = a.ruleFlags(cmd)
-	_ = cmd.RegisterFlagCompletionFunc("datastore", a.completing(func(n names) []string { return n.datastores }))
-	return cmd
 }
 
 func (a *app) protect(cmd *cobra.Command, args []string, o protection) error {
