@@ -162,7 +162,11 @@ func (a *Agent) refuseOffer(ctx context.Context, m *core.MachineView, offered []
 	if err != nil {
 		return "", control.Errorf(control.NotFound, "%v", err)
 	}
-	spec := hypervisor.Spec{VM: m.VM, Name: m.Name, Datastore: m.Datastore, DatastorePath: home.Path, Others: a.otherPlaces(but(home.UUID))}
+	others, err := a.machines.usablePlaces(ctx, home.UUID)
+	if err != nil {
+		return "", err
+	}
+	spec := hypervisor.Spec{VM: m.VM, Name: m.Name, Datastore: m.Datastore, DatastorePath: home.Path, Others: others}
 	if err := receiver.MayReceive(spec, offered); err != nil {
 		return err.Error(), ctx.Err()
 	}
