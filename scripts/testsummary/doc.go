@@ -1,6 +1,6 @@
 // Command testsummary runs "go test" with the arguments it is given and counts
-// what happened: it shows each failure with its output, lists what was skipped
-// with the reasons, and ends with one line such as
+// what happened: it shows each failure with its output, repeats their reasons without
+// the logs, lists what was skipped with the reasons, and ends with one line such as
 //
 //	812 passed, 0 failed, 3 skipped
 //

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -22,6 +23,12 @@ type event struct {
 // skip is one test that did not run, with its reason.
 type skip struct{ name, reason string }
 
+// failure is one test that failed, with what it said of the reasons.
+type failure struct {
+	name string
+	said []string
+}
+
 // summary counts tests. A test with subtests counts like each of these.
 type summary struct {
 	out                     io.Writer
@@ -29,6 +36,7 @@ type summary struct {
 	failures                map[string]int         // of each package's tests
 	output                  map[[2]string][]string // of tests and packages that have not ended
 	skips                   []skip
+	reasons                 []failure // why tests failed, in their order
 }
 
 func newSummary(out io.Writer) *summary {
@@ -60,6 +68,7 @@ func (s *summary) take(e event) {
 	case "fail":
 		s.failed++
 		s.failures[e.Package]++
+		s.reasons = append(s.reasons, failure{e.Package + " " + e.Test, messages(output)})
 		fmt.Fprintf(s.out, "--- %s %s\n%s", e.Package, e.Test, strings.Join(output, ""))
 	}
 }
@@ -107,7 +116,34 @@ func reason(output []string) string {
 	return "no reason given"
 }
 
+// message is the first line of what a test reports: place and text.
+var message = regexp.MustCompile(`^\s+\w+\.go:[0-9]+: `)
+
+// messages returns the beginning of each message of a test: its logs may be so long
+// that the reason is lost where only the end of the output is kept.
+func messages(output []string) (said []string) {
+	const lines, length = 4, 1000 // shown of each message, of each line
+	left := 0
+	for line := range strings.Lines(strings.Join(output, "")) {
+		if message.MatchString(line) {
+			left = lines
+		}
+		if left > 0 && !strings.HasPrefix(line, "---") {
+			said = append(said, fmt.Sprintf("%.*s", length, strings.TrimRight(line, "\n")))
+		}
+		left--
+	}
+	return said
+}
+
+// print sums up, with what matters most at the end.
 func (s *summary) print(out io.Writer) {
+	for _, f := range s.reasons {
+		fmt.Fprintf(out, "failed %s\n", f.name)
+		for _, line := range f.said {
+			fmt.Fprintln(out, line)
+		}
+	}
 	for _, skip := range s.skips {
 		fmt.Fprintf(out, "skipped %s: %s\n", skip.name, skip.reason)
 	}

@@ -17,6 +17,8 @@ const stream = `{"Action":"start","Package":"a"}
 {"Action":"skip","Package":"a","Test":"TestLate","Elapsed":0}
 {"Action":"pass","Package":"a","Elapsed":1.5}
 {"Action":"output","Package":"b","Test":"TestBad/sub","Output":"    b_test.go:9: wrong\n"}
+{"Action":"output","Package":"b","Test":"TestBad/sub","Output":"    lab_test.go:90: log of a:\n        1\n        2\n        3\n        4\n        5\n"}
+{"Action":"output","Package":"b","Test":"TestBad/sub","Output":"--- FAIL: TestBad/sub (0.00s)\n"}
 {"Action":"fail","Package":"b","Test":"TestBad/sub","Elapsed":0}
 {"Action":"fail","Package":"b","Test":"TestBad","Elapsed":0}
 {"Action":"output","Package":"b","Output":"FAIL\n"}
@@ -46,6 +48,13 @@ func TestSummary(t *testing.T) {
 	want := `ok   a                                                     1.5 s
 --- b TestBad/sub
     b_test.go:9: wrong
+    lab_test.go:90: log of a:
+        1
+        2
+        3
+        4
+        5
+--- FAIL: TestBad/sub (0.00s)
 --- b TestBad
 --- b failed
 FAIL
@@ -60,6 +69,13 @@ panic: in TestMain
 === RUN   TestHangs
 --- e failed
 FAIL	e	1440.0s
+failed b TestBad/sub
+    b_test.go:9: wrong
+    lab_test.go:90: log of a:
+        1
+        2
+        3
+failed b TestBad
 skipped a TestLate: a_test.go:7: needs root
 2 passed, 5 failed, 1 skipped
 not allowed with -no-skips: a TestLate: a_test.go:7: needs root
