@@ -50,13 +50,17 @@ func resume(next *cluster.Record) (what string, err error) {
 // pauseAgain is how often the master says that a pause lasts.
 const pauseAgain = 15 * time.Minute
 
-// remindOfPause journals, as a master, that the cluster is paused still.
+// remindOfPause journals, as a master, that the cluster is paused: at once when it is
+// elected or the pause is another one, and again while it lasts.
 func (c *Core) remindOfPause() {
-	if !c.paused() || !c.due(c.record.pauseTold) {
+	if !c.paused() {
 		return
 	}
-	c.record.pauseTold = c.now.Add(pauseAgain)
 	p := c.record.acting.Pause
+	if c.record.pauseSaid == *p && !c.due(c.record.pauseDue) {
+		return
+	}
+	c.record.pauseSaid, c.record.pauseDue = *p, c.now.Add(pauseAgain)
 	c.journal(Event{Kind: "cluster-paused", Host: c.cfg.Self.Host, Rule: "R11",
 		Text: fmt.Sprintf("the cluster is paused until %s UTC (%s): what is lost is not restarted", p.Until.Format(time.DateTime), p.Why)})
 }

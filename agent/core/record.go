@@ -37,7 +37,8 @@ type record struct {
 	queue     []ClusterCommand // that wait for its end
 	repair    datastorehb.Instant
 	nextOwn   datastorehb.Instant // not before, a change of the master's own
-	pauseTold datastorehb.Instant // not before, that a pause lasts
+	pauseSaid cluster.Pause       // the pause that was journalled last
+	pauseDue  datastorehb.Instant // not before, the same one
 	told      string              // why there is no first revision yet, as it was journalled last
 }
 

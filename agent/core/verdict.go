@@ -85,6 +85,7 @@ func (c *Core) journalElection() {
 	switch {
 	case c.net.leading:
 		kind, text = "election", self+" is master"
+		c.record.pauseDue = c.now
 		for _, f := range c.footings {
 			f.nextScan, f.scanned = c.now, false
 		}
