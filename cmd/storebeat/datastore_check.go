@@ -60,7 +60,7 @@ storebeat datastore check nfs1 --peer admin@beta:/srv/nfs1 --rsh "ssh -p 2222"`,
 			return a.checkDatastore(ctx, args[0], o)
 		},
 	}
-	c.Flags().StringArrayVar(&o.peers, "peer", nil, "another `host` that takes part, HOST or HOST:PATH; may be repeated")
+	c.Flags().StringArrayVar(&o.peers, "peer", nil, "another `host` that takes part, HOST or HOST:PATH, an IPv6 address as [ADDRESS]:PATH; may be repeated")
 	c.Flags().StringVar(&o.rsh, "rsh", "ssh -o BatchMode=yes", "`command` that runs a program on another host, given the host and the program's words")
 	c.Flags().BoolVar(&o.load, "load", false, "measure latency under bulk writers, too")
 	c.Flags().BoolVar(&o.answer, "answer", false, "")

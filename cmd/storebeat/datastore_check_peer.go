@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
@@ -24,12 +25,9 @@ func (o checkOptions) start(ctx context.Context, nameOrPath string) (peers []che
 		return nil, end, fail(exitUsage, "--rsh is empty: give a command such as ssh, that runs a program on another host")
 	}
 	for _, peer := range o.peers {
-		host, path, given := strings.Cut(peer, ":")
-		if !given {
-			path = nameOrPath
-		}
-		if host == "" || strings.HasPrefix(host, "-") || path == "" {
-			return nil, end, fail(exitUsage, "--peer %q: give a host, or HOST:PATH", peer)
+		host, path, ok := splitPeer(peer, nameOrPath)
+		if !ok {
+			return nil, end, fail(exitUsage, "--peer %q: give a host, or HOST:PATH, with an IPv6 address in brackets before a path", peer)
 		}
 		words := append(rsh[1:len(rsh):len(rsh)], host, "storebeat", "datastore", "check", "--answer", quoted(path))
 		conn, stop, err := startPeer(exec.CommandContext(ctx, rsh[0], words...))
@@ -40,6 +38,42 @@ func (o checkOptions) start(ctx context.Context, nameOrPath string) (peers []che
 		peers = append(peers, check.Peer{Name: host, Conn: conn})
 	}
 	return peers, end, nil
+}
+
+// splitPeer takes apart what --peer is given: [USER@]HOST, with a path after a colon or
+// with the usual one. The host is as ssh wants it, an IPv6 address without brackets.
+func splitPeer(peer, usual string) (host, path string, ok bool) {
+	user, address, named := strings.Cut(peer, "@")
+	if !named || strings.Contains(user, ":") { // the @ is in a path
+		user, address, named = "", peer, false
+	}
+	host, path, given := strings.Cut(address, ":")
+	switch rest, bracket := strings.CutPrefix(address, "["); {
+	case bracket:
+		var closed bool
+		host, rest, closed = strings.Cut(rest, "]")
+		path, given = strings.CutPrefix(rest, ":")
+		if _, err := netip.ParseAddr(host); err != nil || !closed || rest != "" && !given {
+			return "", "", false
+		}
+	case isIPv6(address):
+		host, given = address, false
+	}
+	if !given {
+		path = usual
+	}
+	if host == "" || path == "" || named && user == "" || strings.HasPrefix(user+host, "-") {
+		return "", "", false
+	}
+	if user != "" {
+		host = user + "@" + host
+	}
+	return host, path, true
+}
+
+func isIPv6(s string) bool {
+	a, err := netip.ParseAddr(s)
+	return err == nil && a.Is6()
 }
 
 // quoted keeps a path whole, for the shell by which ssh starts programs.
