@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"storebeat/agent/freeze"
 	"storebeat/datastorehb"
 )
 
@@ -36,15 +37,19 @@ func NoteEnding(runDir string, vm uuid.UUID, generation uint64) error {
 
 // Past lists the machines of this boot whose leading process was recorded and is gone, each
 // in its newest generation, unless their agent had begun to end them. What is recorded of
-// older generations is removed.
+// older generations is removed, and so are cgroups of theirs that stand empty.
 func Past(cluster uuid.UUID, host datastorehb.HostID, runDir string) ([]Found, error) {
 	records, err := recordsOf(cluster, host, runDir)
 	slices.SortFunc(records, func(a, b sighted) int { return cmp.Compare(b.Generation, a.Generation) })
 	var past []Found
 	seen := map[uuid.UUID]bool{}
 	for _, r := range records {
+		alive := Alive(r.handle)
+		if !alive {
+			tidyCgroup(r.handle)
+		}
 		switch {
-		case Alive(r.handle):
+		case alive:
 		case seen[r.VM]:
 			_ = os.RemoveAll(MachineDir(runDir, r.VM, r.Generation)) // it does no harm
 		case !noted(r.VM, r.Generation, runDir):
@@ -53,6 +58,14 @@ func Past(cluster uuid.UUID, host datastorehb.HostID, runDir string) ([]Found, e
 		seen[r.VM] = true
 	}
 	return past, err
+}
+
+// tidyCgroup removes the cgroup that was made for a machine, once nothing is in it: the
+// agent that would have done so was not there when the machine ended.
+func tidyCgroup(h Handle) {
+	if _, _, ours := parseCgroupName(filepath.Base(h.Cgroup)); ours {
+		_ = freeze.RemoveCgroup(h.Cgroup) // it is refused while a process is left
+	}
 }
 
 func noted(vm uuid.UUID, generation uint64, runDir string) bool {

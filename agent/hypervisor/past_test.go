@@ -11,13 +11,13 @@ import (
 )
 
 // ended records a process that has ended since, as the leading one of a generation.
-func ended(t *testing.T, spec hypervisor.Spec, generation uint64) {
+func ended(t *testing.T, spec hypervisor.Spec, generation uint64, cgroup string) {
 	t.Helper()
 	cmd := exec.Command("sleep", "1000")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	h, err := freeze.Of(cmd.Process.Pid, "")
+	h, err := freeze.Of(cmd.Process.Pid, cgroup)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,8 +49,8 @@ func TestPast(t *testing.T) {
 	if all := past(t, spec); len(all) != 0 {
 		t.Errorf("past: %+v", all)
 	}
-	ended(t, spec, 3)
-	ended(t, spec, 12)
+	ended(t, spec, 3, "")
+	ended(t, spec, 12, "")
 	if all := past(t, spec); len(all) != 1 || all[0].VM != spec.VM || all[0].Generation != 12 || all[0].Driver != "script" {
 		t.Errorf("past: %+v", all)
 	}
@@ -62,5 +62,38 @@ func TestPast(t *testing.T) {
 	}
 	if all := past(t, spec); len(all) != 0 {
 		t.Errorf("what its agent had begun to end is past: %+v", all)
+	}
+}
+
+// The cgroup of a machine that ended while no agent was there is removed, and no other.
+func TestPastRemovesEmptyCgroups(t *testing.T) {
+	root, err := freeze.FindCgroupRoot()
+	if err != nil {
+		t.Skipf("needs a cgroup v2 hierarchy: %v", err)
+	}
+	spec := hypervisortest.NewSpec(t)
+	create := func(name string) string {
+		dir, err := freeze.NewCgroup(root, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := freeze.RemoveCgroup(dir); err != nil {
+				t.Error(err)
+			}
+		})
+		return dir
+	}
+	own, other := create(spec.CgroupName()), create("storebeat-past-"+spec.VM.String())
+	ended(t, spec, 2, other)
+	ended(t, spec, 3, own)
+	if all := past(t, spec); len(all) != 1 || all[0].Generation != 3 {
+		t.Errorf("past: %+v", all)
+	}
+	if _, err := os.Stat(own); !os.IsNotExist(err) {
+		t.Errorf("the machine's cgroup is left: %v", err)
+	}
+	if _, err := os.Stat(other); err != nil {
+		t.Errorf("somebody else's cgroup is gone: %v", err)
 	}
 }
