@@ -51,8 +51,8 @@ deb: ## build the Debian package dist/storebeat_VERSION_ARCHITECTURE.deb; GOARCH
 demo: install-dependencies build ## three hosts, two datastores, six machines on this computer; one host dies
 	bin/storebeat demo $(DEMO)
 
-test: install-dependencies ## run the whole suite and count the tests
-	$(GO) run ./scripts/testsummary $(TESTFLAGS) $(PACKAGES)
+test: install-dependencies ## run the whole suite and count the tests; the simulator takes all processors, and comes last
+	$(GO) run ./scripts/testsummary -last=./test/sim/... $(TESTFLAGS) $(PACKAGES)
 
 check: ## formatting, vet, staticcheck and the rules of the repository
 	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
@@ -62,7 +62,7 @@ check: ## formatting, vet, staticcheck and the rules of the repository
 	$(GO) test -count=1 ./test/repository
 
 race: install-dependencies ## run the whole suite under the race detector
-	$(GO) run ./scripts/testsummary -race $(TESTFLAGS) $(PACKAGES)
+	$(GO) run ./scripts/testsummary -last=./test/sim/... -race $(TESTFLAGS) $(PACKAGES)
 
 sim: ## run the simulator at full speed: every scenario, 2,000 random schedules
 	$(GO) run ./scripts/testsummary -count=1 -timeout=15m ./test/sim/...

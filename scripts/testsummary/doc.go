@@ -6,7 +6,8 @@
 //
 // Guarantees: it fails if any test, any build or "go test" itself fails. With
 // -no-skips it fails, too, if a test was skipped for want of privileges or
-// packages, or without saying why.
+// packages, or without saying why. With -last=PATTERN the packages of that pattern are
+// tested when all others have been.
 //
 // Non-guarantees: it does not decide which tests run; that is "go test"'s.
 package main

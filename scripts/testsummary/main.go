@@ -9,45 +9,105 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
 )
 
 func main() {
-	arguments, noSkips := split(os.Args[1:])
-	summary, err := run(arguments, os.Stdout)
+	o, arguments := split(os.Args[1:])
+	summary := newSummary(os.Stdout)
+	turns, err := o.turns(arguments, list)
+	for _, turn := range turns {
+		err = errors.Join(err, summary.run(turn))
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "testsummary:", err)
 	}
 	summary.print(os.Stdout)
-	if err != nil || summary.failed > 0 || noSkips && summary.refused(os.Stdout) {
+	if err != nil || summary.failed > 0 || o.noSkips && summary.refused(os.Stdout) {
 		os.Exit(1)
 	}
 }
 
-// split takes the command's own flag out of the arguments for "go test".
-func split(arguments []string) (rest []string, noSkips bool) {
-	const flag = "-no-skips"
-	rest = slices.DeleteFunc(slices.Clone(arguments), func(a string) bool { return a == flag })
-	return rest, len(rest) < len(arguments)
+// options are the command's own flags.
+type options struct {
+	noSkips bool
+	last    string // pattern of the packages that are tested when all others have been
+}
+
+// split takes the command's own flags out of the arguments for "go test".
+func split(arguments []string) (o options, rest []string) {
+	for _, a := range arguments {
+		switch pattern, last := strings.CutPrefix(a, "-last="); {
+		case a == "-no-skips":
+			o.noSkips = true
+		case last:
+			o.last = pattern
+		default:
+			rest = append(rest, a)
+		}
+	}
+	return o, rest
+}
+
+// turns returns the arguments of each "go test" that is to be run, one after the other.
+func (o options) turns(arguments []string, list func(patterns ...string) ([]string, error)) (turns [][]string, err error) {
+	first := slices.IndexFunc(arguments, func(a string) bool { return strings.HasPrefix(a, "./") })
+	if o.last == "" || first < 0 {
+		return [][]string{arguments}, nil
+	}
+	end := first
+	for end < len(arguments) && strings.HasPrefix(arguments[end], "./") {
+		end++
+	}
+	all, err := list(arguments[first:end]...)
+	if err != nil {
+		return nil, err
+	}
+	last, err := list(o.last)
+	if err != nil {
+		return nil, err
+	}
+	isLast := func(p string) bool { return slices.Contains(last, p) }
+	for _, packages := range [][]string{
+		slices.DeleteFunc(slices.Clone(all), isLast),
+		slices.DeleteFunc(all, func(p string) bool { return !isLast(p) }),
+	} {
+		if len(packages) > 0 {
+			turns = append(turns, slices.Concat(arguments[:first], packages, arguments[end:]))
+		}
+	}
+	return turns, nil
+}
+
+// list returns the packages that patterns stand for.
+func list(patterns ...string) ([]string, error) {
+	command := exec.Command("go", append([]string{"list"}, patterns...)...)
+	command.Stderr = os.Stderr
+	out, err := command.Output()
+	if err != nil {
+		return nil, fmt.Errorf("go list %s: %w", strings.Join(patterns, " "), err)
+	}
+	return strings.Fields(string(out)), nil
 }
 
 // run runs "go test" and sums up what it reports.
-func run(arguments []string, out io.Writer) (*summary, error) {
-	s := newSummary(out)
+func (s *summary) run(arguments []string) error {
+	before := s.failed
 	command := exec.Command("go", append([]string{"test", "-json"}, arguments...)...)
 	command.Stderr = os.Stderr
 	events, err := command.StdoutPipe()
 	if err != nil {
-		return s, err
+		return err
 	}
 	if err := command.Start(); err != nil {
-		return s, fmt.Errorf("starting go test: %w", err)
+		return fmt.Errorf("starting go test: %w", err)
 	}
 	readErr := s.read(events)
 	err = command.Wait()
-	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && s.failed > 0 {
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && s.failed > before {
 		err = nil // the failures have been shown and counted
 	}
-	return s, errors.Join(readErr, err)
+	return errors.Join(readErr, err)
 }
 
 // read takes in the stream of events. What is no event is passed on as it is.

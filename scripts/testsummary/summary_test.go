@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -102,12 +103,43 @@ func TestWhichSkipsAreRefused(t *testing.T) {
 	}
 }
 
-func TestOwnFlagIsTakenOut(t *testing.T) {
-	rest, noSkips := split([]string{"-race", "-no-skips", "./..."})
-	if diff := cmp.Diff([]string{"-race", "./..."}, rest); diff != "" || !noSkips {
-		t.Errorf("noSkips %t, rest (-want +got):\n%s", noSkips, diff)
+func TestOwnFlagsAreTakenOut(t *testing.T) {
+	o, rest := split([]string{"-race", "-no-skips", "-last=./b/...", "./..."})
+	if diff := cmp.Diff([]string{"-race", "./..."}, rest); diff != "" || o != (options{noSkips: true, last: "./b/..."}) {
+		t.Errorf("options %+v, rest (-want +got):\n%s", o, diff)
 	}
-	if _, noSkips := split([]string{"./..."}); noSkips {
-		t.Error("found a flag that is not there")
+	if o, _ := split([]string{"./..."}); o != (options{}) {
+		t.Errorf("found flags that are not there: %+v", o)
+	}
+}
+
+func TestTurns(t *testing.T) {
+	packages := func(patterns ...string) ([]string, error) {
+		var all []string
+		for _, p := range patterns {
+			all = append(all, map[string][]string{"./...": {"m/a", "m/b", "m/b/c", "m/d"}, "./b/...": {"m/b", "m/b/c"}}[p]...)
+		}
+		if len(all) == 0 {
+			return nil, errors.New("no packages")
+		}
+		return all, nil
+	}
+	for _, c := range []struct {
+		last      string
+		arguments []string
+		want      [][]string
+	}{
+		{"./b/...", []string{"-race", "./...", "-args", "-all"}, [][]string{{"-race", "m/a", "m/d", "-args", "-all"}, {"-race", "m/b", "m/b/c", "-args", "-all"}}},
+		{"./b/...", []string{"./b/..."}, [][]string{{"m/b", "m/b/c"}}},
+		{"./b/...", []string{"-v"}, [][]string{{"-v"}}},
+		{"", []string{"./..."}, [][]string{{"./..."}}},
+	} {
+		turns, err := options{last: c.last}.turns(c.arguments, packages)
+		if diff := cmp.Diff(c.want, turns); diff != "" || err != nil {
+			t.Errorf("%q %q: %v (-want +got):\n%s", c.last, c.arguments, err, diff)
+		}
+	}
+	if _, err := (options{last: "./none"}).turns([]string{"./..."}, packages); err == nil {
+		t.Error("a pattern of no packages is no error")
 	}
 }
