@@ -38,7 +38,9 @@ for what is made here, and try locks that are held here. On each, this program i
 by ssh, with the same name or path unless another path is given; agents need not run.
 With --load, latency is measured once more while every host writes in bulk.
 
-It ends with status 1 if the directory is unsafe, so that it can stand in a script.`,
+It takes some seconds, and stops after a minute, or five with --peer, unless --timeout
+says otherwise; storage that hangs can't hold it up. It ends with status 1 if the
+directory is unsafe, so that it can stand in a script.`,
 		Example: `storebeat datastore check /mnt/nfs1
 storebeat datastore check /mnt/nfs1 --peer beta --peer gamma --load
 storebeat datastore check nfs1 --peer admin@beta:/srv/nfs1 --rsh "ssh -p 2222"`,
@@ -130,6 +132,7 @@ func (a *app) checkTarget(nameOrPath string) (string, check.Options, error) {
 	for _, d := range cfg.Datastores {
 		if d.Name == nameOrPath || isPath && d.Path == absolute(nameOrPath) {
 			o.Fence = d.WriteBarrier != nil && *d.WriteBarrier == datastorehb.BarrierFence
+			o.NoBarrier = d.AcceptNoBarrier
 			return d.Path, o, nil
 		}
 	}

@@ -58,6 +58,23 @@ func newRacer(dir, name string) (racer, error) {
 	return racer{name: name, folder: folder}, err
 }
 
+// newRacers makes all contenders at once. Those that were made are returned with the
+// error, and are the caller's to close.
+func newRacers(dir string) (made []racer, err error) {
+	all, errs := make([]racer, racers), make([]error, racers)
+	var ready sync.WaitGroup
+	for i := range all {
+		ready.Go(func() { all[i], errs[i] = newRacer(dir, fmt.Sprintf("racer-%d", i)) })
+	}
+	ready.Wait()
+	for _, r := range all {
+		if r.folder != nil {
+			made = append(made, r)
+		}
+	}
+	return made, errors.Join(errs...)
+}
+
 // goFor links the racer's record to the target and reports whether it was told
 // that it won.
 func (r racer) goFor(target string) (bool, error) {
@@ -74,16 +91,17 @@ func (r racer) goFor(target string) (bool, error) {
 func checkLinkRace(p *probe) []Finding {
 	const name = "exclusive names"
 	began := time.Now()
-	var all []racer
-	for i := range racers {
-		r, err := newRacer(p.scratch, fmt.Sprintf("racer-%d", i))
-		if err != nil {
-			return p.broken(name, err, noExclusive)
+	all, err := newRacers(p.scratch)
+	defer func() {
+		for _, r := range all {
+			_ = r.folder.Close()
 		}
-		defer r.folder.Close()
-		all = append(all, r)
+	}()
+	if err != nil {
+		return p.broken(name, err, noExclusive)
 	}
-	for round := range raceRounds {
+	// Slow storage has time for fewer rounds, but for one at least.
+	for round := 0; round < raceRounds && (round == 0 || time.Since(began) < p.opts.Budget); round++ {
 		t, err := linkRound(p.scratch, all, fmt.Sprintf("claim-%d", round))
 		if err = errors.Join(err, p.ctx.Err()); err != nil {
 			return p.broken(name, err, noExclusive)
@@ -91,8 +109,9 @@ func checkLinkRace(p *probe) []Finding {
 		if wrong := t.judge(round); wrong != "" {
 			return one(name, Unsafe, wrong, noExclusive)
 		}
+		p.rounds = round + 1
 	}
-	return one(name, OK, fmt.Sprintf("%d racers, %d rounds in %v: one winner each", racers, raceRounds, time.Since(began).Round(time.Millisecond)), "")
+	return one(name, OK, fmt.Sprintf("%d racers, %d rounds in %v: one winner each", racers, p.rounds, time.Since(began).Round(time.Millisecond)), "")
 }
 
 // linkRound is one race: all start when the last one is ready.
@@ -131,9 +150,6 @@ func writeDurably(path string, content []byte) error {
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
-// processRounds is how many names two processes go for.
-const processRounds = 20
-
 // linkScript waits for a line on its input, then tries to win each round and
 // prints the rounds that it was told it won.
 const linkScript = `read go; i=0; while [ $i -lt $3 ]; do ln "$1/$2" "$1/process-$i" 2>/dev/null && echo $i; i=$((i+1)); done`
@@ -159,8 +175,12 @@ func checkProcessRace(p *probe) []Finding {
 			return one(name, Unsafe, wrong, noExclusive)
 		}
 	}
-	return one(name, OK, fmt.Sprintf("2 processes, %d rounds: one winner each", processRounds), "")
+	return one(name, OK, fmt.Sprintf("2 processes, %d rounds: one winner each", len(tallies)), "")
 }
+
+// processRounds is how many names two processes go for: as many as the race before had
+// time for.
+func (p *probe) processRounds() int { return max(p.rounds, 1) }
 
 func processRace(p *probe) ([]tally, error) {
 	contenders := []string{"process-a", "process-b"}
@@ -179,7 +199,7 @@ func processRace(p *probe) ([]tally, error) {
 	if err = errors.Join(err, letGo(starts, waits)); err != nil {
 		return nil, err
 	}
-	tallies := make([]tally, processRounds)
+	tallies := make([]tally, p.processRounds())
 	for i, own := range contenders {
 		noteTold(tallies, own, outputs[i].String())
 	}
@@ -191,7 +211,7 @@ func startContender(p *probe, own string, output io.Writer) (*exec.Cmd, io.Write
 	if err := os.WriteFile(filepath.Join(p.scratch, own), []byte(own), 0o600); err != nil {
 		return nil, nil, err
 	}
-	cmd := exec.CommandContext(p.ctx, "sh", "-c", linkScript, "sh", p.scratch, own, strconv.Itoa(processRounds))
+	cmd := exec.CommandContext(p.ctx, "sh", "-c", linkScript, "sh", p.scratch, own, strconv.Itoa(p.processRounds()))
 	cmd.Stdout, cmd.WaitDelay = output, time.Second
 	start, err := cmd.StdinPipe()
 	if err != nil {

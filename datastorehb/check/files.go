@@ -112,8 +112,9 @@ func checkLocks(p *probe) []Finding {
 		command int
 	}{{"OFD", unix.F_OFD_SETLK}, {"POSIX", unix.F_SETLK}} {
 		if err := lockConflict(path, kind.command); err != nil {
-			p.lockFault = fmt.Sprintf("%s lock: %v", kind.name, err)
-			return p.broken(name, errors.New(p.lockFault), remedy)
+			err = fmt.Errorf("%s lock: %w", kind.name, err)
+			p.lockFault = err.Error()
+			return p.broken(name, err, remedy)
 		}
 	}
 	return one(name, OK, "POSIX and OFD locks keep a second holder out", "")

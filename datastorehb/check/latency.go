@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -58,7 +59,10 @@ func directRoundTrip(path string) error {
 		return err
 	}
 	clear(buf)
-	if _, err := f.ReadAt(buf, 0); err != nil {
+	switch _, err := f.ReadAt(buf, 0); {
+	case errors.Is(err, io.EOF):
+		return fmt.Errorf("reading %s: less is there than was written, and acknowledged", path)
+	case err != nil:
 		return err
 	}
 	if !bytes.Equal(want, buf) {

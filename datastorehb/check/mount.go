@@ -107,14 +107,19 @@ func checkBarrier(p *probe) []Finding {
 		p.barrier = device.Barrier{Kind: datastorehb.BarrierFence, Why: "named in the configuration: a fence agent or the watchdog takes a lost host down"}
 	}
 	p.restart = Restart{Takeover: p.opts.Timing.Takeover, BarrierLease: p.barrier.Lease}
-	return slices.Concat(barrierFinding(p.barrier), p.restartFinding())
+	return slices.Concat(p.barrierFinding(), p.restartFinding())
 }
 
-func barrierFinding(b device.Barrier) []Finding {
+func (p *probe) barrierFinding() []Finding {
 	const name = "write barrier"
-	if b.Kind == datastorehb.BarrierNone {
-		return one(name, Unsafe, "none: "+b.Why+"; late writes of a lost host may overwrite what the new owner wrote",
-			`use NFS 4.1 or later with locks or a cluster file system, or name a fence (write_barrier = "fence"), or take the risk explicitly (accept_no_barrier = true)`)
+	const better = `use NFS 4.1 or later with locks or a cluster file system, or name a fence (write_barrier = "fence")`
+	b := p.barrier
+	what := "none: " + b.Why + "; late writes of a lost host may overwrite what the new owner wrote"
+	switch {
+	case b.Kind == datastorehb.BarrierNone && p.opts.NoBarrier:
+		return one(name, Warning, what+". The configuration takes that risk (accept_no_barrier = true)", better)
+	case b.Kind == datastorehb.BarrierNone:
+		return one(name, Unsafe, what, better+", or take the risk explicitly (accept_no_barrier = true)")
 	}
 	return one(name, OK, b.Kind.String()+": "+b.Why, "")
 }

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,19 +9,22 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"storebeat/datastorehb"
 	"storebeat/datastorehb/device"
 )
 
 // Options say how a check is made. The zero Options are good.
 type Options struct {
-	Timing datastorehb.Timing // to judge the latency by; the default profile when zero
-	Fence  bool               // the configuration names fence as the write barrier
-	Writes int                // to measure the latency with; 200 when 0
-	Budget time.Duration      // for measuring it; 5 s when 0
-	Grace  time.Duration      // for tidying up once the context has ended; 2 s when 0
-	Load   bool               // measure the latency under a bulk writer, too
-	Peers  []Peer             // other hosts that take part
+	Timing    datastorehb.Timing // to judge the latency by; the default profile when zero
+	Fence     bool               // the configuration names fence as the write barrier
+	NoBarrier bool               // the configuration takes the risk of having none
+	Writes    int                // to measure the latency with; 200 when 0
+	Budget    time.Duration      // for what is done many times over, such as measuring it; 5 s when 0
+	Grace     time.Duration      // for tidying up once the context has ended; 2 s when 0
+	Load      bool               // measure the latency under a bulk writer, too
+	Peers     []Peer             // other hosts that take part
 
 	// Progress, if set, is called from within Run as each step begins and ends.
 	Progress func(Progress)
@@ -64,10 +68,10 @@ func allSteps() []step {
 		{"scratch folder", false, checkScratch},
 		{"free space", false, checkSpace},
 		{"other hosts", true, checkHosts},
+		{"direct I/O", true, checkDirect},
+		{"write latency", true, checkLatency}, // before what takes long on slow storage
 		{"exclusive names", true, checkLinkRace},
 		{"exclusive names between processes", true, checkProcessRace},
-		{"direct I/O", true, checkDirect},
-		{"write latency", true, checkLatency},
 		{"write latency under load", true, checkLoad},
 		{"rename and fsync", true, checkRename},
 		{"file locks", true, checkLocks},
@@ -88,6 +92,7 @@ type probe struct {
 	scratch   string // empty until there is one
 	info      device.Info
 	links     []*link
+	rounds    int // that a race for names had time for
 	latency   *Latency
 	loaded    *Latency // measured under load
 	seen      seen
@@ -154,6 +159,9 @@ func (c *collector) take(e event) {
 		return
 	}
 	c.running = e.Step
+	if e.Done {
+		c.running = tidying // or the next step, which says so itself
+	}
 	c.report.Findings = append(c.report.Findings, e.Findings...)
 	if e.update != nil {
 		e.update(&c.report)
@@ -162,6 +170,9 @@ func (c *collector) take(e event) {
 		c.opts.Progress(e.Progress)
 	}
 }
+
+// tidying is what the worker does between two steps, if anything.
+const tidying = "removing the scratch folder"
 
 // hung ends a check whose worker does not come back.
 func (c *collector) hung(ctx context.Context) (Report, error) {
@@ -260,7 +271,21 @@ func one(name string, status Status, what, remedy string) []Finding {
 // broken is the finding of a step that ran into an error.
 func (p *probe) broken(name string, err error, remedy string) []Finding {
 	if p.ctx.Err() != nil && errors.Is(err, p.ctx.Err()) {
-		return one(name, Warning, "stopped before it was done", "give the check more time")
+		return one(name, Warning, "stopped before it was done", "give the check more time, such as --timeout 5m, and see why the storage is slow")
 	}
-	return one(name, Unsafe, err.Error(), remedy)
+	return one(name, Unsafe, err.Error(), cmp.Or(remedyOf(err), remedy))
+}
+
+// remedyOf is the remedy for an error that says nothing about what the step tried
+// out, but that the storage is ill; "" for others.
+func remedyOf(err error) string {
+	for _, e := range []error{unix.EIO, unix.ESTALE, unix.ENOTCONN, unix.ETIMEDOUT, unix.EREMOTEIO} {
+		if errors.Is(err, e) {
+			return "see whether the server or the disk behind the mount is healthy, and what the kernel says of it (dmesg); then check again"
+		}
+	}
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return "make room there, or raise the quota; then check again"
+	}
+	return ""
 }
