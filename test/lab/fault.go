@@ -2,7 +2,9 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,8 +45,10 @@ var Faults = []Fault{
 	}},
 	{"storage", "HOST|all DATASTORE|all KIND [ops=write,fsync] [errno=ENOSPC] [delay=2s] [bytes=512]",
 		"disturb hosts' paths to datastores; kinds: hang, error, slow, torn, lying, lost-reply", strikeStorage},
-	{"revoke-locks", "HOST DATASTORE", "have the file server take a host's locks away, as it does when their lease has run out", strikeRevoke},
+	{"revoke-locks", "HOST|all DATASTORE|all", "have the file server take a host's locks away, as it does when their lease has run out", strikeRevoke},
 	{"kill", "HOST agent|guard|hypervisor [MACHINE]", "kill processes of a host", strikeKill},
+	{"hang", "HOST agent|guard|hypervisor [MACHINE]", "have processes of a host stand still, as if they hung", signalled(syscall.SIGSTOP)},
+	{"unhang", "HOST agent|guard|hypervisor [MACHINE]", "let them go on", signalled(syscall.SIGCONT)},
 	{"stop", "HOST agent", "end a host's agent in good order", strikeStop},
 	{"start", "HOST agent", "start a host's agent", onProcess(func(h *Host) (func() error, error) { return nil, h.StartAgent() })},
 	{"heal", "", "undo what was done to network and storage, and resume frozen hosts", func(_ context.Context, l *Lab, _ []string) (func() error, error) { return nil, l.Heal() }},
@@ -61,19 +65,29 @@ func (l *Lab) Strike(ctx context.Context, words ...string) (undo func() error, e
 		return nil, fmt.Errorf("fault %q: choose one of %s", words[0], strings.Join(faultNames(), ", "))
 	}
 	f := Faults[at]
-	least := 0
-	for w := range strings.FieldsSeq(f.Words) {
-		if !strings.HasPrefix(w, "[") {
-			least++
-		}
-	}
-	if len(words)-1 < least {
+	switch least, most := f.words(); {
+	case len(words)-1 < least:
 		return nil, fmt.Errorf("%s needs more words: %s %s", f.Name, f.Name, f.Words)
+	case len(words)-1 > most:
+		return nil, fmt.Errorf("%s takes no %q: %s %s", f.Name, words[1+most], f.Name, f.Words)
 	}
 	if undo, err = f.strike(ctx, l, words[1:]); err != nil {
 		return undo, fmt.Errorf("%s: %w", strings.Join(words, " "), err)
 	}
 	return undo, nil
+}
+
+// words returns how many words the fault takes.
+func (f Fault) words() (least, most int) {
+	for w := range strings.FieldsSeq(f.Words) {
+		if most++; !strings.HasPrefix(w, "[") {
+			least++
+		}
+	}
+	if strings.HasSuffix(f.Words, "…") {
+		most = math.MaxInt - 1
+	}
+	return least, most
 }
 
 func faultNames() (names []string) {
@@ -162,8 +176,13 @@ func strikeImpair(_ context.Context, l *Lab, words []string) (func() error, erro
 	}
 	var line Line
 	err = settings(words[1:], map[string]func(string) error{
-		"loss":  func(v string) (err error) { line.Loss, err = strconv.ParseFloat(v, 64); return err },
-		"delay": func(v string) (err error) { line.Delay, err = time.ParseDuration(v); return err },
+		"loss": func(v string) (err error) {
+			if line.Loss, err = strconv.ParseFloat(v, 64); err != nil {
+				return errors.New("give a share, 0 to 1, such as 0.3")
+			}
+			return nil
+		},
+		"delay": durationTo(&line.Delay),
 	})
 	if err != nil {
 		return nil, err
@@ -185,8 +204,13 @@ func strikeStorage(_ context.Context, l *Lab, words []string) (func() error, err
 			return nil
 		},
 		"errno": func(v string) (err error) { f.Errno, err = errnoOf(v); return err },
-		"delay": func(v string) (err error) { f.Delay, err = time.ParseDuration(v); return err },
-		"bytes": func(v string) (err error) { f.Bytes, err = strconv.Atoi(v); return err },
+		"delay": durationTo(&f.Delay),
+		"bytes": func(v string) (err error) {
+			if f.Bytes, err = strconv.Atoi(v); err != nil {
+				return errors.New("give a whole number of bytes")
+			}
+			return nil
+		},
 	})
 	if err != nil {
 		return nil, err
@@ -242,31 +266,66 @@ func strikeRevoke(_ context.Context, l *Lab, words []string) (func() error, erro
 }
 
 func strikeKill(ctx context.Context, l *Lab, words []string) (func() error, error) {
-	h, err := l.Host(words[0])
+	h, p, m, err := l.process(words)
 	if err != nil {
 		return nil, err
-	}
-	var machine *Machine
-	if len(words) > 2 {
-		at := slices.IndexFunc(l.Watch.Machines(), func(m *Machine) bool { return m.Name == words[2] })
-		if at < 0 {
-			return nil, fmt.Errorf("there is no machine %q", words[2])
-		}
-		machine = l.Watch.Machines()[at]
-	}
-	p := Process(words[1])
-	if p != Agent && p != Guard && p != Hypervisor {
-		return nil, fmt.Errorf("process %q: choose agent, guard or hypervisor", p)
 	}
 	var undo func() error
 	if p == Agent {
 		undo = h.StartAgent
 	}
-	return undo, h.end(ctx, p, machine, syscall.SIGKILL)
+	return undo, h.end(ctx, p, m, syscall.SIGKILL)
+}
+
+// signalled sends a signal to processes. What it returns has them go on.
+func signalled(s syscall.Signal) func(context.Context, *Lab, []string) (func() error, error) {
+	return func(_ context.Context, l *Lab, words []string) (func() error, error) {
+		h, p, m, err := l.process(words)
+		if err != nil {
+			return nil, err
+		}
+		return func() error { return h.Signal(p, m, syscall.SIGCONT) }, h.Signal(p, m, s)
+	}
+}
+
+// process finds what is meant by a host, a kind of process and, if need be, a machine.
+func (l *Lab) process(words []string) (h *Host, p Process, m *Machine, err error) {
+	if h, err = l.Host(words[0]); err != nil {
+		return nil, "", nil, err
+	}
+	if p = Process(words[1]); p != Agent && p != Guard && p != Hypervisor {
+		return nil, "", nil, fmt.Errorf("process %q: choose agent, guard or hypervisor", p)
+	}
+	if len(words) > 2 {
+		m, err = l.machine(words[2])
+	}
+	return h, p, m, err
+}
+
+func (l *Lab) machine(name string) (*Machine, error) {
+	var names []string
+	for _, m := range l.Watch.Machines() {
+		if names = append(names, m.Name); m.Name == name {
+			return m, nil
+		}
+	}
+	return nil, fmt.Errorf("machine %q: there are %v", name, names)
 }
 
 func strikeStop(ctx context.Context, l *Lab, words []string) (func() error, error) {
 	return onProcess(func(h *Host) (func() error, error) { return h.StartAgent, h.StopAgent(ctx) })(ctx, l, words)
+}
+
+// durationTo returns how a setting is read that is a length of time.
+func durationTo(to *time.Duration) func(value string) error {
+	return func(value string) error {
+		d, err := time.ParseDuration(value)
+		if err != nil {
+			return errors.New("give a length of time such as 50ms or 2s")
+		}
+		*to = d
+		return nil
+	}
 }
 
 // settings reads words such as delay=2s.

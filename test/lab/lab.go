@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -30,13 +31,35 @@ type Options struct {
 
 // Validate refuses options that make no lab.
 func (o Options) Validate() error {
+	if err := isProgram(o.Binary); err != nil {
+		return err
+	}
+	if p := datastorehb.Profile(o.profile()); !slices.Contains(profiles, p) {
+		return fmt.Errorf("profile %q: choose one of %v", p, profiles)
+	}
 	switch {
-	case !filepath.IsAbs(o.Binary):
-		return fmt.Errorf("program %q: give an absolute path", o.Binary)
 	case o.Hosts < 1 || o.Hosts > 64:
 		return fmt.Errorf("%d hosts: choose 1 to 64", o.Hosts)
 	case o.Datastores < 1 || o.Datastores > 16:
 		return fmt.Errorf("%d datastores: choose 1 to 16", o.Datastores)
+	}
+	return nil
+}
+
+var profiles = []datastorehb.Profile{datastorehb.Fast, datastorehb.Normal, datastorehb.Relaxed}
+
+func (o Options) profile() string { return cmp.Or(o.Profile, "fast") }
+
+func isProgram(path string) error {
+	if !filepath.IsAbs(path) {
+		return fmt.Errorf("program %q: give an absolute path", path)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("program %s: %w: make build, or name another", path, errors.Unwrap(err))
+	}
+	if !info.Mode().IsRegular() || info.Mode()&0o111 == 0 {
+		return fmt.Errorf("program %s: it is no file that can be executed: name another", path)
 	}
 	return nil
 }
@@ -119,7 +142,7 @@ func (l *Lab) furnish(o Options) error {
 		id := datastorehb.HostID(i + 1)
 		l.Hosts = append(l.Hosts, newHost(l, id))
 	}
-	return l.configure(cmp.Or(o.Profile, "fast"), o.Settings)
+	return l.configure(o.profile(), o.Settings)
 }
 
 // configure writes the same configuration and key for every host.

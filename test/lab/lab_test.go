@@ -282,11 +282,73 @@ func TestKilledLabIsSwept(t *testing.T) {
 }
 
 func TestNonsenseIsRefused(t *testing.T) {
-	for _, o := range []lab.Options{{}, {Binary: "x", Hosts: 1, Datastores: 1}, {Binary: sleeper, Datastores: 1}, {Binary: sleeper, Hosts: 65, Datastores: 1}, {Binary: sleeper, Hosts: 1}} {
+	for _, o := range []lab.Options{{}, {Binary: "x", Hosts: 1, Datastores: 1}, {Binary: sleeper, Datastores: 1}, {Binary: sleeper, Hosts: 65, Datastores: 1}, {Binary: sleeper, Hosts: 1},
+		{Binary: sleeper, Hosts: 1, Datastores: 1, Profile: "quick"}, {Binary: "/nowhere/storebeat", Hosts: 1, Datastores: 1}, {Binary: "/dev/null", Hosts: 1, Datastores: 1}} {
 		if l, err := lab.Build(o); err == nil {
 			t.Errorf("%+v is taken", o)
 			must(t, l.End())
 		}
+	}
+}
+
+// TestStrikeInWords says faults in words: what makes no sense is refused with what would,
+// and what is done can be undone.
+func TestStrikeInWords(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, lab.Options{Hosts: 2, Datastores: 1})
+	must(t, l.Start())
+	_, err := l.NewMachine("vm1", l.Datastores[0])
+	must(t, err)
+	for words, says := range map[string]string{
+		"":                                   "choose one of power-off",
+		"explode host1":                      "choose one of power-off",
+		"freeze":                             "freeze HOST",
+		"freeze host1 host2":                 `takes no "host2"`,
+		"freeze host9":                       "there are [host1 host2]",
+		"impair host1 loss=much":             "0 to 1",
+		"impair host1 loss=2":                "0 to 1",
+		"impair host1 delay=2":               "such as 50ms",
+		"impair host1 noise=2":               "delay=, loss=",
+		"storage host1 ds1 sad":              "choose one of hang",
+		"storage host1 ds7 hang":             "there are [ds1]",
+		"storage host1 ds1 hang ops=fly":     "choose from lookup",
+		"storage host1 ds1 error errno=ESAD": "such as EIO",
+		"storage host1 ds1 torn bytes=few":   "whole number",
+		"kill host1 init":                    "choose agent, guard or hypervisor",
+		"hang host1 hypervisor vm7":          "there are [vm1]",
+		"hang host1 guard":                   "host1 has no guard", // here none runs
+		"stop host1 guard":                   "only an agent",
+	} {
+		if _, err := l.Strike(t.Context(), strings.Fields(words)...); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%q: %v, not %q", words, err, says)
+		}
+	}
+	strike := func(words string) (undo func() error) {
+		t.Helper()
+		undo, err := l.Strike(t.Context(), strings.Fields(words)...)
+		must(t, err)
+		return undo
+	}
+	a, b := l.Hosts[0], l.Hosts[1]
+	await(t, "hosts to find each other", func() bool { return pings(t, a, b.Address) })
+	for _, words := range []string{"cut host2 host1", "partition host1 host2", "isolate host1", "impair host1 loss=1", "link-down host2"} {
+		undo := strike(words)
+		if pings(t, a, b.Address) {
+			t.Errorf("%s: %s reaches %s", words, a.Name, b.Name)
+		}
+		must(t, undo())
+		await(t, words+" to be undone", func() bool { return pings(t, a, b.Address) })
+	}
+	strike("power-off host2")
+	if b.IsOn() {
+		t.Error("it is on")
+	}
+	strike("storage host1 all lying ops=write,fsync")
+	_, err = run(t, a, "sh", "-c", "echo x > /mnt/ds1/lie")
+	must(t, err)
+	strike("heal")
+	if text, err := os.ReadFile(filepath.Join(l.Datastores[0].Dir, "lie")); err != nil || len(text) != 0 {
+		t.Errorf("what was acknowledged by a lie reads %q (%v)", text, err)
 	}
 }
 

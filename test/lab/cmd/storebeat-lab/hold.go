@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -87,11 +89,12 @@ func newHold(o *upOptions) *cobra.Command {
 // hold makes the lab, says on standard output how it gets on and that it is
 // ready, and serves it until it is told to go down.
 func (o *upOptions) hold(ctx context.Context) error {
-	l, err := lab.Build(lab.Options{Binary: o.binary, Hosts: o.hosts, Datastores: o.datastores, Profile: o.profile})
+	l, err := lab.Build(o.lab(o.binary))
 	if err != nil {
 		return err
 	}
 	if err := o.fill(ctx, l); err != nil {
+		tellLogs(os.Stderr, l)
 		return errors.Join(err, l.End())
 	}
 	ctx, down := context.WithCancel(ctx)
@@ -141,6 +144,19 @@ func (o *upOptions) fill(ctx context.Context, l *lab.Lab) error {
 		}
 	}
 	return awaitSettled(ctx, l, o.machines)
+}
+
+// tellLogs shows the last of what each agent wrote, which is gone with the lab.
+func tellLogs(out io.Writer, l *lab.Lab) {
+	const enough = 10 // lines
+	for _, h := range l.Hosts {
+		text, err := os.ReadFile(h.Log())
+		if err != nil {
+			continue // it was never started
+		}
+		lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+		fmt.Fprintf(out, "the agent of %s wrote last:\n  %s\n", h.Name, strings.Join(lines[max(0, len(lines)-enough):], "\n  "))
+	}
 }
 
 // awaitSettled waits until the cluster is whole and every guest has counted.

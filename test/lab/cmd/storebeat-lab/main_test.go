@@ -40,6 +40,12 @@ func TestByHand(t *testing.T) {
 		}
 		return out
 	}
+	for words, says := range map[string]string{"up --machines=-1": "choose 0 or more", "up --profile quick": "fast default relaxed", "up --binary /nowhere": "/nowhere",
+		"fault": "say what to do", "exec host1": "exec HOST PROGRAM"} {
+		if out, err := call(strings.Fields(words)...); err == nil || !strings.Contains(out, says) {
+			t.Errorf("%s: %q does not say %q", words, out, says)
+		}
+	}
 	up := must("up", "--profile", "fast", "--machines", "2")
 	for line := range strings.Lines(up) {
 		if line := strings.TrimSpace(line); filepath.IsAbs(line) {
@@ -62,6 +68,13 @@ func TestByHand(t *testing.T) {
 		return s
 	}
 	victim := look().Machines[0].Host
+	must("fault", "hang", victim, "hypervisor")
+	for deadline := time.Now().Add(time.Minute); look().Machines[0].Silent < time.Second; time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the guest counts on, though its hypervisor hangs")
+		}
+	}
+	must("fault", "unhang", victim, "hypervisor")
 	must("fault", "power-off", victim)
 	for deadline := time.Now().Add(time.Minute); look().Machines[0].Runs != 2; time.Sleep(200 * time.Millisecond) {
 		if time.Now().After(deadline) {

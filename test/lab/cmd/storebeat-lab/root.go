@@ -67,6 +67,19 @@ func (o *upOptions) addFlags(c *cobra.Command) {
 	f.IntVar(&o.machines, "machines", 4, "`number` of machines")
 }
 
+// lab returns the options of the lab itself.
+func (o *upOptions) lab(binary string) lab.Options {
+	return lab.Options{Binary: binary, Hosts: o.hosts, Datastores: o.datastores, Profile: o.profile}
+}
+
+// validate refuses what makes no lab before anything is begun.
+func (o *upOptions) validate(binary string) error {
+	if o.machines < 0 {
+		return fmt.Errorf("%d machines: choose 0 or more", o.machines)
+	}
+	return o.lab(binary).Validate()
+}
+
 func newUp(o *upOptions) *cobra.Command {
 	c := &cobra.Command{Use: "up", Short: "Make a lab and leave it running", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.up(cmd.Context(), cmd.OutOrStdout()) }}
@@ -81,6 +94,9 @@ func (o *upOptions) up(ctx context.Context, out io.Writer) error {
 	}
 	binary, err := findBinary(o.binary)
 	if err != nil {
+		return err
+	}
+	if err := o.validate(binary); err != nil {
 		return err
 	}
 	self, err := os.Executable()
@@ -107,7 +123,8 @@ func (o *upOptions) up(ctx context.Context, out io.Writer) error {
 		}
 	}
 	if last != ready {
-		return errors.Join(errors.New("the lab did not come up"), h.Wait())
+		_ = h.Wait() // it has said what went wrong
+		return errors.New("the lab did not come up, and nothing is left of it")
 	}
 	fmt.Fprintf(out, "It runs on its own. Logs: %s\n", filepath.Join(before, "host*", "agent.log"))
 	return h.Process.Release()
@@ -179,16 +196,24 @@ func (a *app) newDown() *cobra.Command {
 	}}
 }
 
+// atLeast has a command refuse fewer words than that, and say what is missing.
+func atLeast(n int, missing string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, words []string) error {
+		if len(words) < n {
+			return errors.New(missing)
+		}
+		return nil
+	}
+}
+
 func (a *app) newFault() *cobra.Command {
 	var long strings.Builder
 	long.WriteString("Do something to the lab's hosts, storage or network. The faults are:\n\n")
-	w := tabwriter.NewWriter(&long, 0, 0, 2, ' ', 0)
 	for _, f := range lab.Faults {
-		fmt.Fprintf(w, "  %s %s\t\n\t%s\n", f.Name, f.Words, f.Does)
+		fmt.Fprintf(&long, "  %s\n      %s\n", strings.TrimSpace(f.Name+" "+f.Words), f.Does)
 	}
-	_ = w.Flush()
 	var undoAfter time.Duration
-	c := &cobra.Command{Use: "fault FAULT [WORD…]", Short: "Strike the lab", Long: long.String(), Args: cobra.MinimumNArgs(1),
+	c := &cobra.Command{Use: "fault FAULT [WORD…]", Short: "Strike the lab", Long: strings.TrimSuffix(long.String(), "\n"), Args: atLeast(1, "say what to do: storebeat-lab fault --help lists it"),
 		Example: "  storebeat-lab fault storage host2 ds1 error ops=write errno=ENOSPC --for 20s\n  storebeat-lab fault partition host1,host2 host3\n  storebeat-lab fault heal",
 		RunE: func(cmd *cobra.Command, words []string) error {
 			var done string
@@ -203,7 +228,7 @@ func (a *app) newFault() *cobra.Command {
 }
 
 func (a *app) newExec() *cobra.Command {
-	c := &cobra.Command{Use: "exec HOST PROGRAM [WORD…]", Short: "Run a program on a host", Args: cobra.MinimumNArgs(2),
+	c := &cobra.Command{Use: "exec HOST PROGRAM [WORD…]", Short: "Run a program on a host", Args: atLeast(2, "say on which host to run which program: storebeat-lab exec HOST PROGRAM [WORD…]"),
 		Long: "Run a program on a host, in its namespaces. Storebeat itself needs no path:\n\n  storebeat-lab exec host1 storebeat status\n  storebeat-lab exec host2 bash",
 		RunE: func(cmd *cobra.Command, words []string) error {
 			var argv []string
