@@ -149,7 +149,7 @@ func (a *Agent) mayReceive(ctx context.Context, in OfferRequest) (MayStartResult
 		return a.refuseMigration(m, why), err
 	}
 	a.incoming.announce(in.VM)
-	return MayStartResult{Allowed: true}, nil
+	return MayStartResult{Allowed: true, Protected: true}, nil
 }
 
 // refuseOffer says why a machine can't be moved here as it is offered.

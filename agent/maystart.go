@@ -27,8 +27,9 @@ type MayStartRequest struct {
 
 // MayStartResult is the answer.
 type MayStartResult struct {
-	Allowed bool   `json:"allowed"`
-	Why     string `json:"why"` // with the remedy, when it is not allowed
+	Allowed   bool   `json:"allowed"`
+	Protected bool   `json:"protected,omitempty"` // the guest is a machine that is to be moved here
+	Why       string `json:"why"`                 // with the remedy, when it is not allowed
 }
 
 // mayStart allows what this agent is starting right now, and what is no protected

@@ -47,21 +47,23 @@ func (a *app) libvirtHook(ctx context.Context, operation string) error {
 	}
 	switch operation {
 	case libvirt.HookMigrate:
-		if err := a.askAgent(ctx, hookLimit, &o, agent.MethodMayReceive, agent.OfferRequest{VM: o.VM, Offered: []byte(o.XML)}); err != nil || o.Marker == "" {
-			return err
+		protected, err := a.askAgent(ctx, hookLimit, &o, agent.MethodMayReceive, agent.OfferRequest{VM: o.VM, Offered: []byte(o.XML)})
+		if err == nil && (protected || o.Marker != "") {
+			_, err = fmt.Fprint(a.out, o.Received())
 		}
-		_, err = fmt.Fprint(a.out, o.Unmarked())
 		return err
 	case libvirt.HookStarted:
 		pid, _ := o.PID() // the agent asks for it if it has to know
-		return a.askAgent(ctx, receiveLimit, &o, agent.MethodReceive, agent.ReceiveRequest{VM: o.VM, PID: pid})
+		_, err = a.askAgent(ctx, receiveLimit, &o, agent.MethodReceive, agent.ReceiveRequest{VM: o.VM, PID: pid})
+		return err
 	}
-	return a.askAgent(ctx, hookLimit, &o, agent.MethodMayStart, agent.MayStartRequest{VM: o.VM, Marker: o.Marker})
+	_, err = a.askAgent(ctx, hookLimit, &o, agent.MethodMayStart, agent.MayStartRequest{VM: o.VM, Marker: o.Marker})
+	return err
 }
 
-// askAgent asks the agent of this host whether libvirt may go on. Without an agent it goes by
-// what was protected when one last looked.
-func (a *app) askAgent(ctx context.Context, limit time.Duration, o *libvirt.Offer, method string, question any) error {
+// askAgent asks the agent of this host whether libvirt may go on, and whether the guest is a protected
+// machine. Without an agent it goes by what was protected when one last looked.
+func (a *app) askAgent(ctx context.Context, limit time.Duration, o *libvirt.Offer, method string, question any) (protected bool, err error) {
 	cfg, err := a.readConfig()
 	if err != nil {
 		// Perhaps no cluster; perhaps one whose configuration has just been broken.
@@ -75,13 +77,13 @@ func (a *app) askAgent(ctx context.Context, limit time.Duration, o *libvirt.Offe
 	err = client.Call(ctx, method, question, &answer)
 	switch {
 	case err == nil && answer.Allowed:
-		return nil
+		return answer.Protected, nil
 	case err == nil:
-		return fail(exitRefused, "%s", answer.Why)
+		return true, fail(exitRefused, "%s", answer.Why)
 	case o.Marker == "" && !agent.KnownProtected(cfg.StateDirectory, o.VM):
-		return nil
+		return false, nil
 	}
-	return fail(exitUnavailable, "%s is protected by Storebeat, whose agent does not answer: %v: %s", o.VM, err, remedyFor(method, o.VM))
+	return true, fail(exitUnavailable, "%s is protected by Storebeat, whose agent does not answer: %v: %s", o.VM, err, remedyFor(method, o.VM))
 }
 
 func remedyFor(method string, vm uuid.UUID) string {

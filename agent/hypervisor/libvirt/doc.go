@@ -15,6 +15,9 @@
 // that runs here already under the machine's UUID is taken over as it is, so
 // that a guest can be protected while it runs.
 //
+// Disks go past the host's page cache, whatever the definition says: a start and a
+// migration get cache='none', and a guest that is taken over has its disks opened anew.
+//
 // Freezing, finding, adopting and killing ask no daemon: they go by QEMU's
 // process. libvirtd may be dead, stopped or hang meanwhile. A cgroup that libvirt
 // made for the domain alone is used for freezing; a process that shares its

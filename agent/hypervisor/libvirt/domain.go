@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"storebeat/agent/hypervisor"
+	"storebeat/agent/hypervisor/qemu"
 )
 
 // domain is what the driver has to know of a domain's XML. The XML itself is
@@ -23,6 +24,11 @@ type domain struct {
 	UUID    string   `xml:"uuid"`
 	Memory  amount   `xml:"memory"`
 	NVRAM   nvram    `xml:"os>nvram"`
+	Kernel  string   `xml:"os>kernel"`
+	Initrd  string   `xml:"os>initrd"`
+	Options []struct {
+		Value string `xml:"value,attr"`
+	} `xml:"commandline>arg"` // of QEMU's, as its user has written them
 	Devices struct {
 		Disks       []disk   `xml:"disk"`
 		Hostdevs    []device `xml:"hostdev"`
@@ -65,13 +71,16 @@ type disk struct {
 	Back   *backer `xml:"backingStore"`
 	Driver struct {
 		Type            string `xml:"type,attr"`
+		Cache           string `xml:"cache,attr"`
 		ErrorPolicy     string `xml:"error_policy,attr"`
 		ReadErrorPolicy string `xml:"rerror_policy,attr"`
 	} `xml:"driver"`
 	Target struct {
 		Dev string `xml:"dev,attr"`
 	} `xml:"target"`
-	ReadOnly *struct{} `xml:"readonly"`
+	ReadOnly  *struct{} `xml:"readonly"`
+	Shareable *struct{} `xml:"shareable"`
+	Transient *struct{} `xml:"transient"`
 }
 
 type source struct {
@@ -186,7 +195,20 @@ func (d *domain) problems(spec hypervisor.Spec) (all []string) {
 	for _, disk := range d.Devices.Disks {
 		all = append(all, disk.problems(spec)...)
 	}
-	return append(all, d.bound()...)
+	all = append(all, d.bound()...)
+	if err := d.optionProblem(spec); err != nil {
+		all = append(all, strings.Split(err.Error(), "\n")...)
+	}
+	return all
+}
+
+// optionProblem judges the options of QEMU's that a domain has beside what libvirt makes of it.
+func (d *domain) optionProblem(spec hypervisor.Spec) error {
+	words := make([]string, 0, len(d.Options))
+	for _, o := range d.Options {
+		words = append(words, o.Value)
+	}
+	return qemu.Review(spec, words)
 }
 
 func (k *disk) problems(spec hypervisor.Spec) (all []string) {
@@ -200,6 +222,12 @@ func (k *disk) problems(spec hypervisor.Spec) (all []string) {
 	}
 	if why := k.Source.elsewhere(k.Type, spec); why != "" {
 		all = append(all, fmt.Sprintf("disk %s %s: %s", k.Target.Dev, why, remedy))
+	}
+	if k.ours() && k.Shareable != nil {
+		all = append(all, fmt.Sprintf("disk %s is shareable, which takes away the image lock that keeps a second host from writing to it: remove <shareable/> (virsh edit)", k.Target.Dev))
+	}
+	if k.ours() && k.Transient != nil {
+		all = append(all, fmt.Sprintf("disk %s is transient: what the guest writes is kept on this host alone, and thrown away with its end: remove <transient/> (virsh edit)", k.Target.Dev))
 	}
 	for b := k.Back; b != nil; b = b.Back {
 		if why := b.Source.elsewhere(b.Type, spec); b.Type != "" && why != "" {
@@ -265,7 +293,15 @@ func (d *domain) warnings(spec hypervisor.Spec) (all []string) {
 	if vars := d.NVRAM.path(); vars != "" && !spec.OnAny(vars) {
 		all = append(all, fmt.Sprintf("its firmware variables (%s) lie on this host alone: on another host it starts with those of the template", vars))
 	}
+	for _, file := range []string{d.Kernel, d.Initrd} {
+		if file = strings.TrimSpace(file); file != "" && !spec.OnAny(file) {
+			all = append(all, file+" must be there on every host that may start it")
+		}
+	}
 	for _, disk := range d.Devices.Disks {
+		if disk.ours() && !disk.direct() {
+			all = append(all, fmt.Sprintf("disk %s has the cache mode %s, and writes that the host's memory keeps could come late: it goes past the host's page cache as long as the guest is protected (cache='none')", disk.Target.Dev, cmp.Or(disk.Driver.Cache, "default")))
+		}
 		if disk.ours() && !disk.pauses() {
 			all = append(all, fmt.Sprintf("disk %s tells the guest when a request fails: to have the guest paused and the request made again instead, give its <driver> error_policy='stop' (virsh edit)", disk.Target.Dev))
 		}

@@ -22,6 +22,15 @@ func good() string {
 	return libvirttest.Domain("web", uuid.MustParse("11111111-2222-4333-8444-555555555555"), datastore+"/web/disk.img", "/run/web.sock")
 }
 
+// options are such of QEMU's as a user writes into a domain.
+func options(words ...string) string {
+	text := "<qemu:commandline xmlns:qemu='" + qemuNamespace + "'>"
+	for _, w := range words {
+		text += "<qemu:arg value='" + w + "'/>"
+	}
+	return text + "</qemu:commandline>"
+}
+
 func TestProblemsNameDiskPathAndRemedy(t *testing.T) {
 	disk := func(xml string) string { return "<disk " + xml + "<target dev='vdb'/></disk></devices>" }
 	for name, c := range map[string]struct{ add, want string }{
@@ -43,6 +52,13 @@ func TestProblemsNameDiskPathAndRemedy(t *testing.T) {
 		"bridge":               {"<interface type='bridge'/></devices>", ""},
 		"shared folder":        {"<filesystem type='mount'/></devices>", "filesystem"},
 		"emulated TPM":         {"<tpm model='tpm-crb'><backend type='emulator'/></tpm></devices>", "emulated TPM"},
+		"shareable":            {disk("type='file' device='disk'><source file='/mnt/nfs1/x'/><shareable/>"), "disk vdb is shareable, which takes away the image lock"},
+		"shareable CD":         {disk("type='file' device='cdrom'><source file='/mnt/nfs1/x'/><shareable/><readonly/>"), ""},
+		"thrown away":          {disk("type='file' device='disk'><source file='/mnt/nfs1/x'/><transient/>"), "disk vdb is transient"},
+		"harmless options":     {"</devices>" + options("-cpu", "max", "-global", "x.y=1"), ""},
+		"folder by option":     {"</devices>" + options("-virtfs", "local,path=/x"), "-virtfs local,path=/x: shares a folder of the host"},
+		"device by option":     {"</devices>" + options("-device", "vfio-pci,host=1", "-drive", "file=/x,cache=none"), "device vfio-pci belongs to this host"},
+		"disk by option":       {"</devices>" + options("-device", "vfio-pci,host=1", "-drive", "file=/x,cache=none"), "\"/x\" is no file on a datastore"},
 		"NVDIMM":               {"<memory model='nvdimm'><source><path>/n</path></source></memory></devices>", "file /n"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -62,6 +78,10 @@ func TestWarnings(t *testing.T) {
 	for name, c := range map[string]struct{ old, by, want string }{
 		"none":               {"", "", ""},
 		"firmware elsewhere": {"</os>", "<nvram>/var/lib/libvirt/qemu/nvram/web.fd</nvram></os>", "/var/lib/libvirt/qemu/nvram/web.fd"},
+		"page cache":         {" cache='none'", "", "disk hda has the cache mode default"},
+		"page cache, said":   {"cache='none'", "cache='writeback'", "disk hda has the cache mode writeback"},
+		"kernel elsewhere":   {"</os>", "<kernel>/boot/vmlinuz</kernel></os>", "/boot/vmlinuz must be there on every host"},
+		"kernel along":       {"</os>", "<kernel>/mnt/nfs1/vmlinuz</kernel></os>", ""},
 		"no error policy":    {" error_policy='stop'", "", "disk hda tells the guest when a request fails"},
 		"reads reported":     {"error_policy='stop'", "error_policy='stop' rerror_policy='report'", "disk hda tells the guest when a request fails"},
 	} {
@@ -204,9 +224,9 @@ func FuzzReadOffer(f *testing.F) {
 		if err == nil && o.VM == uuid.Nil && !strings.Contains(text, "0000") {
 			t.Errorf("no UUID, and no error, from %q", text)
 		}
-		again, err2 := ReadOffer(strings.NewReader(o.Unmarked()))
+		again, err2 := ReadOffer(strings.NewReader(o.Received()))
 		if err == nil && strings.Contains(text, "<qemu:env name='STOREBEAT_") && (err2 != nil || again.VM != o.VM) {
-			t.Errorf("without its marker it is %v, %v: %q", again, err2, o.Unmarked())
+			t.Errorf("without its marker it is %v, %v: %q", again, err2, o.Received())
 		}
 	})
 }

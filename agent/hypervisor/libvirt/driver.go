@@ -157,6 +157,7 @@ func (d *Driver) create(ctx context.Context, spec hypervisor.Spec, definition De
 }
 
 func (d *Driver) createIn(ctx context.Context, dir string, spec hypervisor.Spec, definition Definition, dom *domain) (*machine, error) {
+	definition.XML = uncached(definition.XML)
 	text, err := marked(definition.XML, hypervisor.Environ(name, spec, ""))
 	if err != nil {
 		return nil, err
@@ -210,6 +211,9 @@ func (d *Driver) takeOver(ctx context.Context, spec hypervisor.Spec, dom *domain
 	}
 	h, err := freeze.Of(pid, "")
 	if err != nil {
+		return nil, err
+	}
+	if err := d.bypass(ctx, spec); err != nil {
 		return nil, err
 	}
 	dir := hypervisor.MachineDir(spec.RunDir, spec.VM, spec.Generation)

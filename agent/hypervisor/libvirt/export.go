@@ -71,7 +71,7 @@ func (d *Driver) Export(ctx context.Context, domainName string, datastores []hyp
 		return g, nil
 	}
 	old, known := remembered(before.Definition)
-	definition, err := Definition{XML: portable(next, spec), Autostart: info["Autostart"] == "enable" || old.Autostart,
+	definition, err := Definition{XML: portable(uncached(next), spec), Autostart: info["Autostart"] == "enable" || old.Autostart,
 		// libvirt makes a domain transient that it moves without --persistent. The machine is what it was.
 		Transient: info["Persistent"] == "no" && (old.Transient || !known)}.encode()
 	if err != nil {

@@ -98,6 +98,7 @@ func guests(b bench) {
 	b.side("a locked disk is told from a failure", lockedDisk)
 	b.side("a persistent guest is protected while it runs", func(b bench) { protectRunning(b, "define") })
 	b.side("a transient guest is protected while it runs", func(b bench) { protectRunning(b, "create") })
+	b.side("cached by the host", cachedByHost)
 	b.side("destroyed by a user", destroyedByUser)
 	b.side("a transient guest destroyed by a user", transientDestroyed)
 	b.side("panic", panics)

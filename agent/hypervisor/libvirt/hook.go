@@ -65,9 +65,9 @@ func ReadOffer(in io.Reader) (Offer, error) {
 	return o, nil
 }
 
-// Unmarked is the XML without what names the host and the right that the domain ran under
-// where it comes from.
-func (o Offer) Unmarked() string { return unmarked(o.XML) }
+// Received is the XML of a machine as it is to be made here: without what names the host and the
+// right that it ran under where it comes from, and with its disks past the host's page cache.
+func (o Offer) Received() string { return uncached(unmarked(o.XML)) }
 
 // PID finds QEMU's process of the domain. It must be called where libvirtd's own files are seen.
 func (o Offer) PID() (int, error) { return processOf(o.VM, o.Name) }

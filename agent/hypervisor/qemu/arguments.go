@@ -40,6 +40,16 @@ const notCovered = "shares a folder of the host, which the write barrier does no
 var bound = []string{"vfio-", "vhost-user-", "vhost-scsi", "vhost-vdpa", "ivshmem-", "nvdimm", "virtio-pmem", "virtio-9p", "usb-host", "virtio-input-host",
 	"scsi-generic", "scsi-block", "tpm-", "ccid-card-passthru", "u2f-passthru", "cxl-type3", "x-pci-proxy", "vmmouse-passthru"}
 
+// Review judges options that a guest has beside what its definition makes of it. The error has
+// a line for each that it may not have, with the remedy.
+func Review(spec hypervisor.Spec, words []string) error {
+	all, err := takeApart(words)
+	if err == nil {
+		_, _, err = review(spec, all)
+	}
+	return err
+}
+
 // review judges further arguments, and returns them as QEMU gets them, with the files
 // on datastores that the guest writes to.
 func review(spec hypervisor.Spec, all []argument) (out []argument, disks []string, err error) {
