@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -16,7 +17,12 @@ import (
 // conditions are those of this host's machines with which not all is well.
 func (a *Agent) conditions() map[uuid.UUID]core.Condition {
 	all := map[uuid.UUID]core.Condition{}
+	self, _ := a.member(a.self.Host)
 	for _, m := range a.machines.all() {
+		if why := m.pending.Load(); why != nil {
+			all[m.vm] = core.Condition{Guest: core.KillPending, Remarks: []string{fmt.Sprintf("it is to be ended on %s, and can't be yet: %s", self.Name, *why)}}
+			continue
+		}
 		// The monitor of a machine that is frozen has no say.
 		if state, err := m.Handle().State(); err != nil || state != freeze.Running {
 			continue
@@ -28,7 +34,7 @@ func (a *Agent) conditions() map[uuid.UUID]core.Condition {
 	if noted := a.machines.noted.Load(); noted != nil {
 		for vm, remarks := range *noted {
 			c := all[vm]
-			c.Remarks = remarks
+			c.Remarks = append(c.Remarks, remarks...)
 			all[vm] = c
 		}
 	}

@@ -48,7 +48,8 @@ type machine struct {
 	vm         uuid.UUID
 	generation uint64
 	home       uuid.UUID
-	orders     queue // to the guest, by its monitor
+	orders     queue                  // to the guest, by its monitor
+	pending    atomic.Pointer[string] // why it can't be ended yet, though it is to be
 }
 
 func newMachines(a *Agent) *machines {
@@ -310,38 +311,6 @@ func (ms *machines) putDown(e core.PutDown) {
 		return
 	}
 	go ms.agent.observe(core.MachineGone{VM: e.VM, Ending: core.EndedByUs, Detail: "it was gone already"})
-}
-
-// kill ends a machine once its I/O has returned: what is in the kernel of a
-// killed process could reach the disk after the next owner's writes (R12). It is
-// frozen first, or it could begin the next write just when it is looked at.
-func (ms *machines) kill(m *machine) {
-	for !quiet(m.Handle()) {
-		select {
-		case <-m.Done():
-			return
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), startTime)
-	defer cancel()
-	if err := m.Kill(ctx); err != nil {
-		ms.agent.log.Error("can't end the machine; it is tried again", "vm", m.vm, "error", err)
-		time.AfterFunc(time.Second, func() { ms.kill(m) })
-	}
-}
-
-// quiet freezes a machine and tells whether it is seen frozen with no I/O under way.
-func quiet(h freeze.Handle) bool {
-	if err := h.Freeze(); errors.Is(err, freeze.ErrGone) {
-		return true
-	}
-	state, err := h.State()
-	if err != nil || state != freeze.Frozen {
-		return state == freeze.Gone
-	}
-	pending, err := h.IOPending()
-	return err == nil && !pending
 }
 
 // freeze freezes the machines of a datastore without the guard, and reports

@@ -207,6 +207,7 @@ var chapters = []Chapter{
 		{"start-refused", Warning, false, "The start of a machine was refused for now, mostly because a lost host's image lock has not run out. It is tried again until it succeeds.", "If it lasts for minutes, find out who holds the lock on its disks."},
 		{"start-failed", Error, false, "A machine could not be started on this host. Its policy decides whether it is tried here again, elsewhere, or held.", "Read the evidence: it holds the driver's error."},
 		{"machine-putting-down", Warning, false, "A machine runs elsewhere by now. Its frozen former instance here is ended once its writes have returned.", ""},
+		{"machine-kill-pending", Warning, false, "A machine is to be ended on this host, and can't be yet, mostly because its requests to the storage have not returned (R12). It stands frozen meanwhile.", "Have the storage answer again; if it is gone for good, restart the host: nothing of the machine outlives that."},
 		{"machine-put-down", Notice, false, "The former instance of a machine is gone.", ""},
 	}},
 	{"Notifications", []About{

@@ -266,8 +266,8 @@ type MachineIncident struct {
 }
 
 // HypervisorFinding reports what was found in the hypervisor's own house about a
-// machine, for people. Kind is one of "definition-refused",
-// "guest-by-hand", "start-by-hand-refused" and "migration-refused".
+// machine, or with its process, for people. Kind is one of "definition-refused", "name-taken",
+// "guest-by-hand", "start-by-hand-refused", "migration-refused" and "machine-kill-pending".
 type HypervisorFinding struct {
 	VM       uuid.UUID
 	Kind     Kind

@@ -167,10 +167,13 @@ type MachineView struct {
 // Condition is what a host says of a machine's guest, as far as not all is well. The core
 // knows nothing of it, and nothing follows from it: it is for people.
 type Condition struct {
-	Guest   string   `json:"guest,omitempty"`   // what it is instead of running, such as paused or io-error
+	Guest   string   `json:"guest,omitempty"`   // what it is instead of running, such as paused, io-error or KillPending
 	Why     string   `json:"why,omitempty"`     // also that nobody knows how the guest is
 	Remarks []string `json:"remarks,omitempty"` // what was found about the machine in the hypervisor's own house
 }
+
+// KillPending is the Guest of a machine that is to be ended and can't be before its I/O has returned (R12).
+const KillPending = "kill-pending"
 
 // View returns what the host knows at now. It changes nothing.
 func (c *Core) View(now datastorehb.Instant) View {

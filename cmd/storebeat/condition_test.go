@@ -18,7 +18,9 @@ func TestConditionIsShown(t *testing.T) {
 	well := core.MachineView{Name: "mail", Protected: true, State: "running", Host: 1, HostName: "alpha", Desired: poweron.Running}
 	frozen := failed
 	frozen.State = "frozen"
-	for state, m := range map[string]core.MachineView{"io-error on alpha": failed, "running on alpha": silent, "frozen on alpha": frozen} {
+	pending := failed
+	pending.State, pending.Condition.Guest = "stopping", core.KillPending
+	for state, m := range map[string]core.MachineView{"io-error on alpha": failed, "running on alpha": silent, "frozen on alpha": frozen, "kill-pending on alpha": pending} {
 		if got := stateOn(&m); got != state {
 			t.Errorf("%s is shown as %q, want %q", m.Name, got, state)
 		}

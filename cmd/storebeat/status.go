@@ -231,7 +231,7 @@ func (v cluster) worrying(h *core.HostView) bool {
 
 // shownState is how a machine is: where it runs, its guest may not.
 func shownState(m *core.MachineView) string {
-	if m.State == core.PhaseRunning && m.Condition.Guest != "" {
+	if m.State == core.PhaseRunning && m.Condition.Guest != "" || m.Condition.Guest == core.KillPending {
 		return m.Condition.Guest
 	}
 	return m.State

@@ -2,15 +2,19 @@ package e2e
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"storebeat/agent"
 	"storebeat/agent/core"
 	"storebeat/agent/demo/cluster"
 	"storebeat/poweron"
+	"storebeat/test/faultfs"
 )
 
 // wish tells a host's agent what a user wants.
@@ -189,4 +193,41 @@ func TestGuestShutDown(t *testing.T) {
 	want[m.Name]++
 	l.awaitRuns(want)
 	l.expectRuns(want)
+}
+
+// TestKillPending stops a machine whose storage hangs. It can't be ended before its request to
+// that has returned, everybody can see why, and then it is stopped.
+func TestKillPending(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, cluster.Options{Hosts: 2, Datastores: 1})
+	below, path := shortDir(t), shortDir(t)
+	storage, err := faultfs.New(below, path)
+	if err != nil {
+		t.Skip("needs storage that hangs: ", err)
+	}
+	t.Cleanup(func() { storage.Heal(); l.do(storage.Close()) })
+	l.do(os.WriteFile(filepath.Join(below, "data"), make([]byte, 1<<16), 0o600))
+	l.protect(1, "process")
+	m := cluster.NewMachine("reader", l.Datastores[0], "process")
+	m.Policy.StopTime = time.Second
+	m.Command = []string{"/bin/sh", "-c", `echo BOOT >> "$0"; n=0; while n=$((n+1)); do cat "$1"/data > /dev/null; printf 'T %08x\n' $n >> "$0"; sleep 0.1; done`, m.Console.Path(), path}
+	l.add(m)
+	l.awaitTicks(2, m)
+	h, from := l.owner(m), time.Now()
+	storage.Hang()
+	l.await("the machine to wait for its storage", func() (bool, string) { return storage.Hung() > 0, "it does not" })
+	l.wish(l.other(h), core.Stop, m)
+	e := l.awaitEvent(h, from, "machine-kill-pending")
+	if !strings.Contains(e.Text, "reader is to be ended on "+h.Name) || !strings.Contains(strings.Join(e.Evidence, " "), "requests to the storage have not returned") {
+		t.Errorf("told of it: %s, %q", e.Text, e.Evidence)
+	}
+	for _, by := range l.Hosts {
+		l.await("vm list on "+by.Name, func() (bool, string) {
+			out, err := l.cli(by, "vm", "list")
+			return err == nil && strings.Contains(out, "kill-pending"), fmt.Sprint(out, err)
+		})
+	}
+	storage.Heal()
+	l.awaitState(m, "stopped")
+	l.awaitNoProcess(m)
 }
