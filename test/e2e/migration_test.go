@@ -196,8 +196,8 @@ func (l *libvirtLab) movesUnasked(m *cluster.Machine) {
 // large is the memory, in KiB, of a guest that takes a while to be moved. It is never touched.
 const large = "4194304"
 
-// TestMigrationInTrouble: a migration that is given up, or loses an agent, a daemon or its source
-// on the way, costs no protection and starts nothing a second time.
+// TestMigrationInTrouble: a migration that is given up, or loses an agent, a daemon or one of its
+// hosts on the way, costs no protection and starts nothing a second time.
 func TestMigrationInTrouble(t *testing.T) {
 	t.Parallel()
 	l, m := newMigrationLab(t, "relaxed", large) // agents are restarted, within their leases
@@ -236,6 +236,23 @@ func TestMigrationInTrouble(t *testing.T) {
 	l.awaitDomains(1)
 	l.awaitHost(m, h1)
 	l.startedOnce(m, 1)
+
+	// The destination is lost: the guest runs on where it is, which soon has it alone.
+	since = time.Now()
+	run = l.begin(m, 0, 1)
+	if _, err := h2.Kill(l.ctx); err != nil {
+		t.Fatal(err)
+	}
+	l.daemons[1].Kill(t)
+	if l.ended(run) == nil {
+		t.Error("the destination was lost, and the migration has succeeded")
+	}
+	l.awaitEvent(h1, since, "machine-migration-failed")
+	l.awaitHost(m, h1)
+	l.startedOnce(m, 1)
+	l.daemons[1].Start(t)
+	l.restart(h2)
+	l.awaitDomains(1)
 
 	// The source is lost with the guest: it is started anew, once.
 	run = l.begin(m, 0, 1)
