@@ -243,15 +243,20 @@ func (ms *machines) receiveNow(e core.ReceiveMachine) error {
 	if err != nil {
 		return err
 	}
-	// What the hypervisor keeps of it comes along, in words of its own.
-	if err := ms.renditions.forget(e.VM); err != nil {
-		ms.agent.log.Warn("a definition that comes with a machine may be told to have been changed", "vm", e.VM, "error", err)
-	}
+	go ms.forgetRendition(e.VM) // writing that down may hang with the local disk, and the other host waits
 	p, err := receiver.Receive(ctx, ms.spec(e.Datastore, home.Path, &entry, e.Generation, nil), pid)
 	if err != nil {
 		return err
 	}
 	return ms.care(ctx, &machine{Machine: p, vm: e.VM, generation: e.Generation, home: e.Datastore})
+}
+
+// forgetRendition is for a machine that is moved here: what the hypervisor keeps of it comes
+// along, in words of its own.
+func (ms *machines) forgetRendition(vm uuid.UUID) {
+	if err := ms.renditions.forget(vm); err != nil {
+		ms.agent.log.Warn("a definition that comes with a machine may be told to have been changed", "vm", vm, "error", err)
+	}
 }
 
 // tellMovements reports what the hypervisor says of a machine that it moves, until the machine's end.

@@ -387,11 +387,13 @@ func (c *Core) onThawRead(m *machine, o MachineRead) {
 	case s.GenerationState == datastorehb.Absent || g.Number < m.gen.Number:
 		c.distrust(m.home, fmt.Sprintf("the newest generation of %s reads %d, but %d was won before", m.vm, g.Number, m.gen.Number))
 	case m.phase == phaseAdopt && (g.Number == m.gen.Number || c.isPartyOf(s)):
+		c.noteReturn(m, &g)
 		m.gen, m.failures = g, g.Failures
 		m.enter(phaseRun)
 		m.home.dirty = true
 		c.journalMachine(m, "machine-adopted", "R3", fmt.Sprintf("%s was found running and goes on under generation %d", m.entry.Name, g.Number))
 	case g.Number == m.gen.Number, (g.Shared() || g.Left()) && c.isPartyOf(s):
+		c.noteReturn(m, &g)
 		m.gen, m.failures = g, g.Failures
 		m.enter(phaseReclaim)
 		c.advance(m)

@@ -15,6 +15,10 @@ func (c *Core) onMachineGone(o MachineGone) {
 	}
 	switch m.phase {
 	case phaseStop:
+		if c.astray(m, o) {
+			c.ended(m, o)
+			return
+		}
 		c.release(m, m.reason, m.detail)
 	case phasePutDown:
 		c.journalMachine(m, "machine-put-down", "R12", fmt.Sprintf("the former instance of %s is gone", m.entry.Name))
@@ -35,8 +39,15 @@ func (c *Core) ended(m *machine, o MachineGone) {
 		m.home.nextScan = c.now // and then it is disowned
 		return
 	}
+	if o.Ending == EndedByGuest { // so it was here, and nobody has said so yet
+		m.move.receiving = false
+	}
 	if m.gen.Shared() || m.move.receiving {
 		c.endedMoving(m, o)
+		return
+	}
+	if c.astray(m, o) {
+		c.hold(m, o.Detail)
 		return
 	}
 	if c.shuttingDown() { // Whatever ended it was part of that, and nobody's will.
@@ -48,12 +59,8 @@ func (c *Core) ended(m *machine, o MachineGone) {
 		c.release(m, poweron.GuestShutDown, o.Detail)
 		return
 	}
-	// A hypervisor that moved a machine which is shared with nobody has asked nobody either: that
-	// machine may run on where no agent knows of it. What this host has claimed alone runs there no more.
-	if o.Ending == EndedByUser || o.Ending == EndedByMigration && !m.move.retaken {
-		c.journalMachine(m, "machine-destroyed", "", fmt.Sprintf("%s was ended by a user of the hypervisor, and stays off until a user wants it started", m.entry.Name), o.Detail)
-		m.failures = 0
-		c.release(m, poweron.Held, o.Detail)
+	if o.Ending == EndedByUser {
+		c.hold(m, o.Detail)
 		return
 	}
 	r := poweron.Crash(m.entry.Policy, m.failures, c.now.Sub(m.since))
@@ -69,4 +76,17 @@ func (c *Core) ended(m *machine, o MachineGone) {
 	}
 	m.enter(phaseSpot)
 	m.retry = c.now.Add(r.Delay)
+}
+
+// hold gives up a machine that was ended by a user of the hypervisor.
+func (c *Core) hold(m *machine, detail string) {
+	c.journalMachine(m, "machine-destroyed", "", fmt.Sprintf("%s was ended by a user of the hypervisor, and stays off until a user wants it started", m.entry.Name), detail)
+	m.failures = 0
+	c.release(m, poweron.Held, detail)
+}
+
+// astray reports whether a hypervisor has moved a machine away without asking any agent: it
+// may run on where none knows of it.
+func (c *Core) astray(m *machine, o MachineGone) bool {
+	return o.Ending == EndedByMigration && !c.wasAsked(m)
 }

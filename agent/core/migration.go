@@ -25,17 +25,18 @@ import (
 
 // migration is where a machine that is being moved stands on this host.
 type migration struct {
-	receiving bool                // its process here takes in memory, and the guest does not execute in it yet
-	handed    datastorehb.Instant // since when the guest has left its process here, 0 while it has not
-	ask       uint64              // the hypervisor's question that has not been answered, 0 for none
-	answered  string              // why the machine's owner does not let it go, as it said last
-	looked    datastorehb.Instant // when the generation was read last, or its owner was asked
-	looking   bool                // it is being read
-	unsure    bool                // what became of a claim is not known
-	target    poweron.Generation  // that is being claimed while the machine runs, Number 0 for none
-	alone     datastorehb.Instant // since when nobody else can have the guest, and it does not execute here
-	idle      datastorehb.Instant // when the hypervisor was asked that said last that it does not
-	retaken   bool                // it was shared, and this host has claimed it alone since
+	receiving bool                  // its process here takes in memory, and the guest does not execute in it yet
+	handed    datastorehb.Instant   // since when the guest has left its process here, 0 while it has not
+	ask       uint64                // the hypervisor's question that has not been answered, 0 for none
+	answered  string                // why the machine's owner does not let it go, as it said last
+	looked    datastorehb.Instant   // when the generation was read last, or its owner was asked
+	looking   bool                  // it is being read
+	unsure    bool                  // what became of a claim is not known
+	target    poweron.Generation    // that is being claimed while the machine runs, Number 0 for none
+	alone     datastorehb.Instant   // since when nobody else can have the guest, and it does not execute here
+	idle      datastorehb.Instant   // when the hypervisor was asked that said last that it does not
+	returned  datastorehb.Instant   // since when this host, which it was moved from, has it alone again, 0 if that never came about
+	ended     poweron.ReleaseReason // why it has ended, by the word of the host that left it to this one
 }
 
 // onIncomingAsked begins to find out whether a hypervisor may move a machine here.
@@ -224,8 +225,8 @@ func (c *Core) onClaimedWhileRunning(m *machine, o GenerationClaimed, won bool) 
 // take makes a newer generation that names this host the machine's.
 func (c *Core) take(m *machine, g poweron.Generation) {
 	before := m.gen
+	c.noteReturn(m, &g)
 	m.gen, m.home.dirty = g, true
-	m.move.retaken = !g.Shared() && !g.Left() && (m.move.retaken || before.Shared())
 	self, other := c.cfg.Self.Host, before.Other(c.cfg.Self.Host)
 	switch {
 	case g.Shared() && !before.Shared():
@@ -242,6 +243,18 @@ func (c *Core) take(m *machine, g poweron.Generation) {
 		// The guest has ended where it was moved to: what is left here is its past.
 		c.stop(m, g.Reason, cmp.Or(g.Detail, "it ended on "+c.HostName(other)), false)
 	}
+}
+
+// noteReturn takes down what follows for a process from which its guest may have been moved away, when
+// the newest generation is g: whether this host has the machine alone again, and why it has ended
+// if it has. A process that was just found was there before it was shared if it is two generations older.
+func (c *Core) noteReturn(m *machine, g *poweron.Generation) {
+	shared := m.gen.Shared() && m.gen.Owner == c.cfg.Self.Host && !g.Shared()
+	found := m.gen.Term == 0 && g.Left() && m.process+1 < g.Number
+	if shared || found {
+		m.move.returned = c.now
+	}
+	m.move.ended = g.Reason
 }
 
 func (c *Core) whyAlone(g *poweron.Generation, other datastorehb.HostID) string {
@@ -362,13 +375,17 @@ func (c *Core) awaitGuest(m *machine) {
 	if end := m.move.alone.Add(c.guestTime()); !c.due(end) || m.move.idle < end {
 		return
 	}
-	c.stop(m, c.reasonOf(&m.gen), fmt.Sprintf("its migration has failed: for %v it has not executed here, nor anywhere else", c.guestTime()), false)
+	reason, where := reasonOf(m), "nor anywhere else"
+	if !c.wasAsked(m) {
+		reason, where = poweron.Held, "and no agent was asked where it was moved to"
+	}
+	c.stop(m, reason, fmt.Sprintf("its migration has failed: for %v it has not executed here, %s", c.guestTime(), where), false)
 }
 
 // reasonOf says why a machine has ended that has come nowhere: its former owner may have
 // told when it left it.
-func (c *Core) reasonOf(g *poweron.Generation) poweron.ReleaseReason {
-	return cmp.Or(g.Reason, poweron.Crashed)
+func reasonOf(m *machine) poweron.ReleaseReason {
+	return cmp.Or(m.gen.Reason, m.move.ended, poweron.Crashed)
 }
 
 // onMigrationSeen takes in what the hypervisor says of a machine's process here.
@@ -377,7 +394,7 @@ func (c *Core) onMigrationSeen(o MigrationSeen) {
 	switch {
 	case m == nil:
 	case m.move.receiving && o.Arrived:
-		m.move.receiving, m.home.dirty = false, true
+		m.move.receiving, m.move.alone, m.home.dirty = false, 0, true
 	case m.move.receiving:
 		m.move.idle = o.Asked
 	case o.HandedOver && m.move.handed == 0:
@@ -385,8 +402,17 @@ func (c *Core) onMigrationSeen(o MigrationSeen) {
 	case o.HandedOver:
 		m.move.idle = o.Asked
 	default:
-		m.move.handed = 0
+		m.move.handed, m.move.alone = 0, 0
 	}
+}
+
+// wasAsked reports whether a machine whose guest has left the process here was moved by a
+// migration that agents were asked about. Where it was not shared with anybody, that can only be one
+// whose receiver was lost, or has left it, since the guest was on its way or shortly before.
+func (c *Core) wasAsked(m *machine) bool {
+	left := cmp.Or(m.move.handed, c.now)
+	returned := m.move.returned != 0 && left.Sub(m.move.returned) < c.guestTime()
+	return m.gen.Shared() || m.move.receiving || returned
 }
 
 // endedMoving gives up a machine whose process ended here while it was being moved: it is
@@ -394,7 +420,7 @@ func (c *Core) onMigrationSeen(o MigrationSeen) {
 func (c *Core) endedMoving(m *machine, o MachineGone) {
 	switch {
 	case !m.gen.Shared():
-		c.release(m, c.reasonOf(&m.gen), "its migration has failed: "+o.Detail)
+		c.release(m, reasonOf(m), "its migration has failed: "+o.Detail)
 	case m.move.receiving || m.move.handed != 0 || o.Ending == EndedByMigration:
 		c.release(m, poweron.NotReleased, o.Detail)
 	case o.Ending == EndedByGuest && m.entry.Policy.OnGuestShutDown != poweron.StartAgain:

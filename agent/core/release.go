@@ -47,15 +47,24 @@ func (c *Core) onReleaseRead(m *machine, o MachineRead) {
 	case o.Err != "" || s.GenerationState != datastorehb.Valid && s.GenerationState != datastorehb.Absent:
 		m.retry = c.now.Add(c.interval() / 2) // The claim is repeated, loses again, and is looked up again.
 	case g.Number > m.gen.Number && g.Names(self.Host) && g.PartyOf(self.Host, s.GenerationBy) == self:
-		m.gen = g
 		if !g.Shared() {
-			m.reason = cmp.Or(m.reason, g.Reason, poweron.Abandoned)
+			m.reason = c.reasonOfBoth(m, &g)
 		}
+		m.gen = g
 		c.claimRelease(m)
 	default:
 		m.home.nextScan = c.now // What else is in this host's name is found there.
 		c.released(m)
 	}
+}
+
+// reasonOfBoth says why a machine has ended that both hosts leave to each other, by generation g
+// and by what this host was about to claim. Where its guest was moved to is known best there.
+func (c *Core) reasonOfBoth(m *machine, g *poweron.Generation) poweron.ReleaseReason {
+	if m.gen.Owner == c.cfg.Self.Host || m.move.receiving {
+		return cmp.Or(g.Reason, m.reason, poweron.Abandoned)
+	}
+	return cmp.Or(m.reason, g.Reason, poweron.Abandoned)
 }
 
 // released ends this host's part of a machine that it has given up.

@@ -3,6 +3,7 @@ package core
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"storebeat/datastorehb"
 	"storebeat/poweron"
@@ -134,12 +135,90 @@ func TestMovedAway(t *testing.T) {
 	if g := take[ClaimGeneration](d).Generation; !g.Left() || g.Owner != 2 || g.Reason != poweron.NotReleased {
 		t.Errorf("moved to a host that shares it: claimed %+v", g)
 	}
-	d, share = asked(t)
+	for name, c := range map[string]struct {
+		later   time.Duration
+		settled bool // the migration of which it was asked was given up meanwhile
+		want    bool // it is restarted
+	}{
+		"at once":                      {0, false, true},
+		"by another migration, later":  {3 * timing.Takeover, false, false},
+		"by another one, after a word": {3 * timing.Takeover, true, false},
+	} {
+		d, share = asked(t)
+		d.see(GenerationClaimed{Span: d.span(), Generation: share, Outcome: datastorehb.ClaimWon})
+		m := d.machine(guest)
+		d.take(m, poweron.Next(guest, &share, 1, 1, 1))
+		d.at = d.at.Add(c.later)
+		if c.settled {
+			d.Core.onMigrationSeen(MigrationSeen{VM: guest, Asked: d.at, HandedOver: true})
+			d.Core.onMigrationSeen(MigrationSeen{VM: guest, Asked: d.at})
+		}
+		d.now = d.at
+		d.onMachineGone(moved)
+		if restarted := m.phase == phaseSpot; restarted != c.want || !restarted && m.reason != poweron.Held {
+			t.Errorf("moved %s to a host that was lost: the machine is %s, %s", name, m.phase, m.reason)
+		}
+	}
+}
+
+// What a hypervisor moves away without asking is held though it was just being stopped, or its host
+// shuts down: nobody may start it who does not know where it went.
+func TestMovedAwayWhileItIsStopped(t *testing.T) {
+	moved := MachineGone{VM: guest, Generation: 3, Ending: EndedByMigration}
+	for name, stop := range map[string]func(d *desk){
+		"handed over": func(d *desk) {
+			d.stop(d.machine(guest), poweron.HandedOver, "its host is to be empty", true)
+		},
+		"its host shuts down": func(d *desk) {
+			d.leaving = &leaving{Leave: Leave{Why: datastorehb.Leave{By: datastorehb.LeftByShutdown}}}
+		},
+	} {
+		d, _ := runs(t)
+		stop(d)
+		d.onMachineGone(moved)
+		if m := d.machine(guest); m.phase != phaseRelease || m.reason != poweron.Held {
+			t.Errorf("%s: the machine is %s, %s", name, m.phase, m.reason)
+		}
+	}
+}
+
+// Each time that the hypervisor says that a guest has left, it has its time to take that back.
+func TestGuestThatComesBackIsNotEnded(t *testing.T) {
+	d, _ := runs(t)
+	leave := func() {
+		d.now, d.Core.out = d.at, nil
+		d.onMigrationSeen(MigrationSeen{VM: guest, Asked: d.at, HandedOver: true})
+		d.awaitGuest(d.machine(guest))
+		d.out = append(d.out, d.Core.out...)
+	}
+	leave()
+	d.onMigrationSeen(MigrationSeen{VM: guest, Asked: d.at})
+	d.at = d.at.Add(time.Hour)
+	leave()
+	never[StopMachine](d, "its guest has only just left")
+	d.at = d.at.Add(3 * timing.Takeover)
+	leave()
+	take[StopMachine](d)
+	if m := d.machine(guest); m.reason != poweron.Held {
+		t.Errorf("it was moved unasked, and is stopped as %s", m.reason)
+	}
+}
+
+// Both hosts leave a machine to each other. Where the guest was moved to is where its end was seen.
+func TestBothLeave(t *testing.T) {
+	d, share := asked(t)
 	d.see(GenerationClaimed{Span: d.span(), Generation: share, Outcome: datastorehb.ClaimWon})
 	m := d.machine(guest)
-	d.take(m, poweron.Next(guest, &share, 1, 1, 1))
-	d.see(moved)
-	if m.phase != phaseSpot {
-		t.Errorf("moved to a host that was lost: the machine is %s", m.phase)
+	d.now = d.at
+	d.stop(m, poweron.HandedOver, "it was moved to h2 and executes there", false)
+	d.see(MachineGone{VM: guest, Generation: 3, Ending: EndedByUs})
+	leave := take[ClaimGeneration](d).Generation
+	if !leave.Left() || leave.Number != 5 {
+		t.Fatalf("claimed %+v", leave)
+	}
+	d.see(GenerationClaimed{Span: d.span(), Generation: leave, Outcome: datastorehb.ClaimLost})
+	d.readAs(poweron.LeaveToOther(share, 2, poweron.GuestShutDown, 0, "the guest switched itself off"))
+	if g := take[ClaimGeneration](d).Generation; g.Kind != poweron.Released || g.Reason != poweron.GuestShutDown || g.Number != 6 {
+		t.Errorf("claimed %+v, want a release by the guest's own will", g)
 	}
 }

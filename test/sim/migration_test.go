@@ -9,6 +9,7 @@ import (
 
 	"storebeat/agent/core"
 	"storebeat/datastorehb"
+	"storebeat/poweron"
 )
 
 // A hypervisor's own tools move machines between hosts (docs/safety.md, R15).
@@ -330,6 +331,35 @@ func TestMigratedAndEndedBehind(t *testing.T) {
 		m.settles(30 * time.Second)
 		if on := m.executing(m.vm); len(on) != 1 || on[0] == m.to {
 			m.fatalf("%s is not started anew: generation %+v", m.nameOf(m.vm), m.newest().gen)
+		}
+	}
+}
+
+// TestMigratedAndCrashed: the guest crashes where it has just arrived, before anybody has said
+// that it did. It is nowhere then, and is started anew.
+func TestMigratedAndCrashed(t *testing.T) {
+	for seed := range uint64(20) {
+		m := newMover(t, seed+1)
+		x := m.from.migrate(m.vm, m.to, time.Second)
+		m.until("the switch-over", func() bool { return x.switched })
+		x.to.end(core.EndedByCrash, "the guest panicked")
+		m.settles(60 * time.Second)
+		if on := m.executing(m.vm); len(on) != 1 {
+			m.fatalf("%s executes on %d hosts: generation %+v", m.nameOf(m.vm), len(on), m.newest().gen)
+		}
+	}
+}
+
+// TestMigratedAndSwitchedOff: the guest switches itself off where it has just arrived.
+func TestMigratedAndSwitchedOff(t *testing.T) {
+	for seed := range uint64(20) {
+		m := newMover(t, seed+1)
+		x := m.from.migrate(m.vm, m.to, time.Second)
+		m.until("the switch-over", func() bool { return x.switched })
+		x.to.end(core.EndedByGuest, "the guest switched itself off")
+		m.Run(60 * time.Second)
+		if on := m.executing(m.vm); len(on) != 0 || m.newest().gen.Reason != poweron.GuestShutDown {
+			m.fatalf("%s executes on %d hosts: generation %+v", m.nameOf(m.vm), len(on), m.newest().gen)
 		}
 	}
 }
