@@ -130,7 +130,7 @@ func (a *Agent) changeByMaster(ctx context.Context, cmd core.ClusterCommand) (r 
 		} else {
 			r, err = a.changeRecord(ctx, cmd)
 		}
-		if err != nil || !r.NotMaster || !elsewhere || time.Now().After(until) {
+		if err != nil || !r.NotMaster || v.Cluster.Outcast != "" || time.Now().After(until) {
 			return r, err
 		}
 		select {
