@@ -123,7 +123,7 @@ func (a *app) followMoves(ctx context.Context, host string, left func(cluster, *
 			return err
 		}
 		waiting := left(v, &h)
-		if len(waiting) == 0 {
+		if len(waiting) == 0 && v.complete() {
 			if len(h.Unprotected) > 0 {
 				fmt.Fprintf(a.errOut, "note: not protected, and so not moved: %s; protect them with `storebeat vm protect`, or stop them\n", strings.Join(h.Unprotected, ", "))
 			}
@@ -134,7 +134,7 @@ func (a *app) followMoves(ctx context.Context, host string, left func(cluster, *
 				a.tellOnce(told, core.MachineView{Name: m.Name, State: m.State, Host: m.Host, HostName: m.HostName})
 			}
 		}
-		if now := fmt.Sprint(waiting, told); now != before || !v.Leading {
+		if now := fmt.Sprint(waiting, told); now != before || !v.complete() {
 			before, since = now, time.Now()
 		}
 		if len(h.Stuck) > 0 && time.Since(since) > stuckFor {
@@ -166,7 +166,7 @@ type returning struct {
 
 // left lists the machines that are still to be brought back.
 func (r *returning) left(v cluster, h *core.HostView) (names []string) {
-	if r.machines == nil {
+	if r.machines == nil && v.complete() {
 		r.machines = h.Returning
 	}
 	r.away = nil

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -58,6 +59,12 @@ func (v cluster) machinesShown(all bool) []core.MachineView {
 		}
 	}
 	return shown
+}
+
+// complete reports whether the view is that of a master that has read where every machine is,
+// so that a machine which is not in it is nowhere. A new master has not for a moment.
+func (v cluster) complete() bool {
+	return v.Leading && !slices.ContainsFunc(v.Datastores, func(d core.DatastoreView) bool { return d.State == "available" && !d.Scanned })
 }
 
 // unread lists the datastores whose machines are not known.
