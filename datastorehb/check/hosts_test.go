@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -203,7 +204,7 @@ func TestAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	for text, says := range map[string]string{
-		`{"do":"find","folder":".storebeat-check-1","within":1000000000}`:                      `{"took":`,
+		`{"do":"find","folder":".storebeat-check-1","within":1000000000}`:                      `"done":true`,
 		`{"do":"find","folder":"../etc","within":1000000000}`:                                  "only scratch folders",
 		`{"do":"find","folder":".storebeat","within":1000000000}`:                              "only scratch folders",
 		`{"do":"miss","folder":".storebeat-check-1","name":"../../x","within":1000000000}`:     "no plain name",
@@ -222,6 +223,32 @@ func TestAnswer(t *testing.T) {
 	}
 	if err := Answer(t.Context(), filepath.Join(dir, "none"), strings.NewReader(""), &strings.Builder{}); err == nil {
 		t.Error("it takes part without a folder")
+	}
+}
+
+// A look that is slow finds what is there; one that begins late and misses it says how late.
+func TestUntilMeasuresWhatWasMissed(t *testing.T) {
+	for name, c := range map[string]struct {
+		looks []bool
+		want  time.Duration
+	}{
+		"found by a slow look": {[]bool{true}, 0},
+		"missed once":          {[]bool{false, true}, 0},
+		"missed for long":      {[]bool{false, false, true}, 5*time.Second + 2*time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				look := 0
+				got, err := until(t.Context(), func() (bool, error) {
+					time.Sleep(5 * time.Second) // virtual
+					look++
+					return c.looks[look-1], nil
+				})
+				if err != nil || !got.Done || got.Took != c.want {
+					t.Errorf("%+v, %v; want %v", got, err, c.want)
+				}
+			})
+		})
 	}
 }
 
