@@ -157,7 +157,7 @@ func TestOnlyWhatIsWanted(t *testing.T) {
 func TestAHangingCommandIsKilled(t *testing.T) {
 	b := newBench(t)
 	r := b.rule(`if [ $STOREBEAT_EVENT = guard-gone ]; then sleep 1000 & echo $! > $1/child; trap "" TERM; wait; else echo told > $1/next; fi`)
-	r.Timeout = 300 * time.Millisecond
+	r.Timeout = 5 * time.Second // a busy computer may take its time over what is quick else
 	b.Configure([]Rule{r})
 	b.Event(event("guard-gone"), Names{})
 	b.Event(event("guard-back"), Names{})
@@ -170,9 +170,7 @@ func TestAHangingCommandIsKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.await("the end of the child", func() bool { return gone(child) })
-	if !strings.Contains(b.logged(), "longer than 300ms") {
-		t.Errorf("the log says nothing:\n%s", b.logged())
-	}
+	b.await("the log to say so", func() bool { return strings.Contains(b.logged(), "longer than 5s") })
 }
 
 // gone reports whether a process has ended, whoever has to reap it.
