@@ -97,7 +97,7 @@ func configured(s *system) {
 	s.wants("systemctl show -P OOMScoreAdjust storebeat-guard", "-1000")
 	s.wants("chrt -p "+s.pid("storebeat-guard")+" | grep -c SCHED_RR", "1")
 	s.run("grep -E 'VmLck:.* [1-9][0-9]+ kB' /proc/" + s.pid("storebeat-guard") + "/status")
-	s.run("journalctl --no-pager --unit storebeat --priority info | grep 'storebeat: agent runs'")
+	s.until("journalctl --no-pager --unit storebeat --priority info | grep 'storebeat: agent runs'")
 	s.wants("journalctl --no-pager --unit storebeat --priority err | grep -c 'agent runs'", "0")
 	s.until("$ask host list | grep 'alpha.*live'")
 }
@@ -196,7 +196,7 @@ func guardIsKilled(s *system) {
 func guardIsKilledWhileEdited(s *system) {
 	s.run("cp -p /etc/storebeat/storebeat.hcl /root/good.hcl && echo 'color = \"red\"' >>/etc/storebeat/storebeat.hcl")
 	s.interrupted(func() { s.run("kill -KILL " + s.pid("storebeat-guard")) })
-	s.run("journalctl --no-pager --unit storebeat-guard | grep 'goes by /run/storebeat/guard.hcl'")
+	s.until("journalctl --no-pager --unit storebeat-guard | grep 'goes by /run/storebeat/guard.hcl'")
 	s.run("cp -p /root/good.hcl /etc/storebeat/storebeat.hcl && rm /root/good.hcl")
 }
 
@@ -219,7 +219,7 @@ func guardRestarts(s *system) {
 		if s.pid("storebeat-guard") == before {
 			s.Error("the guard was not restarted")
 		}
-		s.run("journalctl --no-pager --unit storebeat-guard _PID=" + before + " | grep 'is restarted and leaves'")
+		s.until("journalctl --no-pager --unit storebeat-guard _PID=" + before + " | grep 'is restarted and leaves'")
 		s.wants("cat "+machineCgroup+"/cgroup.freeze", "0")
 	}
 	s.undisturbed(func() {
@@ -303,7 +303,7 @@ func notRemoved(s *system) {
 func faultScriptKilled(s *system) {
 	needs(s.T, "jq")
 	s.undisturbed(func() {
-		s.run(`sh -c 'echo $$ >/run/fault.pid; exec /usr/share/storebeat/fault/stop-agent --for 2 --force' >/run/fault.said 2>&1 &`)
+		s.run(`sh -c 'echo $$ >/run/fault.pid; exec /usr/share/storebeat/fault/stop-agent --for 8 --force' >/run/fault.said 2>&1 &`)
 		s.until("! systemctl is-active storebeat")
 		s.run("kill -s KILL $(cat /run/fault.pid)")
 		s.until("systemctl is-active storebeat")

@@ -1,6 +1,7 @@
 package packaging
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -69,16 +70,18 @@ func (s *system) powersOff(order ...string) {
 	s.Helper()
 	s.run("systemctl poweroff")
 	s.until("test -e /run/powered-off")
-	lines := strings.Split(s.run("journalctl --no-pager --output cat --unit storebeat"), "\n")
-	at := 0
-	for _, word := range order {
-		for at < len(lines) && !strings.Contains(lines[at], word) {
-			at++
+	eventually(s.T, "the journal to tell of the shutdown", func() error {
+		lines, at := strings.Split(s.run("journalctl --no-pager --output cat --unit storebeat"), "\n"), 0
+		for _, word := range order {
+			for at < len(lines) && !strings.Contains(lines[at], word) {
+				at++
+			}
+			if at == len(lines) {
+				return fmt.Errorf("%q does not come after what is before it in %q:\n%s", word, order, strings.Join(lines, "\n"))
+			}
 		}
-		if at == len(lines) {
-			s.Fatalf("%q does not come after what is before it in %q:\n%s", word, order, strings.Join(lines, "\n"))
-		}
-	}
+		return nil
+	})
 	s.wants("pgrep --full 'sleep 2; exi[t]'", "")
 	s.wants("test -e /run/witness && echo it was stopped", "it was stopped")
 }
@@ -86,7 +89,7 @@ func (s *system) powersOff(order ...string) {
 func shutsDown(s *system) {
 	s.run("busctl get-property org.freedesktop.login1 /org/freedesktop/login1 org.freedesktop.login1.Manager InhibitDelayMaxUSec | grep 't 120000000'")
 	s.until("systemd-inhibit --list --no-pager | grep 'storebeat.*sleep.*block'")
-	s.run("! storebeat status | grep 'no delay'")
+	s.until("! storebeat status | grep 'no delay'")
 
 	// The host may sleep while no machine runs.
 	s.run("storebeat vm stop slow --wait=60s")
@@ -115,7 +118,7 @@ func shutsDownInAHurry(s *system) {
 	s.run("mkdir -p /etc/systemd/logind.conf.d && printf '[Login]\\nInhibitDelayMaxSec=500ms\\n' >/etc/systemd/logind.conf.d/storebeat.conf && systemctl restart systemd-logind")
 	s.until("storebeat events --kind shutdown-delay-short | grep 'slow may take'")
 	s.powersOff("this host shuts down", "gave slow up: host shutdown", "this host's agent ends")
-	s.run("journalctl --no-pager --unit systemd-logind | grep 'inhibitor timeout is reached'")
+	s.until("journalctl --no-pager --unit systemd-logind | grep 'inhibitor timeout is reached'")
 	s.run("! journalctl --no-pager --unit storebeat | grep 'its shutdown goes on'")
 }
 

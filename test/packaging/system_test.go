@@ -189,12 +189,17 @@ func (s *system) run(line string) string {
 	return strings.TrimRight(out, "\n")
 }
 
-// wants runs a line and compares what it says, whatever its status.
+// wants waits for a line to say something, whatever its status: what the system does of
+// itself, such as ending a process or writing to its journal, may take a moment.
 func (s *system) wants(line, want string) {
 	s.Helper()
-	if got, err := s.try(line); strings.TrimSpace(got) != want {
-		s.Errorf("%s: %q, want %q (%v)", line, strings.TrimSpace(got), want, err)
-	}
+	eventually(s.T, line, func() error {
+		got, err := s.try(line)
+		if strings.TrimSpace(got) != want {
+			return fmt.Errorf("%q, want %q (%w)", strings.TrimSpace(got), want, err)
+		}
+		return nil
+	})
 }
 
 // until waits for a line to succeed.
