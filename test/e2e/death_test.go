@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"testing"
 
 	"storebeat/agent/core"
@@ -85,11 +86,14 @@ func (l *lab) expectRuns(want map[string]int) {
 // again since then have a new generation.
 func (l *lab) expectGenerations(before core.View, runs map[string]int) {
 	l.Helper()
-	for _, was := range before.Machines {
-		for _, is := range l.view().Machines {
-			if restarted := runs[is.Name] > 1; is.VM == was.VM && (is.Generation > was.Generation) != restarted {
-				l.Errorf("%s: generation %d became %d, started again: %t", is.Name, was.Generation, is.Generation, restarted)
+	l.await("the master to know under which generations the machines run", func() (bool, string) {
+		now := l.view()
+		for _, m := range l.machines {
+			was, is := viewOf(before, m).Generation, viewOf(now, m).Generation
+			if restarted := runs[m.Name] > 1; (is > was) != restarted || is == 0 {
+				return false, fmt.Sprintf("%s: generation %d became %d, started again: %t", m.Name, was, is, restarted)
 			}
 		}
-	}
+		return true, ""
+	})
 }

@@ -21,11 +21,12 @@ import (
 // hold in the end was shown, and nothing was shown twice.
 func TestFollowingTheCluster(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, cluster.Options{Profile: "default"})
+	l := newLab(t, cluster.Options{Profile: "relaxed"}) // agents are restarted
 	l.awaitSettled()
 	by := l.Hosts[0]
 	shown, notes := l.followAll(by)
 	l.protect(2, "process")
+	away := 0
 	for i, h := range []*cluster.Host{by, l.Hosts[1], by} {
 		l.await("the journal of "+h.Name+" to be on disk", func() (bool, string) { // a run that left nothing there is a gap
 			var health agent.Health
@@ -33,6 +34,13 @@ func TestFollowingTheCluster(t *testing.T) {
 			return err == nil && health.Journal.Stored && health.Journal.Waiting == 0, fmt.Sprintf("%+v, %v", health.Journal, err)
 		})
 		l.restartAgent(h)
+		if h == by {
+			away++
+			l.await("the follower to say that the agent was away and is back", func() (bool, string) {
+				said := notes()
+				return strings.Count(said, "the agent is away") >= away && strings.Count(said, "the agent is back") >= away, said
+			})
+		}
 		l.wish(l.Hosts[2], []core.Verb{core.Stop, core.Start, core.Stop}[i], l.machines[0])
 		l.awaitState(l.machines[0], []string{"stopped", "running", "stopped"}[i])
 	}
@@ -43,11 +51,6 @@ func TestFollowingTheCluster(t *testing.T) {
 		}
 		return len(missing) == 0, fmt.Sprintf("missing are %q; notes are\n%s", missing, notes())
 	})
-	for _, want := range []string{"the agent is away", "the agent is back"} {
-		if strings.Count(notes(), want) != 2 {
-			t.Errorf("the follower does not say %q each time:\n%s", want, notes())
-		}
-	}
 	if strings.Contains(notes(), "may be missing") {
 		t.Errorf("a gap is told of where there is none:\n%s", notes())
 	}

@@ -14,7 +14,7 @@ import (
 // for machines meanwhile are held up by nothing.
 func TestProgramHangsInTheKernel(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, cluster.Options{Profile: "default", Datastores: 1})
+	l := newLab(t, cluster.Options{Profile: "relaxed", Datastores: 1})
 	l.protect(3, "process")
 	storage := stuck.New(t)
 	storage.Process()
@@ -26,7 +26,7 @@ func TestProgramHangsInTheKernel(t *testing.T) {
 	l.awaitAnswer(h)
 	l.awaitEvent(h, from, "machine-adopted")
 	l.awaitSettled()
-	l.awaitTicks(50, l.machines...) // longer than the old lease could have lasted
+	l.awaitTicks(relaxedLease, l.machines...)
 	for _, h := range l.Hosts {
 		l.refuse(h, from, disturbances...)
 	}

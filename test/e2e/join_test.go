@@ -87,10 +87,11 @@ func TestJoinProtectRemove(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.awaitSettled()
-	v, err := n.View(l.ctx, true)
-	if err != nil || len(v.Cluster.Differences) > 0 || v.Timing.Takeover != l.view().Timing.Takeover || len(v.Hosts) != 3 {
-		t.Fatalf("%v: the newcomer differs: %q, takeover %v, %d hosts", err, v.Cluster.Differences, v.Timing.Takeover, len(v.Hosts))
-	}
+	l.await("the newcomer to be like the others", func() (bool, string) {
+		v, err := n.View(l.ctx, true)
+		return err == nil && len(v.Cluster.Differences) == 0 && v.Timing.Takeover == l.view().Timing.Takeover && len(v.Hosts) == 3,
+			fmt.Sprintf("%v: differences %q, takeover %v, %d hosts", err, v.Cluster.Differences, v.Timing.Takeover, len(v.Hosts))
+	})
 	for i, d := range l.Datastores {
 		l.add(cluster.NewMachine(fmt.Sprintf("more%d", i+1), d, "process"))
 	}

@@ -29,7 +29,7 @@ func TestJournalLost(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			l := newLab(t, cluster.Options{Profile: "default", Datastores: 1, Mount: smallState(t)})
+			l := newLab(t, cluster.Options{Profile: "relaxed", Datastores: 1, Mount: smallState(t)})
 			l.protect(2, "process")
 			h, m := l.owner(l.machines[0]), l.machines[0]
 			from, want, other := time.Now(), l.runs(), l.machines[1]

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,7 +22,7 @@ import (
 
 // patience is how long anything may take that has no limit of its own. It says
 // nothing about how fast the product is: the demo measures that.
-const patience = time.Minute
+const patience = 2 * time.Minute
 
 // lab is a cluster under test with its machines.
 type lab struct {
@@ -217,13 +219,20 @@ func (l *lab) runs() map[string]int {
 	return runs
 }
 
-// view returns the master's view by way of the first host that is up.
-func (l *lab) view() core.View {
+// view returns the master's view, waiting for a master where there is none just now.
+func (l *lab) view() (v core.View) {
 	l.Helper()
-	v, err := l.Up()[0].View(l.ctx, false)
-	if err != nil {
-		l.Fatal(err)
-	}
+	l.await("a master's view", func() (bool, string) {
+		state := "no host is up"
+		for _, h := range l.Up() {
+			var err error
+			if v, err = h.View(l.ctx, false); err == nil && v.Leading {
+				return true, ""
+			}
+			state = fmt.Sprintf("%s follows host %d, %v", h.Name, v.Master, err)
+		}
+		return false, state
+	})
 	return v
 }
 
@@ -238,41 +247,71 @@ func (l *lab) machine(m *cluster.Machine) core.MachineView {
 	return core.MachineView{State: "not known"}
 }
 
-// owner returns the host that runs a machine.
+// owner returns the host that runs a machine, once the master knows it.
 func (l *lab) owner(m *cluster.Machine) *cluster.Host {
 	l.Helper()
-	v := l.machine(m)
-	if v.Host == 0 {
-		l.Fatalf("%s is %s on no host: %s", m.Name, v.State, v.Why)
-	}
+	var v core.MachineView
+	l.await(m.Name+" to be on a host", func() (bool, string) {
+		v = l.machine(m)
+		return v.Host != 0, v.State + ": " + v.Why
+	})
 	return l.host(v.Host)
 }
 
 func (l *lab) host(id datastorehb.HostID) *cluster.Host { return l.Hosts[id-1] }
 
-// master returns the master's host and the others.
+// master waits until all hosts that are up agree who is master, and returns that
+// one's host and the others. Who it is may have changed a moment later.
 func (l *lab) master() (master *cluster.Host, others []*cluster.Host) {
 	l.Helper()
-	v := l.view()
-	for _, h := range l.Up() {
-		if h.ID == v.Master {
-			master = h
-		} else {
-			others = append(others, h)
+	l.await("every host to have the same master", func() (bool, string) {
+		master, others = nil, nil
+		masters := map[datastorehb.HostID]bool{}
+		for _, h := range l.Up() {
+			v, err := h.View(l.ctx, true)
+			if err != nil {
+				return false, err.Error()
+			}
+			masters[v.Master] = true
+			if v.Leading {
+				master = h
+			} else {
+				others = append(others, h)
+			}
+		}
+		return master != nil && len(masters) == 1, fmt.Sprintf("masters are %v", slices.Collect(maps.Keys(masters)))
+	})
+	return master, others
+}
+
+// subordinate returns a host that runs machines and is not master, the machines on it,
+// and all others.
+func (l *lab) subordinate() (h *cluster.Host, its, rest []*cluster.Machine) {
+	l.Helper()
+	l.await("a host to run machines that is not master", func() (bool, string) {
+		_, others := l.master()
+		for _, h = range others {
+			if its = l.shownOn(h); len(its) > 0 {
+				return true, ""
+			}
+		}
+		return false, "all machines are on the master"
+	})
+	for _, m := range l.machines {
+		if !slices.Contains(its, m) {
+			rest = append(rest, m)
 		}
 	}
-	if master == nil {
-		l.Fatal("there is no master")
-	}
-	return master, others
+	return h, its, rest
 }
 
 // events returns the journal of a host, oldest first.
 func (l *lab) events(h *cluster.Host) (events []journal.Entry) {
 	l.Helper()
-	if err := h.Client.Call(l.ctx, agent.MethodEvents, journal.Filter{}, &events); err != nil {
-		l.Fatal(err)
-	}
+	l.await("the journal of "+h.Name, func() (bool, string) {
+		err := h.Client.Call(l.ctx, agent.MethodEvents, journal.Filter{Limit: journal.MaxLimit}, &events)
+		return err == nil, fmt.Sprint(err)
+	})
 	return events
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"storebeat/agent/core"
 	"storebeat/agent/demo/cluster"
+	"storebeat/agent/journal"
 )
 
 // TestPause pauses a cluster for work on its storage. What stands still meanwhile, and
@@ -23,8 +24,7 @@ func TestPause(t *testing.T) {
 	if out, err := l.cli(l.Hosts[0], "cluster", "pause", "--for", "1h", "--why", "new switch"); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	master, _ := l.master()
-	l.awaitEvent(master, from, "cluster-paused")
+	l.awaitToldOfPause(from)
 	l.showsPause(true)
 	p := &paused{l, l.runs(), l.view(), from}
 	for _, step := range []struct {
@@ -71,12 +71,18 @@ func (p *paused) killMaster() {
 	at := time.Now()
 	old.KillAgent()
 	p.awaitTicks(long, p.machines...)
-	now, _ := p.master()
-	if now == old {
-		p.Fatalf("%s is master without an agent", old.Name)
-	}
-	p.awaitEvent(now, at, "cluster-paused")
+	p.awaitToldOfPause(at)
 	p.starts(old)
+}
+
+// awaitToldOfPause waits until whoever is master has told of the pause since then.
+func (l *lab) awaitToldOfPause(since time.Time) {
+	l.Helper()
+	l.await("the master to tell of the pause", func() (bool, string) {
+		master, _ := l.master()
+		told := slices.ContainsFunc(l.since(master, since), func(e journal.Entry) bool { return e.Kind == "cluster-paused" })
+		return told, master.Name + " has not"
+	})
 }
 
 // killInStall ends an agent that waits for its datastores. It can't end before they
@@ -125,13 +131,8 @@ func (p *paused) untouched(after string) {
 
 // reboot: a host is lost. Its machines stay down, and run again once it is back.
 func (p *paused) reboot() {
-	_, others := p.master()
-	h := others[0]
-	lost, want := p.machinesOn(h), p.runs()
-	rest := slices.DeleteFunc(slices.Clone(p.machines), func(m *cluster.Machine) bool { return slices.Contains(lost, m) })
-	if len(lost) == 0 {
-		p.Fatalf("%s runs nothing", h.Name)
-	}
+	h, lost, rest := p.subordinate()
+	want := p.runs()
 	for _, m := range lost {
 		want[m.Name]++
 	}
@@ -153,15 +154,14 @@ func (p *paused) resume() {
 	}
 	p.showsPause(false)
 	for _, h := range p.Hosts {
-		if len(p.machinesOn(h)) > 0 {
+		if len(p.shownOn(h)) > 0 {
 			p.awaitEvent(h, from, "custody-ended")
 		}
 	}
 	p.awaitSettled()
 	p.expectRuns(p.were)
-	_, others := p.master()
-	h := others[0]
-	for _, m := range p.machinesOn(h) {
+	h, lost, _ := p.subordinate()
+	for _, m := range lost {
 		p.were[m.Name]++
 	}
 	p.do(h.End(p.ctx))

@@ -51,10 +51,11 @@ func TestClusterRecord(t *testing.T) {
 			t.Fatal(err)
 		}
 		l.awaitSettled()
-		v, err := h.View(l.ctx, true)
-		if err != nil || v.Timing.Takeover != 6*time.Second || len(v.Cluster.Differences) != 1 {
-			t.Fatalf("%s: %v, takeover %v, differences %q", h.Name, err, v.Timing.Takeover, v.Cluster.Differences)
-		}
+		l.await(h.Name+" to go by the record", func() (bool, string) {
+			v, err := h.View(l.ctx, true)
+			return err == nil && v.Timing.Takeover == 6*time.Second && len(v.Cluster.Differences) == 1,
+				fmt.Sprintf("%v, takeover %v, differences %q", err, v.Timing.Takeover, v.Cluster.Differences)
+		})
 	}
 	l.awaitRevision(4)
 }

@@ -5,10 +5,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"storebeat/agent/core"
 	"storebeat/agent/demo/cluster"
 	"storebeat/poweron"
 	"storebeat/test/faultfs"
@@ -93,7 +95,7 @@ func TestVouching(t *testing.T) {
 			for _, o := range l.Hosts {
 				l.refuse(o, from, "lease-lapsed", "machines-frozen", "term-closed", "start-ordered")
 			}
-			l.expectHost(h, "storage-lost")
+			l.awaitHostState(h, "storage-lost")
 			l.mount(h, sick).Heal()
 			l.awaitSettled()
 			l.expectRuns(runs)
@@ -107,16 +109,18 @@ func TestVouching(t *testing.T) {
 	}
 }
 
-// expectHost fails the test unless a master that is not the host itself sees it
-// in a state. A master that has lost a datastore says so of the datastore.
-func (l *lab) expectHost(h *cluster.Host, state string) {
+// awaitHostState waits until a master that is not the host itself sees it in a state.
+// A master that has lost a datastore says so of the datastore.
+func (l *lab) awaitHostState(h *cluster.Host, state string) {
 	l.Helper()
-	v := l.view()
-	for _, s := range v.Hosts {
-		if s.ID == h.ID && s.ID != v.Host && s.State != state {
-			l.Errorf("%s is %s, not %s: %v", h.Name, s.State, state, s.Evidence)
+	l.await(h.Name+" to be "+state, func() (bool, string) {
+		v := l.view()
+		at := slices.IndexFunc(v.Hosts, func(s core.HostView) bool { return s.ID == h.ID })
+		if at < 0 {
+			return false, "it is not known"
 		}
-	}
+		return v.Host == h.ID || v.Hosts[at].State == state, fmt.Sprintf("it is %s: %v", v.Hosts[at].State, v.Hosts[at].Evidence)
+	})
 }
 
 // TestEveryPathHangs lets a datastore hang for everybody for 8 seconds. Its
@@ -181,11 +185,10 @@ func TestPathAndNetworkLost(t *testing.T) {
 	l := newFaultyLab(t, cluster.Options{})
 	cut := cutter(t, l.lab)
 	l.protect(6, "process")
-	_, others := l.master()
-	h := others[0]
-	sick := l.machinesOn(h)[0].Home
+	h, its, _ := l.subordinate()
+	sick := its[0].Home
 	want, from := l.runs(), time.Now()
-	for _, m := range l.machinesOn(h) {
+	for _, m := range its {
 		if m.Home.ID == sick.ID {
 			want[m.Name]++
 		}

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -52,9 +53,10 @@ func TestGuestStartedByHand(t *testing.T) {
 	}
 	l.awaitTicks(20, m)
 	for what, words := range map[string][]string{"show": {"of processor time", "disk ide0-hd0: "}, "export": {`"bare": true`, `file={{datastore}}/by-hand.img`}} {
-		if out, err := l.cli(l.other(h), "vm", what, m.Name); err != nil || !strings.Contains(out, words[0]) || !strings.Contains(out, words[1]) {
-			t.Errorf("vm %s: %v: %s", what, err, out)
-		}
+		l.await("vm "+what+" to tell of the guest on another host", func() (bool, string) {
+			out, err := l.cli(l.other(h), "vm", what, m.Name)
+			return err == nil && strings.Contains(out, words[0]) && strings.Contains(out, words[1]), fmt.Sprint(err, out)
+		})
 	}
 	l.restartAgent(h)
 	l.awaitSettled()

@@ -138,7 +138,7 @@ func TestDatastoreTrouble(t *testing.T) {
 				l.awaitSettled()
 				l.expectGenerations(before, runs)
 			}
-			l.expectState(sick, undo != nil)
+			l.awaitAvailable(sick, undo != nil)
 			l.expectRuns(runs)
 		})
 	}
@@ -183,18 +183,20 @@ func (l *lab) expectOneReport(h *cluster.Host, since time.Time, d cluster.Datast
 	}
 }
 
-// expectState fails the test unless every host calls a datastore available, or
-// every host something else, and nobody made anything there for a cluster that
-// has lost its folder.
-func (l *lab) expectState(d cluster.Datastore, available bool) {
+// awaitAvailable waits until every host calls a datastore available, or every host
+// something else.
+func (l *lab) awaitAvailable(d cluster.Datastore, available bool) {
 	l.Helper()
 	for _, h := range l.Hosts {
-		v, err := h.View(l.ctx, true)
-		l.do(err)
-		i := slices.IndexFunc(v.Datastores, func(s core.DatastoreView) bool { return s.ID == d.ID })
-		if got := v.Datastores[i]; (got.State == "available") != available {
-			l.Errorf("%s calls %s %s: %s", h.Name, d.Name, got.State, got.Why)
-		}
+		l.await(h.Name+" to call "+d.Name+" what it is", func() (bool, string) {
+			v, err := h.View(l.ctx, true)
+			if err != nil {
+				return false, err.Error()
+			}
+			i := slices.IndexFunc(v.Datastores, func(s core.DatastoreView) bool { return s.ID == d.ID })
+			got := v.Datastores[i]
+			return (got.State == "available") == available, fmt.Sprintf("%s: %s", got.State, got.Why)
+		})
 	}
 }
 
@@ -211,6 +213,7 @@ func TestUnreadable(t *testing.T) {
 	}
 	l.awaitTicks(50, l.homedOn(l.Datastores[1])...)
 	for _, h := range l.Hosts {
+		l.awaitReport(h, from, sick, failing)
 		l.expectOneReport(h, from, sick, failing)
 		l.refuse(h, from, "term-closed", "start-ordered", "datastore-distrusted")
 	}

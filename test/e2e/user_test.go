@@ -115,10 +115,9 @@ func TestUnprotectedIsNotRestarted(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, cluster.Options{})
 	l.protect(6, "process")
-	_, others := l.master()
-	h := others[0]
-	mine, want := l.machinesOn(h), l.runs()
-	l.wish(others[1], core.Unprotect, mine[0])
+	h, mine, rest := l.subordinate()
+	want := l.runs()
+	l.wish(l.other(h), core.Unprotect, mine[0])
 	for _, m := range mine[1:] {
 		want[m.Name]++
 	}
@@ -130,7 +129,7 @@ func TestUnprotectedIsNotRestarted(t *testing.T) {
 		v := l.machine(mine[0])
 		return v.State == "stopped", v.State + ": " + v.Why
 	})
-	l.awaitTicks(30, l.machinesOn(others[1])[0])
+	l.awaitTicks(30, rest[0])
 	l.expectRuns(want)
 }
 
@@ -164,9 +163,11 @@ func TestGuestShutDown(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, cluster.Options{})
 	l.protect(3, "process")
-	_, others := l.master()
-	h := others[0]
-	m, want := l.machinesOn(h)[0], l.runs()
+	h, its, rest := l.subordinate()
+	m, want := its[0], l.runs()
+	for _, lost := range its[1:] {
+		want[lost.Name]++
+	}
 	found, err := h.Machines(l.ctx)
 	l.do(err)
 	for _, f := range found {
@@ -181,15 +182,10 @@ func TestGuestShutDown(t *testing.T) {
 	if _, err := h.Kill(l.ctx); err != nil {
 		t.Fatal(err)
 	}
-	for _, lost := range l.machines {
-		if lost != m && l.machine(lost).Host == h.ID {
-			want[lost.Name]++
-		}
-	}
 	l.awaitRuns(want)
-	l.awaitTicks(40, l.machinesOn(others[1])[0])
+	l.awaitTicks(40, rest[0])
 	l.expectRuns(want)
-	l.wish(others[1], core.Start, m)
+	l.wish(l.Up()[0], core.Start, m)
 	want[m.Name]++
 	l.awaitRuns(want)
 	l.expectRuns(want)

@@ -86,7 +86,7 @@ func (c *Cluster) mastered(v core.View, machines int) (bool, string) {
 		}
 	}
 	for _, d := range v.Datastores {
-		if d.Phase != "held" {
+		if d.Heartbeat && d.Phase != "held" { // on others it needs none before it runs machines there
 			return false, fmt.Sprintf("the master's term on %s is %s", d.Name, d.Phase)
 		}
 	}

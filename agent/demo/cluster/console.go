@@ -23,6 +23,7 @@ type Console struct {
 	faults []string
 	offset int64
 	rest   []byte
+	looked time.Time // before this look
 }
 
 // Boot is one run of the guest, by its own words.
@@ -31,7 +32,7 @@ type Boot struct {
 	First time.Time     // when the first count was read
 	Last  time.Time     // when the newest count was read
 	Count uint64        // the newest
-	Gap   time.Duration // the longest time between two counts
+	Gap   time.Duration // the longest time for which it was seen not to count
 }
 
 // NewConsole watches a file that need not be there yet.
@@ -59,6 +60,7 @@ func (c *Console) Look() error {
 	fresh, err := io.ReadAll(f)
 	c.offset += int64(len(fresh))
 	c.rest = append(c.rest, fresh...)
+	defer func() { c.looked = now }()
 	for {
 		line, rest, found := bytes.Cut(c.rest, []byte("\n"))
 		if !found {
@@ -93,7 +95,7 @@ func (c *Console) count(word string, now time.Time) {
 	if b.First.IsZero() {
 		b.First = now
 	} else {
-		b.Gap = max(b.Gap, now.Sub(b.Last))
+		b.Gap = max(b.Gap, c.looked.Sub(b.Last)) // what came while nobody looked may have come at any time
 	}
 	b.Count, b.Last = n, now
 }
@@ -115,7 +117,7 @@ func (c *Console) Newest() (newest Boot, runs int) {
 	return newest, len(c.boots)
 }
 
-// ResetGap begins to measure the longest time between two counts anew.
+// ResetGap begins to measure anew for how long it is seen not to count.
 func (c *Console) ResetGap() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
