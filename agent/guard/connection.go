@@ -9,6 +9,8 @@ import (
 	"os"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -83,8 +85,7 @@ func (c *connection) write() {
 			c.failed = c.conn.SetWriteDeadline(time.Now().Add(writeTimeout)) != nil
 		}
 		if !c.failed {
-			_, err := c.conn.Write(line)
-			c.failed = err != nil
+			c.failed = c.put(line) != nil
 		}
 		if c.failed && !c.keep.Load() {
 			c.conn.Close()
@@ -93,6 +94,34 @@ func (c *connection) write() {
 	if !c.keep.Load() {
 		c.conn.Close()
 	}
+}
+
+// put writes a line within the connection's deadline. That one may have passed while the
+// guard had no processor, and then nobody has been waited for: what there is room for is
+// written all the same. An agent that loses its guard freezes every machine.
+func (c *connection) put(line []byte) error {
+	n, err := c.conn.Write(line)
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	raw, rawErr := c.conn.SyscallConn()
+	if rawErr != nil {
+		return errors.Join(err, rawErr)
+	}
+	rest := line[n:]
+	rawErr = raw.Control(func(fd uintptr) {
+		for len(rest) > 0 {
+			n, sendErr := unix.SendmsgN(int(fd), rest, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+			if sendErr != nil && !errors.Is(sendErr, unix.EINTR) {
+				return
+			}
+			rest = rest[max(n, 0):]
+		}
+	})
+	if len(rest) > 0 || rawErr != nil {
+		return errors.Join(err, rawErr)
+	}
+	return nil
 }
 
 // read brings every line to the loop until the connection ends, the loop does, or
