@@ -122,7 +122,10 @@ func TestUpgrade(t *testing.T) {
 		go func() {
 			for ctx.Err() == nil {
 				from := time.Now()
-				if err := s.Ping(context.Background()); err != nil {
+				ctx, answered := context.WithTimeout(context.Background(), time.Minute) // longer than an agent waits, which has a guard with real-time priority
+				err := s.Ping(ctx)
+				answered()
+				if err != nil {
 					ended <- err
 					return
 				}
@@ -134,7 +137,14 @@ func TestUpgrade(t *testing.T) {
 		for range 5 {
 			s.upgrade(path)
 			seen := asked.Load()
-			eventually(t, "more answers", func() bool { return asked.Load() > seen+10 })
+			eventually(t, "more answers", func() bool {
+				select {
+				case err := <-ended:
+					t.Fatalf("a question during the upgrades: %v", err)
+				default:
+				}
+				return asked.Load() > seen+10
+			})
 			if state, err := runs.Handle.State(); err != nil || state != freeze.Running {
 				t.Fatalf("the running machine is %v, %v", state, err)
 			}

@@ -220,7 +220,8 @@ func TestRetention(t *testing.T) {
 		add(j, n, n+9)
 		allWritten(t, j)
 	}
-	got := j.List(Filter{Limit: MaxLimit})
+	var got []Entry
+	until(t, "the disk to answer in time", func() bool { got = j.List(Filter{Limit: MaxLimit}); return len(got) > o.InMemory })
 	if len(got) < 500 || len(got) > 1000 || got[len(got)-1].ID != 2500 {
 		t.Errorf("%d entries are left, up to %d", len(got), got[len(got)-1].ID)
 	}

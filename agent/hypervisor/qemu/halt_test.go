@@ -48,7 +48,7 @@ func outlasts(t *testing.T, w watchdog) {
 	t.Helper()
 	spec, _ := startWatched(t, w)
 	tell(t, spec, "w")
-	hypervisortest.Until(t, "the watchdog of a guest that runs resets it", func() bool { return count(t, spec).Boots == 2 })
+	hypervisortest.Until(t, "the watchdog of a guest that runs resets it", func() bool { return count(t, spec).Boots >= 2 })
 }
 
 // A watchdog that was armed does not count while the guest is halted and then frozen, for however
@@ -71,7 +71,7 @@ func TestHaltedGuestIsNotResetByItsWatchdog(t *testing.T) {
 			started = time.Now()
 			hypervisortest.Thaw(t, m.Handle())
 			hypervisortest.Until(t, "the monitor answers again", func() bool { return resumed(t, halter) })
-			hypervisortest.Until(t, "the watchdog resets the guest, which does not feed it", func() bool { return count(t, spec).Boots == 2 })
+			hypervisortest.Until(t, "the watchdog resets the guest, which does not feed it", func() bool { return count(t, spec).Boots >= 2 })
 			// It counts the guest's running time alone, which can only have been shorter than was measured here.
 			if ran += time.Since(started); ran < w.waits {
 				t.Errorf("the guest was reset when it had run for %v: its watchdog of %v has counted while it was frozen", ran, w.waits)
