@@ -145,8 +145,12 @@ func TestLibvirtGuest(t *testing.T) {
 	if out, err := l.storebeat(h1, "vm", "protect", "web"); err != nil {
 		t.Fatalf("protect: %v: %s", err, out)
 	}
-	if v := l.machine(m); v.State != "running" || v.Host != h1.ID || !v.Rules.IsZero() {
-		t.Errorf("after it was protected the machine is %+v", v)
+	for _, h := range l.Hosts {
+		l.await(h.Name+" to know the machine that was protected", func() (bool, string) {
+			v, err := h.View(l.ctx, true)
+			is := viewOf(v, m)
+			return err == nil && is.Protected && is.State == "running" && is.Host == h1.ID && is.Rules.IsZero(), fmt.Sprintf("%+v, %v", is, err)
+		})
 	}
 	if info := l.daemons[0].Virsh(t, "dominfo", "web"); !strings.Contains(info, "Autostart:      disable") {
 		t.Errorf("autostart was left on: %s", info)
