@@ -155,8 +155,8 @@ func (v cluster) problems() (rows [][]string) {
 		name := cmp.Or(m.Name, m.VM.String())
 		if troubled(m) && (v.Leading || m.Host == v.Host) {
 			add("machine", name, m.State, m.Why)
-		} else if m.Protected && m.Condition.Why != "" {
-			add("machine", name, shownState(m), m.Condition.Why)
+		} else if m.Protected && m.Condition.Why+m.Condition.Guest != "" {
+			add("machine", name, shownState(m), cmp.Or(m.Condition.Why, "its guest stands still; storebeat events tells since when, and may tell why"))
 		}
 		for _, remark := range m.Condition.Remarks {
 			add("machine", name, shownState(m), remark)

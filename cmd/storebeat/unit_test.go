@@ -123,13 +123,16 @@ func trouble() cluster {
 }
 
 func TestStatusNamesProblemsFirst(t *testing.T) {
+	v := trouble()
+	v.Machines = append(v.Machines, core.MachineView{VM: uuid.UUID{6}, Name: "ill", State: "running", Host: 1, HostName: "alpha",
+		Protected: true, Desired: poweron.Running, Condition: core.Condition{Guest: "io-error"}})
 	var out bytes.Buffer
-	if err := (&app{out: &out}).showStatus(trouble()); err != nil {
+	if err := (&app{out: &out}).showStatus(v); err != nil {
 		t.Fatal(err)
 	}
 	want := `Master    alpha (this is its view)
 Timing    heartbeat every 0s, lease 0s, takeover after 0s
-Machines  4 protected: 1 running, 2 stopped, 1 waiting; those on nfs2 have not been read yet
+Machines  5 protected: 1 running, 1 io-error, 2 stopped, 1 waiting; those on nfs2 have not been read yet
 
 Problems
   host       beta   dead                 R7: silent everywhere
@@ -137,6 +140,7 @@ Problems
   datastore  nfs2   failing              a write hangs
   machine    db     waiting              no host has 8 GiB free
   machine    off    stopped              the guest shut itself down
+  machine    ill    io-error             its guest stands still; storebeat events tells since when, and may tell why
 
 HOST   ID  STATE                FOR  MACHINES  MEMORY              ROLE
 alpha  1   live                 -    1         1.0 GiB of 4.0 GiB  master
