@@ -102,9 +102,13 @@ func (c *Core) consider(f *footing, w *watch) {
 	c.closeTerm(f, w, t, "R7a", fmt.Sprintf("silent for %v of %v", w.Silence().Round(time.Millisecond), w.Required(c.cfg.Timing.Takeover)))
 }
 
-// closeTerm claims exactly the term after t as closed.
+// closeTerm claims exactly the term after t as closed. On a datastore that refuses that
+// at once it is tried again a few times a second, not as fast as it refuses.
 func (c *Core) closeTerm(f *footing, w *watch, t datastorehb.Term, rule, reason string) {
-	w.busy, w.rule = true, rule
+	if !c.due(w.nextClose) {
+		return
+	}
+	w.busy, w.rule, w.nextClose = true, rule, c.now.Add(c.interval()/2)
 	c.do(ClaimTerm{Datastore: f.ID, Term: datastorehb.Term{Host: w.host, Number: t.Number + 1, First: t.Number + 1, Closed: true,
 		Timing: datastorehb.Timing{Interval: t.Timing.Interval, Lease: t.Timing.Lease, Freeze: t.Timing.Freeze}, Reason: reason}})
 }

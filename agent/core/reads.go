@@ -29,23 +29,24 @@ type reads struct {
 // watch is what this host knows of another one through a datastore.
 type watch struct {
 	datastorehb.Watch
-	host     datastorehb.HostID
-	slot     datastorehb.SlotReading
-	trail    partition.Trail
-	alive    datastorehb.Instant // return of the last read that showed a sign of life, or the first read
-	leads    datastorehb.Instant // since when its slot has shown it as master and not isolated, 0 while it does not
-	busy     bool                // its terms are being read, or one is being claimed
-	absent   bool                // it never had a term here
-	rule     string              // by which its term is being closed
-	word     *word               // an operator's, nil for none
-	retry    datastorehb.Instant
-	listed   poweron.List
-	listOK   bool
-	listBusy bool
-	listAt   datastorehb.Instant // issue of the read that listed comes from
-	nextList datastorehb.Instant
-	missed   bool                // it was not heard when it was last looked at
-	catchUp  datastorehb.Instant // until then its list is read though it is heard
+	host      datastorehb.HostID
+	slot      datastorehb.SlotReading
+	trail     partition.Trail
+	alive     datastorehb.Instant // return of the last read that showed a sign of life, or the first read
+	leads     datastorehb.Instant // since when its slot has shown it as master and not isolated, 0 while it does not
+	busy      bool                // its terms are being read, or one is being claimed
+	absent    bool                // it never had a term here
+	rule      string              // by which its term is being closed
+	word      *word               // an operator's, nil for none
+	retry     datastorehb.Instant
+	nextClose datastorehb.Instant // its term is not closed before
+	listed    poweron.List
+	listOK    bool
+	listBusy  bool
+	listAt    datastorehb.Instant // issue of the read that listed comes from
+	nextList  datastorehb.Instant
+	missed    bool                // it was not heard when it was last looked at
+	catchUp   datastorehb.Instant // until then its list is read though it is heard
 }
 
 // showsMaster reports whether the host's slot says that it is master and not isolated.
