@@ -83,6 +83,39 @@ func TestLostReplyOfALink(t *testing.T) {
 	}
 }
 
+// TestLostReplyOfEach has the reply of each operation lost that changes something: it is
+// reported as failed, and there; and what was made can be used by those who find it.
+func TestLostReplyOfEach(t *testing.T) {
+	a, b := twoMounts(t)
+	at := func(m *faultfs.Mount, name string) string { return filepath.Join(m.Path(), name) }
+	there := func(name string) bool { _, err := os.Lstat(at(b, name)); return err == nil }
+	for _, c := range []struct {
+		op   faultfs.Op
+		do   func() error
+		done func() bool
+	}{
+		{faultfs.Create, func() error { return os.WriteFile(at(a, "created"), nil, 0o644) }, func() bool { return there("created") }},
+		{faultfs.Mkdir, func() error { return os.Mkdir(at(a, "directory"), 0o755) }, func() bool { return there("directory") }},
+		{faultfs.Link, func() error { return os.Link(at(a, "created"), at(a, "linked")) }, func() bool { return there("linked") }},
+		{faultfs.Rename, func() error { return os.Rename(at(a, "linked"), at(a, "renamed")) }, func() bool { return there("renamed") && !there("linked") }},
+		{faultfs.Unlink, func() error { return unix.Unlink(at(a, "renamed")) }, func() bool { return !there("renamed") }},
+		{faultfs.Rmdir, func() error { return unix.Rmdir(at(a, "directory")) }, func() bool { return !there("directory") }},
+		{faultfs.SetAttr, func() error { return os.Truncate(at(a, "created"), 5) }, func() bool { info, err := os.Stat(at(b, "created")); return err == nil && info.Size() == 5 }},
+	} {
+		inject(t, a, faultfs.Fault{Kind: faultfs.LostReply, Ops: []faultfs.Op{c.op}})
+		if err := c.do(); !errors.Is(err, syscall.EIO) {
+			t.Errorf("%s: %v", c.op, err)
+		}
+		inject(t, a)
+		if !c.done() {
+			t.Errorf("%s was not carried out", c.op)
+		}
+	}
+	if err := os.WriteFile(at(a, "created"), []byte("again"), 0o644); err != nil {
+		t.Errorf("what was made can't be written: %v", err)
+	}
+}
+
 func TestSlow(t *testing.T) {
 	a, _ := twoMounts(t)
 	const delay = 50 * time.Millisecond

@@ -1,7 +1,10 @@
 package faultfs
 
 import (
+	"errors"
+	"fmt"
 	"maps"
+	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -19,6 +22,7 @@ type gate struct {
 	hung    int
 	counts  map[Op]int
 	handles map[uint64]*handle
+	defects []error // of the file system itself
 }
 
 // handle is a file or directory that the mount's users have open.
@@ -31,6 +35,21 @@ type handle struct {
 
 func newGate(behind fuse.RawFileSystem) *gate {
 	return &gate{RawFileSystem: behind, changed: make(chan struct{}), counts: map[Op]int{}, handles: map[uint64]*handle{}}
+}
+
+// panicked keeps that the file system itself failed. Whoever asked gets an error, but
+// that is no fault that was injected.
+func (g *gate) panicked(with any) fuse.Status {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.defects = append(g.defects, fmt.Errorf("the file system of the test failed: %v\n%s", with, debug.Stack()))
+	return fuse.EIO
+}
+
+func (g *gate) err() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return errors.Join(g.defects[:min(len(g.defects), 3)]...) // more would tell no more
 }
 
 // set replaces the faults. Whatever waits goes on, and meets the new ones.

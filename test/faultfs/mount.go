@@ -77,6 +77,7 @@ func serve(directory, at string, direct bool) (*Mount, error) {
 	o.FsName, o.Name = directory, "faultfs"
 	o.AllowOther, o.DirectMountStrict, o.EnableLocks, o.MaxWrite = true, direct, true, 1<<20
 	g := newGate(fs.NewNodeFS(root, o))
+	o.PanicHandler = g.panicked
 	server, err := fuse.NewServer(g, at, &o.MountOptions)
 	if err != nil {
 		return nil, err
@@ -136,20 +137,24 @@ func (m *Mount) Detach() error { return unix.Unmount(m.path, unix.MNT_DETACH) }
 // carries none of them out: the host at the other end is dead.
 func (m *Mount) Disconnect() { m.Fail(syscall.ENOTCONN) }
 
+// Err says that the file system itself failed in answering a request, which no fault
+// accounts for; nil if it did not.
+func (m *Mount) Err() error { return m.gate.err() }
+
 // Ended is closed when nobody can use the mount any more and its locks are free.
 func (m *Mount) Ended() <-chan struct{} { return m.ended }
 
 // Close ends hung requests, breaks the connection, so that whoever still uses
 // the mount gets an error, and unmounts. A mount that was made by Serve goes with
-// its mount namespace.
+// its mount namespace. The error also says what Err does.
 func (m *Mount) Close() error {
 	m.Disconnect()
 	if m.path == "" {
-		return nil
+		return m.Err()
 	}
 	_ = unix.Unmount(m.path, unix.MNT_FORCE) // breaks the connection; it is busy if somebody uses it
 	if err := m.Detach(); err != nil && !errors.Is(err, unix.EINVAL) {
-		return fmt.Errorf("unmount %s: %w", m.path, err)
+		return errors.Join(fmt.Errorf("unmount %s: %w", m.path, err), m.Err())
 	}
-	return nil
+	return m.Err()
 }

@@ -63,19 +63,20 @@ func (g *gate) SetXAttr(c <-chan struct{}, in *fuse.SetXAttrIn, name string, dat
 
 func (g *gate) Create(c <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
 	made := false
-	s := g.doEntry(Create, &out.EntryOut, func() fuse.Status {
+	s := g.do(Create, func() fuse.Status {
 		in.Flags &^= syscall.O_DIRECT
 		s := g.RawFileSystem.Create(c, in, name, out)
 		made = s.Ok()
 		return s
 	})
-	if made {
+	switch {
+	case made && s.Ok():
 		g.opened(out.NodeId, out.Fh, false)
-	}
-	if made && !s.Ok() {
+	case made: // of a file whose reply is lost the kernel knows nothing; it is closed before it is forgotten
 		r := fuse.ReleaseIn{Fh: out.Fh}
 		r.NodeId = out.NodeId
-		g.Release(c, &r)
+		g.RawFileSystem.Release(c, &r)
+		g.RawFileSystem.Forget(out.NodeId, 1)
 	}
 	uncached(&out.OpenOut)
 	return s

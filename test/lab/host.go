@@ -266,7 +266,7 @@ func (h *Host) PowerOff() error {
 	}
 	err := errors.Join(h.cgroup.end(), line.Close())
 	for _, m := range storage {
-		err = errors.Join(err, await(m.Ended(), "the storage of "+h.Name+" to end"))
+		err = errors.Join(err, await(m.Ended(), "the storage of "+h.Name+" to end"), m.Err())
 	}
 	return errors.Join(err, await(ended, "the first process of "+h.Name+" to end"))
 }

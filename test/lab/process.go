@@ -63,7 +63,8 @@ func (h *Host) Signal(p Process, m *Machine, s syscall.Signal) error {
 	return nil
 }
 
-// end sends a signal and waits until the processes are gone.
+// end sends a signal and waits until the processes are gone, and with them their sockets
+// and locks.
 func (h *Host) end(ctx context.Context, p Process, m *Machine, s syscall.Signal) error {
 	old, err := h.PIDs(p, m)
 	if err != nil {
@@ -72,20 +73,32 @@ func (h *Host) end(ctx context.Context, p Process, m *Machine, s syscall.Signal)
 	if err := h.Signal(p, m, s); err != nil {
 		return err
 	}
-	for {
-		now, err := h.PIDs(p, m)
-		if err != nil {
-			return err
-		}
-		if !slices.ContainsFunc(old, func(pid int) bool { return slices.Contains(now, pid) }) {
-			return nil
-		}
+	ctx, cancel := context.WithTimeout(ctx, 3*patience)
+	defer cancel()
+	for slices.ContainsFunc(old, func(pid int) bool { return !ended(pid) }) {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("end the %s of %s: %w", p, h.Name, ctx.Err())
+			return fmt.Errorf("end the %s of %s: it was told to and has not, as when it hangs on storage: %w", p, h.Name, ctx.Err())
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
+	return nil
+}
+
+// ended reports whether a process has let go of everything. One that is dying has no
+// words any more long before it closes its files; a zombie has closed them, once it has
+// no other thread.
+func ended(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return true
+	}
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	if err != nil {
+		return true
+	}
+	_, state, _ := strings.Cut(string(stat), ") ") // none of our programs has this in its name
+	return len(threads) == 1 && (strings.HasPrefix(state, "Z") || strings.HasPrefix(state, "X"))
 }
 
 // PIDs lists the host's processes of one kind, of one machine or, with nil, of
