@@ -151,6 +151,20 @@ needs_others() {
 	end $refused "fewer than two other hosts are live (${live:-none}); mend them first, or add --force"
 }
 
+# responses says what becomes of this host's machines when it is isolated, by their policies.
+responses() {
+	local given_up
+	if ! given_up=$(ask vm list -o json 2>/dev/null | jq -r --arg self "$host_name" \
+		'[.[] | select(.host_name == $self and .policy.isolation != "leave") | "\(.name) (\(.policy.isolation))"] | join(", ")'); then
+		say "Isolated, it does with each of its machines what the machine's policy says (storebeat vm show)."
+	elif [[ $given_up ]]; then
+		say 'Isolated, it ends these machines, as their policies say, and they start elsewhere:'
+		say "$given_up. The others run on here."
+	else
+		say 'Isolated, it leaves all its machines running, as their policies say.'
+	fi
+}
+
 # machine_cgroup prints the cgroup of a machine that runs here (docs/architecture.md).
 machine_cgroup() { # UUID
 	local found
@@ -194,8 +208,12 @@ run() {
 tell_commands() {
 	say 'It would run, with a timer that undoes it if this script dies:'
 	printf '%s\n' "${inflict[@]}" | sed 's/^/  /'
-	say "After $seconds s:"
-	printf '%s\n' "${undo[@]:-: nothing is to be undone}" | sed 's/^/  /'
+	if ((${#undo[@]})); then
+		say "After $seconds s:"
+		printf '%s\n' "${undo[@]}" | sed 's/^/  /'
+	else
+		say 'There is nothing to undo.'
+	fi
 }
 
 uptime_seconds() { local up _ && read -r up _ </proc/uptime && printf '%s' "${up%.*}"; }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"storebeat/poweron"
 	"storebeat/test/lab"
 	"storebeat/test/program"
 )
@@ -226,14 +227,14 @@ func (r *trial) strikes(h, other *lab.Host) []strike {
 }
 
 // newScriptTrial is a trial on which scripts can be tried.
-func newScriptTrial(t *testing.T, machines int) *trial {
+func newScriptTrial(t *testing.T, machines int, change ...func(*poweron.Policy)) *trial {
 	t.Helper()
 	for _, p := range []string{"jq", "nft", "mkfs.ext4", "pgrep"} {
 		if _, err := exec.LookPath(p); err != nil {
 			t.Skipf("run scripts/install-dependencies: %v", err)
 		}
 	}
-	return newTrial(t, lab.Options{}, machines)
+	return newTrial(t, lab.Options{}, machines, change...)
 }
 
 // TestFaultScripts has every script for operators strike a host and undo itself: all when
@@ -287,12 +288,13 @@ func (r *trial) mountLocalDisk(h *lab.Host) {
 
 // TestScriptsRefuse gives the scripts what they must not carry out. Nothing happens.
 func TestScriptsRefuse(t *testing.T) {
-	r := newScriptTrial(t, 3)
+	r := newScriptTrial(t, 3, func(p *poweron.Policy) { p.Isolation = poweron.PowerOff })
 	master, others := r.master()
 	h, want := others[0], r.Starts()
 	name := r.on(h)[0].Name
+	r.mountLocalDisk(h)
 	state := func() string {
-		out, err := r.shell(h, "nft list ruleset; ip link; ip route; find /sys/fs/cgroup -type d | grep -v probe | sort; find /run/storebeat-fault; pgrep --full --list-full 'storebeat agent$'")
+		out, err := r.shell(h, "nft list ruleset; ip link; ip route; find /sys/fs/cgroup -type d -name storebeat-fault; find /run/storebeat-fault; pgrep --full --list-full 'storebeat agent$'")
 		if status(err) < 0 {
 			t.Fatal(err)
 		}
@@ -321,12 +323,16 @@ func TestScriptsRefuse(t *testing.T) {
 		refuse(2, append(right[s], "--for", "0")...)
 		refuse(2, append(right[s], "--for", "3601")...)
 		refuse(2, append(right[s], "--for", "3", "--loud")...)
-		if s == "block-datastore" {
-			continue // there is no such thing here yet
-		}
-		if out := refuse(0, append(right[s], "--for", "3", "--dry-run")...); !strings.Contains(out, "What to expect:\n") || !strings.Contains(out, "It would run") {
+		out := refuse(0, append(right[s], "--for", "3", "--dry-run")...)
+		if !strings.Contains(out, "What to expect:\n") || !strings.Contains(out, "It would run") {
 			t.Errorf("%s --dry-run says %q", s, out)
 		}
+		if network := s == "isolate" || s == "drop-link"; network != strings.Contains(out, name+" (power off)") {
+			t.Errorf("%s --dry-run does not say what becomes of %s, or should not: %q", s, name, out)
+		}
+	}
+	if r.succeeds(h, writeHangs)() {
+		t.Error("a file system was frozen that was not to be")
 	}
 	refuse(4, "block-datastore", "/srv/nothing", "--for", "3")
 	refuse(5, "block-datastore", "/run", "--for", "3")     // what the host itself writes to
@@ -348,13 +354,17 @@ func TestScriptsRefuse(t *testing.T) {
 		out, err := r.call(h, "isolate", "--for", "3", "--dry-run")
 		return status(err) == 5, out
 	})
-	for _, s := range scriptNames[2:] {
+	for _, s := range scriptNames[1:] {
 		if out := refuse(5, append(right[s], "--for", "3")...); !strings.Contains(out, "fewer than two other hosts are live ("+master.Name+")") {
 			t.Errorf("%s says %q", s, out)
 		}
 	}
 	refuse(0, "isolate", "--for", "3", "--dry-run", "--force")
-	r.AwaitStarts(want.And(lost))
+	want = want.And(lost)
+	r.AwaitStarts(want)
+	r.awaitWhole()
+	r.AwaitCounts(5, r.Machines...)
+	r.ExpectStarts(want)
 }
 
 // TestScriptKillsMachines kills all machines of a host: they are started again on the spot.

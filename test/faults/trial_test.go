@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -114,21 +115,24 @@ func (r *trial) homedOn(d lab.Datastore) (on []*lab.Machine) {
 	return on
 }
 
-// master returns the master's host and the others, by way of the first that answers.
+// master returns the master's host and the others, those that run a machine first. It
+// waits for one: on a slow computer mastery may be changing hands.
 func (r *trial) master() (master *lab.Host, others []*lab.Host) {
 	r.Helper()
-	v, err := r.On()[0].View(r.ctx, true)
-	r.Do(err)
-	for _, h := range r.On() {
-		if h.ID == v.Master {
-			master = h
-		} else {
-			others = append(others, h)
+	r.Await("a host to lead", func() (bool, string) {
+		master, others = nil, nil
+		for _, h := range r.On() {
+			if v, err := h.View(r.ctx, true); err == nil && v.Leading && master == nil {
+				master = h
+			} else {
+				others = append(others, h)
+			}
 		}
-	}
-	if master == nil {
-		r.Fatalf("there is no master")
-	}
+		return master != nil, "none does"
+	})
+	slices.SortStableFunc(others, func(a, b *lab.Host) int {
+		return cmp.Compare(min(len(r.HeardOn(b.Name)), 1), min(len(r.HeardOn(a.Name)), 1))
+	})
 	return master, others
 }
 
