@@ -99,7 +99,7 @@ func (o *offer) takeOver(ctx context.Context, spec hypervisor.Spec) (*machine, e
 		return nil, errors.Join(err, session.Close())
 	}
 	if err := m.enclose(ctx, spec, o); err != nil {
-		return nil, errors.Join(err, session.Close(), os.RemoveAll(m.at.dir))
+		return nil, errors.Join(err, o.untame(session), session.Close(), os.RemoveAll(m.at.dir))
 	}
 	// Its process is recorded; were the offer left, it would be found gone later.
 	_ = os.Remove(offerFile(spec.RunDir, spec.VM))
@@ -129,9 +129,6 @@ func (m *machine) enclose(ctx context.Context, spec hypervisor.Spec, o *offer) e
 // now: it stays when it is over, so that the reason is seen, and its writes go past
 // the host's page cache.
 func tame(ctx context.Context, session *qmp.Session) error {
-	if err := session.Execute(ctx, "set-action", map[string]string{"shutdown": "pause", "panic": "pause"}, nil); err != nil {
-		return fmt.Errorf("have it stay when its guest ends (QEMU 6.0 is needed): %w", err)
-	}
 	var disks []image
 	if err := session.Execute(ctx, "query-block", nil, &disks); err != nil {
 		return err
@@ -143,7 +140,46 @@ func tame(ctx context.Context, session *qmp.Session) error {
 			}
 		}
 	}
-	return cached(ctx, session)
+	if err := cached(ctx, session); err != nil {
+		return err
+	}
+	if err := session.Execute(ctx, "set-action", map[string]string{"shutdown": "pause", "panic": "pause"}, nil); err != nil {
+		return fmt.Errorf("have it stay when its guest ends (QEMU 6.0 is needed): %w", err)
+	}
+	return nil
+}
+
+// untame has a guest that stays its user's end as its command line says.
+func (o *offer) untame(session *qmp.Session) error {
+	ctx, cancel := context.WithTimeout(context.Background(), readLimits)
+	defer cancel()
+	r := &running{handle: o.Handle}
+	err := r.readProcess()
+	if err == nil {
+		err = session.Execute(ctx, "set-action", actionsOf(r.args), nil)
+	}
+	if err != nil {
+		return fmt.Errorf("its QEMU stays when its guest ends, until somebody ends it by `quit` in its monitor: %w", err)
+	}
+	return nil
+}
+
+// actionsOf reads on a command line what QEMU does when its guest ends.
+func actionsOf(args []string) map[string]string {
+	actions := map[string]string{"shutdown": "poweroff", "panic": "shutdown"}
+	all, _ := takeApart(args) // what QEMU took can be read
+	for _, a := range all {
+		parts, _ := parseSettings(a.value)
+		switch a.name {
+		case "no-shutdown":
+			actions["shutdown"] = "pause"
+		case "action":
+			for what := range actions {
+				actions[what] = firstOf(parts.get(what), actions[what])
+			}
+		}
+	}
+	return actions
 }
 
 // bypass opens a disk anew without the host's page cache, and writes out what that holds.

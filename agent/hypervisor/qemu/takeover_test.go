@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -90,6 +91,52 @@ func TestTakeOver(t *testing.T) {
 	})
 	if err := m.Kill(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// A guest that can't be taken care of at the last moment is its user's as before: when it switches
+// itself off its QEMU ends.
+func TestTakeOverFails(t *testing.T) {
+	spec := hypervisortest.NewSpec(t)
+	defineGuest(t, spec)
+	monitor, process := byHand(t, spec, "-drive", "if=ide,file=disk.img,cache=none")
+	serial := placesOf(spec.RunDir, spec.Marker()).dir + ".serial"
+	ticking(t, spec)
+	d := New("")
+	g, err := d.Read(t.Context(), monitor, "", []hypervisor.Place{{Name: "nfs1", Path: spec.DatastorePath}})
+	if err != nil || len(g.Problems) > 0 {
+		t.Fatalf("read %+v, %v", g, err)
+	}
+	spec.VM, spec.Definition = g.VM, g.Definition
+	if err := d.Offer(t.Context(), monitor, g.VM, spec.RunDir); err != nil {
+		t.Fatal(err)
+	}
+	// Where its record would be a file is in the way.
+	if err := os.WriteFile(hypervisor.MachineDir(spec.RunDir, spec.VM, spec.Generation), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := d.Start(t.Context(), spec); err == nil || !strings.Contains(err.Error(), "make the machine's run directory") {
+		t.Fatalf("started %v, %v", m, err)
+	}
+	before := count(t, spec)
+	hypervisortest.Until(t, "it runs on", func() bool { return count(t, spec).Last > before.Last+2 })
+	ended := make(chan error, 1)
+	go func() { _, err := process.Wait(); ended <- err }()
+	tellAt(t, serial, "q")
+	select {
+	case <-ended:
+	case <-time.After(hypervisortest.Limit):
+		t.Error("its guest has switched itself off, and QEMU stays")
+	}
+}
+
+func TestActionsOf(t *testing.T) {
+	for words, want := range map[string]string{"": "poweroff shutdown", "-no-shutdown -m 1": "pause shutdown", "-action panic=none": "poweroff none",
+		"-action shutdown=pause,panic=exit-failure,watchdog=none": "pause exit-failure"} {
+		got := actionsOf(strings.Fields(words))
+		if got["shutdown"]+" "+got["panic"] != want || len(got) != 2 {
+			t.Errorf("%q: %v, want %s", words, got, want)
+		}
 	}
 }
 
