@@ -21,6 +21,9 @@ const (
 	// resumeTime bounds one try to have a guest go on, and resumeAgain is the pause until the next.
 	resumeTime  = 5 * time.Second
 	resumeAgain = 100 * time.Millisecond
+	// haltTellEvery is how often it is logged that one guest can't be halted: where storage is always a
+	// little too slow it is to be with each heartbeat.
+	haltTellEvery = time.Minute
 )
 
 // haltMark is a file in a machine's run directory: its guest was halted by the agent, or
@@ -49,7 +52,8 @@ func (ms *machines) halt(e core.HaltGuests) {
 			ctx, cancel := context.WithTimeout(context.Background(), haltTime)
 			defer cancel()
 			note := func() error { return os.WriteFile(ms.haltMark(m.vm, m.generation), nil, 0o600) }
-			if err := halter.Halt(ctx, note); err != nil {
+			if err := halter.Halt(ctx, note); err != nil && time.Since(m.unhalted) > haltTellEvery {
+				m.unhalted = time.Now()
 				ms.agent.log.Warn("can't halt the guest; it is frozen all the same if the lease ends, and its clock goes on", "vm", m.vm, "error", err)
 			}
 		})

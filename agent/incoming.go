@@ -31,6 +31,10 @@ type ReceiveRequest struct {
 	PID int       `json:"pid"` // 0 if it can't be found
 }
 
+// ReceiveTime is how long the answer to a ReceiveRequest may take: the hypervisor's daemon does nothing
+// else meanwhile.
+const ReceiveTime = 110 * time.Second
+
 // offerTime is how long a hypervisor has from one of its questions to the next.
 const offerTime = time.Minute
 
@@ -182,7 +186,7 @@ func (a *Agent) refuseMigration(m *core.MachineView, why string) MayStartResult 
 }
 
 // receive has the core find out whether a machine is shared with this host, and take on the
-// process that its hypervisor has made. It waits for that, four takeover times at most.
+// process that its hypervisor has made. It waits for that, four takeover times and ReceiveTime at most.
 func (a *Agent) receive(ctx context.Context, in ReceiveRequest) (MayStartResult, error) {
 	m, why, err := a.protectedMachine(ctx, in.VM)
 	if err != nil || m == nil {
@@ -196,7 +200,7 @@ func (a *Agent) receive(ctx context.Context, in ReceiveRequest) (MayStartResult,
 		return MayStartResult{Why: refuseStart(m)}, nil
 	}
 	defer a.incoming.over(in.VM, o)
-	limit := 4*a.cfg.Timing.Takeover + time.Second // the core knows earlier
+	limit := min(4*a.cfg.Timing.Takeover+time.Second, ReceiveTime) // the core mostly knows earlier
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("no answer within %v", limit))
 	defer cancel()
 	a.observe(core.IncomingAsked{VM: in.VM, Ask: o.ask})

@@ -126,6 +126,7 @@ func (ms *machines) tidy(ctx context.Context) {
 	}
 	t := ms.tidying(k)
 	for ticks := time.NewTicker(tidyEvery); ; {
+		t.round()
 		t.endStrays(ctx)
 		t.definitions(ctx)
 		select {
@@ -149,7 +150,8 @@ func (ms *machines) lookSoon() {
 type tidying struct {
 	*machines
 	hypervisor.Keeper
-	told     map[string]bool        // what was logged already
+	told     map[string]bool        // what was logged in this round, or would have been
+	known    map[string]bool        // the same of the round before
 	before   map[string]bool        // what was found in the round before, and told then
 	findings map[string]bool        // in this round
 	remarks  map[uuid.UUID][]string // for people who look at a machine
@@ -160,7 +162,10 @@ func (ms *machines) tidying(k hypervisor.Keeper) *tidying {
 	return &tidying{machines: ms, Keeper: k, told: map[string]bool{}, findings: map[string]bool{}, remarks: map[uuid.UUID][]string{}, strays: map[uuid.UUID]int{}}
 }
 
-// begin begins a round.
+// round begins a round of looks.
+func (t *tidying) round() { t.known, t.told = t.told, map[string]bool{} }
+
+// begin begins a round in which definitions are gone through.
 func (t *tidying) begin() {
 	t.before, t.findings, t.remarks = t.findings, map[string]bool{}, map[uuid.UUID][]string{}
 }
@@ -214,7 +219,6 @@ func (t *tidying) definitions(ctx context.Context) {
 		t.tell("can't list what the hypervisor has", "", err)
 		return
 	}
-	delete(t.told, "can't list what the hypervisor has")
 	v, err := t.agent.view(ctx)
 	if err != nil {
 		return
@@ -244,10 +248,10 @@ func (t *tidying) definitions(ctx context.Context) {
 	t.noted.Store(&t.remarks)
 }
 
-// tell logs what does not go away by itself once.
+// tell logs what does not go away by itself, once until it was away.
 func (t *tidying) tell(what, name string, err error) {
-	if !t.told[what+name] {
-		t.told[what+name] = true
+	if !t.known[what+name] && !t.told[what+name] {
 		t.agent.log.Error(what, "machine", name, "error", err)
 	}
+	t.told[what+name] = true
 }

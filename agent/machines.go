@@ -49,6 +49,7 @@ type machine struct {
 	generation uint64
 	home       uuid.UUID
 	orders     queue                  // to the guest, by its monitor
+	unhalted   time.Time              // when it was logged last that it can't be halted; of one order at a time
 	pending    atomic.Pointer[string] // why it can't be ended yet, though it is to be
 }
 

@@ -47,7 +47,7 @@ func (c *Core) ended(m *machine, o MachineGone) {
 		return
 	}
 	if c.astray(m, o) {
-		c.hold(m, o.Detail)
+		c.hold(m, o.Detail+fmt.Sprintf(", unasked: `storebeat vm protect %s` where it runs now; start it only if it runs nowhere", m.entry.Name))
 		return
 	}
 	if c.shuttingDown() { // Whatever ended it was part of that, and nobody's will.

@@ -32,6 +32,21 @@ func TestDestroyedByAUserStaysOff(t *testing.T) {
 	}
 }
 
+// A machine that a hypervisor has moved, and no agent was asked, may run where nobody cares for it:
+// event and state say what to do.
+func TestMovedUnasked(t *testing.T) {
+	d, _ := runs(t)
+	entry, revision := d.machine(guest).entry, d.machine(guest).revision
+	g := d.released(EndedByMigration)
+	e, remedy := d.events("machine-destroyed"), "storebeat vm protect "+entry.Name
+	if len(e) != 1 || !strings.Contains(strings.Join(e[0].Evidence, " "), remedy) {
+		t.Errorf("told of it: %+v", e)
+	}
+	if wants, why := poweron.Wants(entry, revision, &g, true); wants || !strings.Contains(why, remedy) || !strings.Contains(why, "storebeat vm start "+entry.Name) {
+		t.Errorf("wanted: %t, %s", wants, why)
+	}
+}
+
 // A monitor that does not answer is told of, and changes nothing.
 func TestSilentMonitor(t *testing.T) {
 	d, _ := runs(t)

@@ -182,7 +182,7 @@ var chapters = []Chapter{
 		{"machine-released", Notice, false, "This host has given a machine up; whoever wins its next generation may start it, if it is to run.", ""},
 		{"machine-held", Error, false, "A machine has failed so often that it is not started again by itself.", "Find out why it fails (`storebeat explain vm NAME`), then let it go with `storebeat vm start NAME`."},
 		{"machine-crashed", Warning, false, "A machine ended that nobody had asked to end. It is started again, here or elsewhere, as its policy says.", "Read the evidence and the machine's own log."},
-		{"machine-destroyed", Notice, false, "Somebody ended a machine, or took it away, with the hypervisor's own tools, such as `virsh destroy`.", "It stays off, for that is a user's will; `storebeat vm start NAME` starts it again."},
+		{"machine-destroyed", Notice, false, "Somebody ended a machine, or took it away, with the hypervisor's own tools, such as `virsh destroy`.", "It stays off, for that is a user's will; `storebeat vm start NAME` starts it again. If it was moved to another host, look with `virsh list` where it runs, and do there what the evidence says."},
 		{"machine-silent", Warning, false, "A machine runs, and its monitor, or the daemon that it belongs to (libvirtd), does not answer. It can be frozen and ended all the same, but not asked to shut down, and how its guest fares is not known.", "The evidence says what does not answer: look at that process; libvirtd may be restarted while guests run."},
 		{"machine-answers", Notice, false, "A machine's monitor answers again.", ""},
 		{"guest-shut-down", Notice, false, "A guest switched itself off, and its policy is to leave it off.", "`storebeat vm start NAME` starts it again."},

@@ -19,9 +19,8 @@ const (
 	// hookLimit is how long the agent may take to answer. libvirtd does nothing else
 	// with the domain meanwhile.
 	hookLimit = 5 * time.Second
-	// receiveLimit is the same for a machine that is moved here: the agent answers within four
-	// takeover times.
-	receiveLimit = 2 * time.Minute
+	// receiveLimit is the same for a machine that is moved here.
+	receiveLimit = agent.ReceiveTime + 10*time.Second
 )
 
 // newLibvirtHook is what libvirt runs when it does something with a guest. It must

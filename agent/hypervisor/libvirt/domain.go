@@ -293,6 +293,9 @@ func (d *domain) warnings(spec hypervisor.Spec) (all []string) {
 	if vars := d.NVRAM.path(); vars != "" && !spec.OnAny(vars) {
 		all = append(all, fmt.Sprintf("its firmware variables (%s) lie on this host alone: on another host it starts with those of the template", vars))
 	}
+	if len(d.disks()) == 0 {
+		all = append(all, "it has no disk to itself, and so no image lock: nothing but libvirt's hook keeps a second one from being started by hand")
+	}
 	for _, file := range []string{d.Kernel, d.Initrd} {
 		if file = strings.TrimSpace(file); file != "" && !spec.OnAny(file) {
 			all = append(all, file+" must be there on every host that may start it")

@@ -78,6 +78,7 @@ func TestWarnings(t *testing.T) {
 	for name, c := range map[string]struct{ old, by, want string }{
 		"none":               {"", "", ""},
 		"firmware elsewhere": {"</os>", "<nvram>/var/lib/libvirt/qemu/nvram/web.fd</nvram></os>", "/var/lib/libvirt/qemu/nvram/web.fd"},
+		"no disk of its own": {"<target dev='hda'", "<readonly/><target dev='hda'", "it has no disk to itself, and so no image lock"},
 		"page cache":         {" cache='none'", "", "disk hda has the cache mode default"},
 		"page cache, said":   {"cache='none'", "cache='writeback'", "disk hda has the cache mode writeback"},
 		"kernel elsewhere":   {"</os>", "<kernel>/boot/vmlinuz</kernel></os>", "/boot/vmlinuz must be there on every host"},
