@@ -239,11 +239,14 @@ func (c *Core) advanceChange() {
 	}
 }
 
-// awaited reports whether answers are still to come.
+// awaited reports whether answers are still to come: what the datastores hold and, where
+// nobody may lose a machine by the change, where the machines are. A new master reads that first.
 func (c *Core) awaited() bool {
-	return slices.ContainsFunc(c.record.change.asked, func(d uuid.UUID) bool {
+	ch := c.record.change
+	removes := ch.command.Verb == ClusterHostRemove || ch.command.Verb == ClusterDatastoreRemove
+	return slices.ContainsFunc(ch.asked, func(d uuid.UUID) bool {
 		f := c.footing(d)
-		return c.inReach(f) && (f.record.busy || f.record.next <= c.now)
+		return c.inReach(f) && (f.record.busy || f.record.next <= c.now || removes && !f.scanned)
 	})
 }
 

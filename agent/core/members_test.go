@@ -150,3 +150,46 @@ func TestReceiverIsNotRemoved(t *testing.T) {
 		}
 	}
 }
+
+// TestRemovalWaitsForANewMasterToRead: one that has just been elected has not read where the
+// machines are, which is no reason to refuse the removal of a host that has none.
+func TestRemovalWaitsForANewMasterToRead(t *testing.T) {
+	for name, c := range map[string]struct {
+		reads bool
+		want  string
+	}{"it reads": {true, ""}, "it can't": {false, "can't be read"}} {
+		t.Run(name, func(t *testing.T) {
+			d := newDesk(t, nil)
+			f := d.stand()
+			d.learn(recordOf(t, 5, func(*cluster.Record) {}))
+			d.wait(2 * timing.Takeover)
+			if !d.Leading() {
+				t.Fatal("nobody else is there, and it is not master")
+			}
+			passes := func(long time.Duration) { // in which the datastore answers, but for where machines are
+				for end := d.at.Add(long); d.at < end; d.wait(500 * time.Millisecond) {
+					f.failing, f.writing, f.reading = false, false, false
+				}
+			}
+			passes(time.Second)
+			f.scanned, f.scanning, d.out = false, true, nil
+			d.see(ClusterCommand{ID: 7, Verb: ClusterHostRemove, Host: "h2"})
+			d.learn(recordOf(t, 5, func(*cluster.Record) {}))
+			passes(time.Second)
+			never[Reply](d, "it has not read where machines are")
+			never[ClaimRecord](d, "it has not read where machines are")
+			if c.reads {
+				f.scanned, f.scanning = true, false
+				passes(time.Second)
+				if claim := take[ClaimRecord](d); claim.Record.Member(2) != nil {
+					t.Errorf("%+v", claim.Record)
+				}
+				return
+			}
+			passes(timing.Lease)
+			if r := take[Reply](d); r.Command != 7 || !strings.Contains(r.Err, c.want) {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+}
