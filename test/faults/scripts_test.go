@@ -345,6 +345,9 @@ func TestScriptsRefuse(t *testing.T) {
 	refuse(5, "kill-machines", "--for", "3") // nobody says the name of the host
 	refuse(2, "drill", "stop-agent")
 	refuse(2, "drill", "--report", "/run/report", "reboot")
+	if out := refuse(4, "drill", "--dry-run", "freeze-machine nobody", "isolate"); !strings.Contains(out, "does not know a machine nobody") || !strings.Contains(out, "isolate on "+h.Name+" for 30 s") {
+		t.Errorf("the drill's dry run says %q", out)
+	}
 	if out := refuse(0, "undo"); !strings.Contains(out, "no fault of these scripts is active") {
 		t.Errorf("undo says %q", out)
 	}

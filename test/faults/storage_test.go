@@ -419,3 +419,28 @@ func fill(path string) error {
 		}
 	}
 }
+
+// TestSlowPath slows every request of one host down: a little, which nobody minds, and
+// then so much that its heartbeats come late. The others hear it and vouch for it; its
+// guests, whose writes are slow too, count on.
+func TestSlowPath(t *testing.T) {
+	r := newTrial(t, lab.Options{}, 3)
+	_, others := r.master()
+	h, want, processes := others[0], r.Starts(), r.hypervisors()
+	its := r.on(h)
+	rest := slices.DeleteFunc(slices.Clone(r.Machines), func(m *lab.Machine) bool { return slices.Contains(its, m) })
+	for _, delay := range []time.Duration{50 * time.Millisecond, 1500 * time.Millisecond} {
+		r.inject(faultfs.Fault{Kind: faultfs.Slow, Delay: delay}, h)
+		if delay > time.Second {
+			r.awaitEvent("datastore-slow", h)
+		}
+		r.AwaitCounts(90, rest...) // longer than a takeover takes
+		r.AwaitCounts(2, its...)
+		r.refuse(restarts...)
+	}
+	r.inject(faultfs.Fault{Kind: faultfs.Slow}, h) // by nothing
+	r.awaitWhole()
+	r.AwaitCounts(10, r.Machines...)
+	r.ExpectStarts(want)
+	r.expectProcesses(processes)
+}
