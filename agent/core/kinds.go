@@ -100,7 +100,7 @@ var chapters = []Chapter{
 	{"Other hosts", []About{
 		{"host-live", Notice, true, "Another host is heard on the network.", ""},
 		{"host-maintenance", Notice, true, "Another host is heard, and is in maintenance by its own word: it gets no new machines.", "End the maintenance when the work is done."},
-		{"host-storage-lost", Warning, true, "Another host is heard, and has lost one datastore or more. Its machines there are frozen once their lease has run out.", "Look after that host's path to the datastore; `storebeat explain host NAME` names it."},
+		{"host-storage-lost", Warning, true, "Another host is heard, and has lost one datastore or more. Its machines there wait for their disks; those who hear it vouch for it, so they stay its machines.", "Look after that host's path to the datastore; `storebeat explain host NAME` names it."},
 		{"host-isolated", Warning, true, "Another host is not heard; on the datastores it is alive and holds itself for isolated. What it does with its machines stands in their policy.", "Look after that host's network."},
 		{"host-partitioned", Warning, true, "Another host is not heard and is alive on the datastores: the network between the hosts is broken. Its machines go on running there.", "Look after the network between the hosts."},
 		{"host-unreachable", Warning, true, "Another host is neither heard nor seen alive on the datastores, for too short a time for a verdict.", "Nothing yet: a verdict follows within the takeover time."},
