@@ -39,9 +39,6 @@ func (c *Core) ended(m *machine, o MachineGone) {
 		m.home.nextScan = c.now // and then it is disowned
 		return
 	}
-	if o.Ending == EndedByGuest { // so it was here, and nobody has said so yet
-		m.move.receiving = false
-	}
 	if m.gen.Shared() || m.move.receiving {
 		c.endedMoving(m, o)
 		return

@@ -350,16 +350,37 @@ func TestMigratedAndCrashed(t *testing.T) {
 	}
 }
 
-// TestMigratedAndSwitchedOff: the guest switches itself off where it has just arrived.
-func TestMigratedAndSwitchedOff(t *testing.T) {
-	for seed := range uint64(20) {
+// TestReceiverEnds: a process that is to receive a guest ends just as if the guest had switched itself
+// off in it, as QEMU does that is ended by a signal. The guest, which has not come there, goes on where it is.
+func TestReceiverEnds(t *testing.T) {
+	for seed := range uint64(10) {
 		m := newMover(t, seed+1)
-		x := m.from.migrate(m.vm, m.to, time.Second)
-		m.until("the switch-over", func() bool { return x.switched })
-		x.to.end(core.EndedByGuest, "the guest switched itself off")
-		m.Run(60 * time.Second)
-		if on := m.executing(m.vm); len(on) != 0 || m.newest().gen.Reason != poweron.GuestShutDown {
-			m.fatalf("%s executes on %d hosts: generation %+v", m.nameOf(m.vm), len(on), m.newest().gen)
+		x := m.from.migrate(m.vm, m.to, time.Minute)
+		m.until("the answer", func() bool { return x.allowed })
+		x.to.end(core.EndedByGuest, "ended by a signal")
+		m.settles(20 * time.Second)
+		m.Run(20 * time.Second)
+		m.started(m.before, 0)
+		if on := m.executing(m.vm); len(on) != 1 || on[0] != m.from || m.shared() {
+			m.fatalf("%s executes on %d hosts, and not on %s: generation %+v", m.nameOf(m.vm), len(on), m.from.name, m.newest().gen)
+		}
+	}
+}
+
+// TestEndsWhileItIsShared: the guest switches itself off just when the claim takes effect by which it
+// is shared, and which counts as failed. That it did is known all the same, and nobody starts it.
+func TestEndsWhileItIsShared(t *testing.T) {
+	for seed := range uint64(10) {
+		m := newMover(t, seed+1)
+		m.ordain(m.stores[0], m.from, only("claim of generation", fate{fails: true, lands: 20 * time.Millisecond}))
+		m.from.migrate(m.vm, m.to, time.Minute)
+		m.until("the claim", m.shared)
+		m.mend(m.stores[0], m.from)
+		m.from.process(m.vm).end(core.EndedByGuest, "the guest switched itself off")
+		m.Run(90 * time.Second)
+		m.started(m.before, 0)
+		if g := m.newest().gen; g.Reason != poweron.GuestShutDown {
+			m.fatalf("the newest generation is %+v", g)
 		}
 	}
 }
