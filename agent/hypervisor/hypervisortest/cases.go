@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -117,6 +118,33 @@ func statistics(t *testing.T, r *rig) {
 	if s, err := m.Statistics(t.Context()); err == nil {
 		t.Errorf("gone, and still: %+v", s)
 	}
+}
+
+// askedToStop: nobody waits for a guest that is asked to stop, not even for one that can't hear
+// it, and whoever gives it no more time powers it off.
+func askedToStop(t *testing.T, r *rig) {
+	m := r.run(t)
+	Freeze(t, m.Handle())
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	asked := make(chan error, 1)
+	go func() { asked <- m.Shutdown(ctx) }()
+	select {
+	case err := <-asked:
+		t.Logf("asked while it is frozen: %v", err)
+	case <-time.After(Limit):
+		t.Fatal("who asks a frozen guest to stop waits for ever")
+	}
+	if s := state(t, m.Handle()); s != freeze.Frozen {
+		t.Errorf("asking has made the machine %v", s)
+	}
+	kill(t, m)
+	select {
+	case <-m.Done():
+	case <-time.After(Limit):
+		t.Fatal("it was powered off, and has not ended")
+	}
+	r.nothingLeft(t)
 }
 
 func killFrozen(t *testing.T, r *rig) {

@@ -62,6 +62,7 @@ func (f Fixture) suite(t *testing.T, cgroupRoot string) {
 		"killed while frozen":                killFrozen,
 		"killed while running":               killRunning,
 		"killed from outside":                killedFromOutside,
+		"asked to stop, then powered off":    askedToStop,
 		"guest switches off":                 switchedOff,
 		"guest switches off, adopted":        switchedOffAdopted,
 		"outlives its agent":                 outlivesAgent,
