@@ -28,6 +28,8 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	// Under the race detector every process sleeps for a second at its end.
+	os.Setenv("GORACE", "atexit_sleep_ms=0")
 	goleak.VerifyTestMain(m)
 }
 

@@ -53,7 +53,8 @@ func setUp(env *testscript.Env) error {
 	pid, number := os.Getpid(), 100+int(scripts.Add(1)%150)
 	env.Setenv("ADDRESS", fmt.Sprintf("127.%d.%d.%d", 1+pid>>8&0x7f, pid&0xff, number))
 	env.Setenv("HOME", env.WorkDir)
-	env.Setenv("UUID", uuid.NewString()) // a fixed one would name the cgroup of another run's machine
+	env.Setenv("GORACE", "atexit_sleep_ms=0") // under the race detector every process sleeps for a second at its end
+	env.Setenv("UUID", uuid.NewString())      // a fixed one would name the cgroup of another run's machine
 	env.Defer(func() { endAll(env.WorkDir) })
 	return nil
 }
