@@ -120,7 +120,12 @@ func (l *lab) await(what string, ok func() (done bool, state string)) {
 // machine running.
 func (l *lab) awaitSettled() {
 	l.Helper()
-	l.await("the cluster to be whole", func() (bool, string) { return l.Settled(l.ctx, len(l.machines)) })
+	l.await("the cluster to be whole", func() (bool, string) {
+		for _, h := range l.Up() {
+			l.revive(h)
+		}
+		return l.Settled(l.ctx, len(l.machines))
+	})
 }
 
 // protect makes so many machines, spread over the datastores, and waits until
@@ -159,9 +164,29 @@ func (l *lab) awaitMaster() {
 func (l *lab) awaitAnswer(h *cluster.Host) {
 	l.Helper()
 	l.await("the agent of "+h.Name+" to answer", func() (bool, string) {
+		l.revive(h)
 		_, err := h.View(l.ctx, true)
 		return err == nil, fmt.Sprint(err)
 	})
+}
+
+// revive starts an agent again that has ended because its computer was too busy for it to
+// begin in time, as its service unit would. One that ended for another reason stays ended.
+func (l *lab) revive(h *cluster.Host) {
+	l.Helper()
+	select {
+	case <-h.Ended():
+	default:
+		return
+	}
+	log, err := os.ReadFile(h.Log())
+	l.do(err)
+	lines := strings.Split(strings.TrimSpace(string(log)), "\n")
+	if last := lines[max(0, len(lines)-2):]; strings.Contains(strings.Join(last, "\n"), "context deadline exceeded") {
+		l.Logf("the agent of %s ended, and is started again: %q", h.Name, last)
+		h.KillAgent()
+		l.do(h.Start())
+	}
 }
 
 // add protects one machine and watches its console from now on.
