@@ -124,7 +124,7 @@ ask() { timeout 30 "$storebeat" "$@"; }
 
 # look asks the agent for all that the scripts go by. Without an agent only --force goes on.
 look() {
-	if status=$(ask status --local -o json) && hosts=$(ask host list -o json); then
+	if status=$(ask status --local -o json) && hosts=$(ask host list -o json) && machines=$(ask vm list -o json); then
 		host_name=$(jq -r .name <<<"$status")
 		host_id=$(jq -r .host <<<"$status")
 		lease=$(in_seconds .timing.lease)
@@ -133,7 +133,7 @@ look() {
 	fi
 	[[ $force ]] || end $absent 'the agent of this host does not say which hosts are live; --force goes on all the same'
 	warn 'warning: the agent of this host does not say which hosts are live; going on because of --force'
-	status='{}' hosts='[]' host_name=$(uname -n) host_id=0 lease='the lease' takeover='the takeover time'
+	status='{}' hosts='[]' machines='' host_name=$(uname -n) host_id=0 lease='the lease' takeover='the takeover time'
 }
 
 in_seconds() { jq -r "$1 / 1e9 | tostring + \" s\"" <<<"$status"; }
@@ -154,8 +154,9 @@ needs_others() {
 # responses says what becomes of this host's machines when it is isolated, by their policies.
 responses() {
 	local given_up
-	if ! given_up=$(ask vm list -o json 2>/dev/null | jq -r --arg self "$host_name" \
-		'[.[] | select(.host_name == $self and .policy.isolation != "leave") | "\(.name) (\(.policy.isolation))"] | join(", ")'); then
+	given_up=$(jq -r --arg self "$host_name" \
+		'[.[] | select(.host_name == $self and .policy.isolation != "leave") | "\(.name) (\(.policy.isolation))"] | join(", ")' <<<"$machines")
+	if [[ ! $machines ]]; then
 		say "Isolated, it does with each of its machines what the machine's policy says (storebeat vm show)."
 	elif [[ $given_up ]]; then
 		say 'Isolated, it ends these machines, as their policies say, and they start elsewhere:'
@@ -348,11 +349,16 @@ settle() {
 	fi
 }
 
-# report waits until this host sees as many live hosts as before, and shows what the
-# hosts that answer have written down since the beginning.
+# report waits until as many hosts are live and the same machines run as before, says if
+# they don't, and shows what the hosts that answer have written down since the beginning.
 report() {
-	local patience=$((SECONDS + 30)) text
-	until [[ $(live_hosts "$(ask host list -o json 2>/dev/null)") == "$(live_hosts "$hosts")" ]] || ((SECONDS > patience)); do
+	local patience=$((SECONDS + 30)) before now text
+	before=$(picture "$hosts" "$machines")
+	while :; do
+		now=$(picture "$(ask host list -o json 2>/dev/null)" "$(ask vm list -o json 2>/dev/null)")
+		if [[ $now == "$before" ]] || ((SECONDS >= patience)); then
+			break
+		fi
 		sleep 1
 	done
 	text=$(ask events --cluster --since "$began" --limit 200) ||
@@ -360,6 +366,13 @@ report() {
 	say
 	say "What Storebeat reported since $began:"
 	say "${text:-nothing}"
+	if [[ $now != "$before" ]]; then
+		printf '\nNot all is as before, 30 s after the end. It was\n%s\nand is\n%s\nLook at it: %s status; %s explain vm NAME\n' "$before" "$now" "$storebeat" "$storebeat"
+	fi
 }
 
-live_hosts() { jq -r '[.[] | select(.state == "live") | .name] | sort | join(" ")' <<<"$1"; }
+# picture prints which hosts are live and which machines run.
+picture() { # HOSTS MACHINES
+	jq -r '[.[] | select(.state == "live") | .name] | sort | "  live: \(join(" "))"' <<<"$1"
+	jq -r '[.[] | select(.state == "running") | .name] | sort | "  running: \(join(" "))"' <<<"$2"
+}

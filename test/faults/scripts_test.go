@@ -388,10 +388,11 @@ func TestScriptKillsMachines(t *testing.T) {
 }
 
 // TestScriptsOneAfterTheOther strikes the same thing again at once: the timer of the first
-// does not end the second. While the second lasts, a third is refused. When the host's
-// power goes meanwhile, nothing is left of it, nor of the fault.
+// does not end the second. While the second lasts, a third is refused, and the second says
+// what is not as before when it has ended: a user stopped a machine. When the host's power
+// goes while another lasts, nothing is left of it, nor of the fault.
 func TestScriptsOneAfterTheOther(t *testing.T) {
-	r := newScriptTrial(t, 3)
+	r := newScriptTrial(t, 3, func(p *poweron.Policy) { p.StopTime = time.Second }) // the guests are deaf
 	_, others := r.master()
 	h := others[0]
 	m := r.on(h)[0]
@@ -403,9 +404,19 @@ func TestScriptsOneAfterTheOther(t *testing.T) {
 	if out, err := r.call(h, "freeze-machine", m.Name, "--for", "1"); status(err) != 5 || !strings.Contains(out, "struck already") {
 		t.Errorf("a third ended with status %d", status(err))
 	}
-	if out := r.awaitEnd(second); strings.Contains(out, "somebody else") || time.Since(began) < 8*time.Second {
+	stopped := r.Machines[slices.IndexFunc(r.Machines, func(other *lab.Machine) bool { return other != m })]
+	_, err = r.shell(h, program.Path+" vm stop "+stopped.Name)
+	r.Do(err)
+	out := r.awaitEnd(second)
+	if strings.Contains(out, "somebody else") || time.Since(began) < 8*time.Second {
 		t.Error("it was ended before its time")
 	}
+	if !regexp.MustCompile(`Not all is as before, 30 s after the end. It was\n.*\n  running: vm1 vm2 vm3\nand is\n.*\n  running: vm\d vm\d\n`).MatchString(out) {
+		t.Error("it does not say that a machine runs no more")
+	}
+	_, err = r.shell(h, program.Path+" vm start "+stopped.Name)
+	r.Do(err)
+	r.awaitWhole()
 	r.AwaitCounts(2, m)
 	third := r.begin(h, nil, "isolate", "--for", "60")
 	r.awaitEvent("isolated", h)
