@@ -72,12 +72,13 @@ func (in *incoming) announce(vm uuid.UUID) {
 }
 
 // begin tells whether a process may be made for a machine that is to be moved here: once
-// after it was announced.
-func (in *incoming) begin(vm uuid.UUID) bool {
+// after it was announced. One that would carry a marker is none that is moved here: the hook
+// takes that out of what it is offered.
+func (in *incoming) begin(vm uuid.UUID, marker string) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	o := in.offers[vm]
-	if o == nil || o.begun || time.Since(o.since) > offerTime {
+	if o == nil || o.begun || marker != "" || time.Since(o.since) > offerTime {
 		return false
 	}
 	o.begun, o.since = true, time.Now()

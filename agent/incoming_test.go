@@ -14,14 +14,17 @@ import (
 func TestIncomingGoesInOrder(t *testing.T) {
 	var in incoming
 	vm := uuid.New()
-	if in.begin(vm) || in.made(vm, 7) != nil || in.process(vm) != 0 || in.expected(vm) {
+	if in.begin(vm, "") || in.made(vm, 7) != nil || in.process(vm) != 0 || in.expected(vm) {
 		t.Error("nothing was announced")
 	}
 	in.announce(vm)
 	if in.made(vm, 7) != nil {
 		t.Error("nobody was asked whether a process may be made")
 	}
-	if !in.begin(vm) || in.begin(vm) {
+	if in.begin(vm, "storebeat/1") {
+		t.Error("what carries a marker does not come from another host")
+	}
+	if !in.begin(vm, "") || in.begin(vm, "") {
 		t.Error("one process may be made")
 	}
 	o := in.made(vm, 7)
@@ -39,7 +42,7 @@ func TestIncomingGoesInOrder(t *testing.T) {
 		t.Errorf("the first answer to this question was no, not %+v", e)
 	}
 	in.over(vm, o)
-	if in.process(vm) != 0 || in.expected(vm) || in.begin(vm) {
+	if in.process(vm) != 0 || in.expected(vm) || in.begin(vm, "") {
 		t.Error("it is over")
 	}
 	in.over(vm, &offer{})
@@ -51,14 +54,14 @@ func TestIncomingGrowsOld(t *testing.T) {
 	old, young := uuid.New(), uuid.New()
 	in.announce(old)
 	in.offers[old].since = time.Now().Add(-2 * offerTime)
-	if in.begin(old) || in.expected(old) {
+	if in.begin(old, "") || in.expected(old) {
 		t.Error("it was announced too long ago")
 	}
 	in.announce(young)
 	if len(in.offers) != 1 {
 		t.Errorf("%d are kept", len(in.offers))
 	}
-	if !in.begin(young) {
+	if !in.begin(young, "") {
 		t.Error("it was just announced")
 	}
 	in.offers[young].since = time.Now().Add(-2 * offerTime)

@@ -42,7 +42,7 @@ func (a *Agent) mayStart(ctx context.Context, in MayStartRequest) (MayStartResul
 		}
 	}
 	m, why, err := a.protectedMachine(ctx, in.VM)
-	if err != nil || m == nil || a.incoming.begin(in.VM) {
+	if err != nil || m == nil || a.incoming.begin(in.VM, in.Marker) {
 		return MayStartResult{Allowed: why == "", Why: why}, err
 	}
 	why = refuseStart(m)

@@ -31,7 +31,7 @@ func newLibvirtHook(a *app) *cobra.Command {
 		Args: arguments(2, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch operation := args[1]; operation {
-			case libvirt.HookMigrate, libvirt.HookPrepare, libvirt.HookStarted:
+			case libvirt.HookMigrate, libvirt.HookRestore, libvirt.HookPrepare, libvirt.HookStarted:
 				return a.libvirtHook(cmd.Context(), operation)
 			}
 			return nil

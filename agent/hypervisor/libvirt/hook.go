@@ -17,6 +17,8 @@ const maxHookInput = 4 << 20
 const (
 	// HookMigrate comes before an incoming migration. What the hook prints is made of the domain.
 	HookMigrate = "migrate"
+	// HookRestore comes before a guest is restored from a file, which is no migration.
+	HookRestore = "restore"
 	// HookPrepare comes before QEMU is started: for every start, restore and incoming migration.
 	HookPrepare = "prepare"
 	// HookStarted comes when QEMU's process is there and nothing of the guest has executed in it.
