@@ -137,10 +137,24 @@ func (w *World) heal() {
 		h.slowStart, h.badStart, h.startHangs, h.stopHangs, h.hesitant, h.away = 0, false, false, false, 0, 0
 		h.goOn()
 		h.agent.resume()
-		if !h.powered {
+		switch {
+		case !h.powered:
 			h.powerOn()
-		} else if h.agent == nil {
+		case h.shutting:
+			h.bootAfterShutdown()
+		case h.agent == nil:
 			w.after(0, h.at(h.startAgent))
 		}
 	}
+}
+
+// bootAfterShutdown boots a host that is shutting down, once it has no power.
+func (h *host) bootAfterShutdown() {
+	h.w.after(100*time.Millisecond, func() {
+		if h.shutting {
+			h.bootAfterShutdown()
+		} else {
+			h.powerOn()
+		}
+	})
 }
