@@ -27,12 +27,11 @@ func newVMList(a *app) *cobra.Command {
 		Long: `Lists the protected machines: where each runs, or why it does not.
 
 States: running, starting, stopping, stopped; what the guest is instead of running, such
-as paused or io-error (its disk failed); kill-pending (it is to be ended, and waits for its
-requests to the storage); frozen (its host has no lease on the home
-datastore), waiting (to be started, with the reason), left off (its host was shut down
-and is not back, and its policy is to wait for that), held (it failed too often),
-undetermined (nobody knows whether it runs, so it is not started), unknown (its entry
-can't be read).`,
+as paused or io-error (its disk failed); kill-pending (it is to be ended, and waits for
+its requests to the storage); frozen (its host has no lease on the home datastore),
+waiting (to be started, with the reason), left off (its host was shut down and is not
+back, and its policy is to wait for that), held (it failed too often), undetermined
+(nobody knows whether it runs, so it is not started), unknown (its entry can't be read).`,
 		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			v, err := a.view(cmd.Context(), false)
