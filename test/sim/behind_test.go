@@ -11,6 +11,7 @@ import (
 // crash, and no host can start it while the other one holds the image lock. That the
 // machine runs elsewhere nobody sees: no observation tells the core of it.
 func TestMovedBehindTheAgentsBack(t *testing.T) {
+	t.Parallel()
 	b := lockBench(t)
 	vm := b.vms[b.on(b.h)[0]-1]
 	m := b.mark()
@@ -28,6 +29,7 @@ func TestMovedBehindTheAgentsBack(t *testing.T) {
 // TestStartedBehindTheAgentsBack: without image locks a machine can be started beside the one that
 // runs, and the product neither sees it nor does anything about it. With them it can't.
 func TestStartedBehindTheAgentsBack(t *testing.T) {
+	t.Parallel()
 	for _, barrier := range []datastorehb.WriteBarrier{datastorehb.BarrierNone, datastorehb.BarrierLock} {
 		b := lockBench(t)
 		b.s.spec.Barrier = barrier

@@ -29,6 +29,7 @@ func needy(t *testing.T, seed uint64, hosts, machines []string) *cluster {
 // One that no host can take waits, says why, and starts when one can. The observer judges
 // every order (I3).
 func TestNeedsAreHeeded(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(5) {
 		c := needy(t, seed+1, []string{"a b", "a b", "a"}, []string{"a", "b", "a b", "", "a", "b"})
 		c.master().powerOff()
@@ -64,6 +65,7 @@ func TestNeedsAreHeeded(t *testing.T) {
 // A host whose agent was started again says anew what it has, and one that has lost
 // something keeps what runs.
 func TestThingsTakenAway(t *testing.T) {
+	t.Parallel()
 	c := needy(t, 1, []string{"a", "a", ""}, []string{"a", "a", "a", "a", "a", "a"})
 	h := c.hostOf(1)
 	m := c.mark()

@@ -32,6 +32,7 @@ func (b *bench) untouched(m mark) {
 // An agent is stopped for two hours, by nobody's hurry: machines run on, its
 // successor adopts them, and they are taken over as usual when that one is lost.
 func TestCustodyForHours(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, nil)
 	m := b.mark()
 	b.stopped()
@@ -62,6 +63,7 @@ func TestCustodyForHours(t *testing.T) {
 // A host in custody loses power. Nobody takes its machines until an operator has
 // confirmed it; or until it is back.
 func TestPowerLostInCustody(t *testing.T) {
+	t.Parallel()
 	for _, word := range []bool{true, false} {
 		b := newBench(t, nil)
 		m, lost := b.mark(), len(b.on(b.h))
@@ -86,6 +88,7 @@ func TestPowerLostInCustody(t *testing.T) {
 //
 // Mutation: core.keepWord closes the newest term, whatever its number.
 func TestTraceWordClosesTheTermThatWasRead(t *testing.T) {
+	t.Parallel()
 	for _, late := range []string{"word", "claim"} {
 		b := newBench(t, nil)
 		m, lost := b.mark(), len(b.on(b.h))
@@ -125,6 +128,7 @@ func TestTraceWordClosesTheTermThatWasRead(t *testing.T) {
 //
 // Mutation: core.endCustody is called when the write has completed.
 func TestTraceCustodyEndsWithTheIssue(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, nil)
 	m, lost := b.mark(), len(b.on(b.h))
 	b.stopped()
@@ -161,6 +165,7 @@ func (b *bench) ended() bool {
 // Mutations: core.custodyWritten does not ask whether the term is held, and
 // guard.BeginCustody not whether the lease runs. Each alone is enough.
 func TestTraceCustodyBeginsUnderTheLease(t *testing.T) {
+	t.Parallel()
 	for _, out := range []time.Duration{3 * time.Second, 3990 * time.Millisecond, 5 * time.Second, 8 * time.Second} {
 		b := newBench(t, nil)
 		m, lost := b.mark(), len(b.on(b.h))
@@ -183,6 +188,7 @@ func TestTraceCustodyBeginsUnderTheLease(t *testing.T) {
 // The slot can't be written: the agent waits for a while, says which machines are
 // not in custody, and ends. They are frozen and taken over like those of a lost host.
 func TestStopWhileItsDatastoreHangs(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, nil)
 	m, lost := b.mark(), len(b.on(b.h))
 	b.hang(b.s, b.h)
@@ -201,6 +207,7 @@ func TestStopWhileItsDatastoreHangs(t *testing.T) {
 
 // The reply to the first custody write is lost: the next one counts.
 func TestCustodyAfterALostReply(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, nil)
 	m := b.mark()
 	b.h.paths[b.s.index].lost = 1
@@ -217,6 +224,7 @@ func TestCustodyAfterALostReply(t *testing.T) {
 
 // The guard dies in custody: everything is frozen, and goes on once an agent is back.
 func TestGuardLostInCustody(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, nil)
 	m := b.mark()
 	b.stopped()
@@ -234,6 +242,7 @@ func TestGuardLostInCustody(t *testing.T) {
 // A second computer with the id of a host in custody leaves its slot alone until an
 // operator has confirmed that the first one is off.
 func TestReplacedWhileInCustody(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, nil)
 	m := b.mark()
 	b.stopped()

@@ -10,6 +10,7 @@ import (
 // TestDamagedSlotWatchedTwice: a slot that is damaged while its writer watches it for a second
 // time says nothing of the sequence; the next write must still be above those before.
 func TestDamagedSlotWatchedTwice(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, nil)
 	lost := len(b.on(b.h))
 	m := b.mark()
@@ -26,6 +27,7 @@ func TestDamagedSlotWatchedTwice(t *testing.T) {
 // TestTornHeartbeats: a write that lands in part leaves the copy beside it whole, so the
 // host reads as one that is alive, and nothing of it is given away.
 func TestTornHeartbeats(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, nil)
 	m := b.mark()
 	for range 20 {
@@ -43,6 +45,7 @@ func TestTornHeartbeats(t *testing.T) {
 // TestFullDatastore: on a full datastore machines run on, and a lost host's are taken over
 // with the files that were prepared. New machines have to wait.
 func TestFullDatastore(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, nil)
 	m, lost := b.mark(), len(b.on(b.h))
 	b.s.fill(true)
@@ -70,6 +73,7 @@ func TestFullDatastore(t *testing.T) {
 // TestSomethingElseAnswersPings: that a lost host's address answers keeps nobody from
 // starting its machines.
 func TestSomethingElseAnswersPings(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, nil)
 	m, lost := b.mark(), len(b.on(b.h))
 	b.h.echo(true)
@@ -81,6 +85,7 @@ func TestSomethingElseAnswersPings(t *testing.T) {
 // TestForgottenHeartbeats: a datastore that acknowledges heartbeats and loses them is found
 // out by the host itself before others may close its term.
 func TestForgottenHeartbeats(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(10) {
 		b := newBench(t, func(s *Setup) { s.Seed = seed + 1 })
 		m := b.mark()
@@ -95,6 +100,7 @@ func TestForgottenHeartbeats(t *testing.T) {
 
 // TestWallClockJumps: the day does not matter.
 func TestWallClockJumps(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, Default())
 	m := c.mark()
 	for _, h := range c.hosts {
@@ -109,6 +115,7 @@ func TestWallClockJumps(t *testing.T) {
 // TestStartThatSucceedsLate: a machine that is there after its start was reported as failed
 // does not run. The next agent finds it, and ends it.
 func TestStartThatSucceedsLate(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, nil)
 	vm := b.on(b.h)[0]
 	b.ask(b.h, core.Stop, vm)
@@ -128,6 +135,7 @@ func TestStartThatSucceedsLate(t *testing.T) {
 // TestVouchesSurviveReordering: packets overtake each other, and a host that has lost its datastores
 // learns all the same who has vouched for it.
 func TestVouchesSurviveReordering(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, Default())
 	for i := range c.network.links {
 		for j := range c.network.links[i] {
@@ -147,6 +155,7 @@ func TestVouchesSurviveReordering(t *testing.T) {
 // TestMachineThatEndedWhileTheAgentWasAway: the next agent finds a generation in its host's name
 // and no process. It gives the machine up as soon as it may, so that it is started again.
 func TestMachineThatEndedWhileTheAgentWasAway(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(10) {
 		b := newBench(t, func(s *Setup) { s.Seed = seed + 1 })
 		m := b.mark()

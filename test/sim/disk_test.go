@@ -25,6 +25,7 @@ func (b *bench) writes() *process {
 // is started elsewhere as soon as the server lets go of its image lock. The
 // write is refused later (R12). Without a barrier it reaches the disk.
 func TestLateWriteOfTheFormerInstance(t *testing.T) {
+	t.Parallel()
 	for _, barrier := range []datastorehb.WriteBarrier{datastorehb.BarrierNone, datastorehb.BarrierLock, datastorehb.BarrierClusterFS} {
 		b := lockBench(t)
 		b.s.spec.Barrier = barrier
@@ -58,6 +59,7 @@ func (b *bench) movesOn(within time.Duration, p *process) {
 // TestNoKillWithWritesUnderWay: a machine is stopped, and its path hangs. It is
 // frozen at the deadline, and ended when its write has returned.
 func TestNoKillWithWritesUnderWay(t *testing.T) {
+	t.Parallel()
 	b := lockBench(t)
 	b.h.stopHangs = true // the guest does not listen either
 	p := b.writes()

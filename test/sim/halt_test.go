@@ -38,6 +38,7 @@ func outage(t *testing.T, seed uint64, pause poweron.PauseResponse) int {
 // Guests with a watchdog come through a long freeze if they are halted before, and would
 // not otherwise.
 func TestWatchdogsDoNotCountThroughAFreeze(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(10) {
 		if n := outage(t, seed+1, poweron.Automatic); n > 0 {
 			t.Errorf("seed %d: %d guests were reset by their watchdogs", seed+1, n)
@@ -50,6 +51,7 @@ func TestWatchdogsDoNotCountThroughAFreeze(t *testing.T) {
 
 // A guest that its agent has halted goes on by the next agent.
 func TestHaltedByAnAgentThatDied(t *testing.T) {
+	t.Parallel()
 	s := Default()
 	s.Watchdog = 10 * time.Second
 	c := newCluster(t, s)

@@ -10,6 +10,7 @@ import (
 // again. R1 says what protects: the next agent waits for it, a host that boots has begun
 // anew, and a host that is cut off has one write under way at a time.
 func TestHeartbeatAnHourLate(t *testing.T) {
+	t.Parallel()
 	for _, befall := range []func(h *host){
 		func(*host) {},
 		func(h *host) { h.w.restartAgent(h, time.Second) },

@@ -39,6 +39,7 @@ func (c *cluster) writesAt(level uint16) {
 // TestRollingUpgrade: the next program on one host after the other, with a host
 // lost on the way; then the level is raised, and nobody notices.
 func TestRollingUpgrade(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(12) {
 		s := withDatastores(2)
 		s.Machines, s.Seed = 6, seed+1
@@ -82,6 +83,7 @@ func (c *cluster) loseAndBringBack(h *host) {
 // TestUpgradeWithoutAHost: one that is away may be given up, and its old program
 // does no harm when it is back, whether it knows of the upgrade or not.
 func TestUpgradeWithoutAHost(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(12) {
 		s := withDatastores(2)
 		s.Machines, s.Seed = 6, seed+1
@@ -113,6 +115,7 @@ func TestUpgradeWithoutAHost(t *testing.T) {
 // TestOldProgramCutOff: a host that is cut off while the level is raised
 // keeps its machines, with all it can read being its own.
 func TestOldProgramCutOff(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, Default())
 	c.agree()
 	old := c.others(c.master())[1]
@@ -140,6 +143,7 @@ func TestOldProgramCutOff(t *testing.T) {
 // TestDowngradeIsRefused: a program from before the upgrade does not start where
 // the upgrade is known, and the right one takes over as if nothing had been.
 func TestDowngradeIsRefused(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, Default())
 	for _, h := range c.hosts {
 		c.roll(h, nextLevel)

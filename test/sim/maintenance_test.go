@@ -38,6 +38,7 @@ func (c *cluster) atMost(missing int, d time.Duration) {
 }
 
 func TestMaintenance(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(12) {
 		s := Default()
 		s.Seed, s.Machines = seed+1, 9
@@ -91,6 +92,7 @@ func TestMaintenance(t *testing.T) {
 
 // TestMaintenanceSurvivesTheMaster: the next one goes on where it was lost.
 func TestMaintenanceSurvivesTheMaster(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(20) {
 		s := Default()
 		s.Seed, s.Machines, s.Hosts = seed+1, 8, 4
@@ -111,6 +113,7 @@ func TestMaintenanceSurvivesTheMaster(t *testing.T) {
 }
 
 func TestMaintenanceIsRefused(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, Default())
 	c.agree()
 	h := c.others(c.master())[0]
@@ -124,6 +127,7 @@ func TestMaintenanceIsRefused(t *testing.T) {
 // TestMaintenanceWithoutRoom: what fits nowhere else stays where it is and runs on,
 // and is told with the reason. It leaves once there is room.
 func TestMaintenanceWithoutRoom(t *testing.T) {
+	t.Parallel()
 	s := Default()
 	s.Machines = 6
 	c := newCluster(t, s)

@@ -34,6 +34,7 @@ func (h *host) outcast() string {
 // TestHostRemovedAndAdded takes hosts out and in again, the master too, and asks
 // that no machine is disturbed but by the move that must come before.
 func TestHostRemovedAndAdded(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(8) {
 		s := Default()
 		s.Seed, s.Machines = seed+1, 6
@@ -84,6 +85,7 @@ func (c *cluster) loseAnother(removed *host) {
 // TestDeadHostIsRemoved removes a host that is gone: only once its machines run
 // elsewhere, and when it comes back with the record of old it does nothing.
 func TestDeadHostIsRemoved(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(6) {
 		s := Default()
 		s.Seed, s.Machines = seed+20, 6
@@ -112,6 +114,7 @@ func TestDeadHostIsRemoved(t *testing.T) {
 // TestRemovedHostHandsOver: a machine is started on a host while its removal is
 // under way. It is handed over, and starts elsewhere.
 func TestRemovedHostHandsOver(t *testing.T) {
+	t.Parallel()
 	s := Default()
 	s.Seed, s.Machines = 3, 4
 	c := newCluster(t, s)
@@ -141,6 +144,7 @@ func TestRemovedHostHandsOver(t *testing.T) {
 // TestReplacedComputerIsRecognised exchanges a host's computer: it takes no part
 // until an operator says that it is the member (R1).
 func TestReplacedComputerIsRecognised(t *testing.T) {
+	t.Parallel()
 	s := Default()
 	s.Seed, s.Machines = 5, 4
 	c := newCluster(t, s)
@@ -170,6 +174,7 @@ func TestReplacedComputerIsRecognised(t *testing.T) {
 // TestDatastoreRemovedAndAdded takes a datastore out while machines run on the
 // others, and in again.
 func TestDatastoreRemovedAndAdded(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(6) {
 		s := withDatastores(2 + int(seed)%2)
 		s.Seed = seed + 1

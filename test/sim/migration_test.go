@@ -60,6 +60,7 @@ func (m *mover) shared() bool {
 // TestMigration: a hypervisor moves a running machine. Nothing is frozen and nothing
 // started, and the machine is protected on its new host as it was on the old one.
 func TestMigration(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(10) {
 		m := newMover(t, seed+1)
 		if m.from.migrate(m.vm, m.to, 3*time.Second) == nil {
@@ -93,6 +94,7 @@ func (m *mover) startsOf(h *host) (n int) {
 
 // TestMigrationGivenUp: the machine goes on where it was.
 func TestMigrationGivenUp(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(10) {
 		m := newMover(t, seed+1)
 		x := m.from.migrate(m.vm, m.to, time.Minute)
@@ -114,6 +116,7 @@ func TestMigrationGivenUp(t *testing.T) {
 
 // TestMigrationRefused: by agents that do not share, and for machines that are not to move.
 func TestMigrationRefused(t *testing.T) {
+	t.Parallel()
 	for name, spoil := range map[string]func(m *mover){
 		"no agent there": func(m *mover) { m.to.killAgent() },
 		"no agent here":  func(m *mover) { m.from.killAgent() },
@@ -148,6 +151,7 @@ func TestMigrationRefused(t *testing.T) {
 // TestMigrationSourceLost: its host loses power amid a migration. The machine is started once,
 // anew, if the guest had not left it, and not at all if it had.
 func TestMigrationSourceLost(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(20) {
 		m := newMover(t, seed+1)
 		x := m.from.migrate(m.vm, m.to, time.Duration(seed)*100*time.Millisecond+time.Second)
@@ -179,6 +183,7 @@ func TestMigrationSourceLost(t *testing.T) {
 // TestMigrationReceiverLost: the host that receives it loses power. The machine goes on
 // where it is if it was there, and is started once if it was not.
 func TestMigrationReceiverLost(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(20) {
 		m := newMover(t, seed+1)
 		x := m.from.migrate(m.vm, m.to, 3*time.Second)
@@ -204,6 +209,7 @@ func TestMigrationReceiverLost(t *testing.T) {
 
 // TestMigrationAgentsRestarted: agents die in any step, and nobody notices.
 func TestMigrationAgentsRestarted(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(40) {
 		m := newMover(t, seed+1)
 		x := m.from.migrate(m.vm, m.to, 2*time.Second)
@@ -225,6 +231,7 @@ func TestMigrationAgentsRestarted(t *testing.T) {
 // TestMigrationEndsUnread: a new agent finds what its forerunner was receiving, and that is
 // given up before the agent has read whose the machine is. It gives nothing up that it has not read.
 func TestMigrationEndsUnread(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(10) {
 		m := newMover(t, seed+1)
 		x := m.from.migrate(m.vm, m.to, time.Minute)
@@ -249,6 +256,7 @@ func TestMigrationEndsUnread(t *testing.T) {
 // TestMigrationThroughALapse: a host loses its lease amid a migration and wins its next
 // term. The generation stays shared, and the machine is moved.
 func TestMigrationThroughALapse(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(10) {
 		m := newMover(t, seed+1)
 		x := m.from.migrate(m.vm, m.to, 8*time.Second)
@@ -267,6 +275,7 @@ func TestMigrationThroughALapse(t *testing.T) {
 // TestMigrationsInTrouble runs schedules of nothing but migrations and what befalls them,
 // and of everything else beside.
 func TestMigrationsInTrouble(t *testing.T) {
+	t.Parallel()
 	usual := uint64(max(10, schedules/12))
 	if testing.Short() {
 		usual = 10
@@ -317,6 +326,7 @@ func migrationsInTrouble(seed uint64, quiet bool) (*World, []string) {
 // ended by hand, before anybody has said that the guest had left it. That is no wish about the
 // machine: when its new host is lost, it is started anew.
 func TestMigratedAndEndedBehind(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(10) {
 		m := newMover(t, seed+1)
 		x := m.from.migrate(m.vm, m.to, time.Second)
@@ -338,6 +348,7 @@ func TestMigratedAndEndedBehind(t *testing.T) {
 // TestMigratedAndCrashed: the guest crashes where it has just arrived, before anybody has said
 // that it did. It is nowhere then, and is started anew.
 func TestMigratedAndCrashed(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(20) {
 		m := newMover(t, seed+1)
 		x := m.from.migrate(m.vm, m.to, time.Second)
@@ -353,6 +364,7 @@ func TestMigratedAndCrashed(t *testing.T) {
 // TestReceiverEnds: a process that is to receive a guest ends just as if the guest had switched itself
 // off in it, as QEMU does that is ended by a signal. The guest, which has not come there, goes on where it is.
 func TestReceiverEnds(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(10) {
 		m := newMover(t, seed+1)
 		x := m.from.migrate(m.vm, m.to, time.Minute)
@@ -370,6 +382,7 @@ func TestReceiverEnds(t *testing.T) {
 // TestEndsWhileItIsShared: the guest switches itself off just when the claim takes effect by which it
 // is shared, and which counts as failed. That it did is known all the same, and nobody starts it.
 func TestEndsWhileItIsShared(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(10) {
 		m := newMover(t, seed+1)
 		m.ordain(m.stores[0], m.from, only("claim of generation", fate{fails: true, lands: 20 * time.Millisecond}))

@@ -12,6 +12,7 @@ import (
 
 // TestObserverObjects does by hand what no product may do, and asks that the observer says so.
 func TestObserverObjects(t *testing.T) {
+	t.Parallel()
 	start := func(b *bench, h *host, vm int, generation uint64) *process {
 		p := h.bear(core.StartMachine{Datastore: b.s.id, VM: b.vms[vm-1], Generation: generation, Entry: b.entryOf(b.vms[vm-1])})
 		p.thaw()
@@ -106,6 +107,7 @@ func TestObserverObjects(t *testing.T) {
 // TestObserverReadsTheList: a machine that runs and is listed as something else goes
 // against I4, and so does one that does not run and is listed without a reason.
 func TestObserverReadsTheList(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, nil)
 	b.Run(80 * time.Second) // until every master has to know
 	b.seeListed()

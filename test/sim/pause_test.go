@@ -15,6 +15,7 @@ func (c *cluster) pauses(for_ time.Duration) string {
 // TestPause: during a pause the storage may stand still for all, the network may be
 // gone and agents may restart: no machine is touched. It ends by itself.
 func TestPause(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(15) {
 		s := Default()
 		s.Seed = seed + 1

@@ -48,6 +48,7 @@ func (c *cluster) hostOf(i int) *host {
 // Of three that must be apart on three hosts, the one that loses its host waits,
 // says for what, and starts once there is a host for it again.
 func TestHostDeathWithMachinesApart(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(5) {
 		pair := must(poweron.Affinity{Apart: []string{"web"}}, "web")
 		c := ruled(t, seed+1, map[string]poweron.Rules{"vm1": pair, "vm2": pair, "vm3": pair})
@@ -75,6 +76,7 @@ func TestHostDeathWithMachinesApart(t *testing.T) {
 // Those that must be together are so after their host's death, and those that
 // must run on certain hosts run there.
 func TestHostDeathWithMachinesTogether(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(5) {
 		c := ruled(t, seed+1, map[string]poweron.Rules{
 			"vm1": must(poweron.Affinity{Together: []string{"app"}, Hosts: []datastorehb.HostID{1, 2}}),
@@ -96,6 +98,7 @@ func TestHostDeathWithMachinesTogether(t *testing.T) {
 
 // A host does not start what a rule keeps off it, whoever orders it.
 func TestHostRefusesAnOrderAgainstARule(t *testing.T) {
+	t.Parallel()
 	c := ruled(t, 1, map[string]poweron.Rules{
 		"vm1": must(poweron.Affinity{Apart: []string{"vm2"}}), "vm3": must(poweron.Affinity{Hosts: []datastorehb.HostID{1}}),
 	})
@@ -120,6 +123,7 @@ func TestHostRefusesAnOrderAgainstARule(t *testing.T) {
 // A machine that can't be started is tried at growing intervals, says when, and
 // is held only after minutes.
 func TestFailedStartsAreSpaced(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, Default())
 	for _, h := range c.hosts {
 		h.badStart = true
@@ -148,6 +152,7 @@ func TestFailedStartsAreSpaced(t *testing.T) {
 
 // What a forecast says of the loss of a host is what happens.
 func TestForecastComesTrue(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(5) {
 		c := ruled(t, seed+1, map[string]poweron.Rules{
 			"vm1": must(poweron.Affinity{Apart: []string{"vm2"}}), "vm3": {Prefer: poweron.Affinity{Hosts: []datastorehb.HostID{3, 2}}},

@@ -78,6 +78,7 @@ func failures(t *testing.T, r *Report) {
 // TestWrongExpectations asks that what does not come true is said, with the seed,
 // the time and what was seen.
 func TestWrongExpectations(t *testing.T) {
+	t.Parallel()
 	for _, file := range scenarioFiles(t, "testdata/wrong/*.scenario") {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			r := Play(readScenario(t, file), 1, Verdict)
@@ -122,6 +123,7 @@ func withoutChance(text string) string {
 // TestTraceIsOfThoseConcerned asks that the lines which go with a failure are about
 // those that failed.
 func TestTraceIsOfThoseConcerned(t *testing.T) {
+	t.Parallel()
 	r := Play(readScenario(t, "testdata/wrong/too-soon.scenario"), 1, Verdict)
 	trace := strings.Join(r.Wrong[1].Trace, "\n") // of "h2 is dead"
 	for _, want := range []string{"scenario power off h2", "h2       lost power", "host-unreachable: h2"} {
@@ -136,6 +138,7 @@ func TestTraceIsOfThoseConcerned(t *testing.T) {
 
 // TestPlayIsDeterministic asks for the same run again, whatever is kept of it.
 func TestPlayIsDeterministic(t *testing.T) {
+	t.Parallel()
 	s := readScenario(t, "../scenarios/master-dies-while-restarting.scenario")
 	a, b := Play(s, 7, Full), Play(s, 7, Full)
 	if diff := cmp.Diff(a.Trace, b.Trace); diff != "" {
@@ -152,6 +155,7 @@ func TestPlayIsDeterministic(t *testing.T) {
 
 // TestEveryFormIsPlayed asks that the player knows every word of the language.
 func TestEveryFormIsPlayed(t *testing.T) {
+	t.Parallel()
 	for _, f := range scenario.Actions {
 		if actions[f] == nil {
 			t.Errorf("nobody carries out %q", f.Syntax)
@@ -166,6 +170,7 @@ func TestEveryFormIsPlayed(t *testing.T) {
 
 // TestPageExamples plays the scenarios of docs/scenarios.md.
 func TestPageExamples(t *testing.T) {
+	t.Parallel()
 	page, err := os.ReadFile("../../docs/scenarios.md")
 	if err != nil {
 		t.Fatal(err)
@@ -186,6 +191,7 @@ func TestPageExamples(t *testing.T) {
 
 // TestEveryFormIsUsed asks that no word of the language is left untried.
 func TestEveryFormIsUsed(t *testing.T) {
+	t.Parallel()
 	used := map[*scenario.Form]bool{}
 	for _, file := range slices.Concat(scenarioFiles(t, "../scenarios/*.scenario"), scenarioFiles(t, "testdata/wrong/*.scenario")) {
 		s := readScenario(t, file)

@@ -85,6 +85,7 @@ func (c *cluster) agreed() (r *clusterrecord.Record) {
 }
 
 func TestFirstMasterMakesTheRecord(t *testing.T) {
+	t.Parallel()
 	for n := 1; n <= 4; n++ {
 		c := newCluster(t, withDatastores(n))
 		if r := c.agree(); r.Revision != 1 || len(r.Members) != 3 || len(r.Voters) != n {
@@ -96,6 +97,7 @@ func TestFirstMasterMakesTheRecord(t *testing.T) {
 // TestRecordWaitsForAllHosts: a host that is not there, or whose file names other
 // hosts, keeps the master from taking its own file for the cluster's.
 func TestRecordWaitsForAllHosts(t *testing.T) {
+	t.Parallel()
 	w := New(withDatastores(2))
 	w.hosts[0].powerOn()
 	w.hosts[1].powerOn()
@@ -117,6 +119,7 @@ func TestRecordWaitsForAllHosts(t *testing.T) {
 }
 
 func TestSetReachesEveryHostAndSurvivesThem(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, withDatastores(3))
 	m := c.mark()
 	c.refused(c.set(c.others(c.master())[0], 7), "is not the master")
@@ -143,6 +146,7 @@ func TestSetReachesEveryHostAndSurvivesThem(t *testing.T) {
 // TestOneDatastoreAway: with two datastores a change needs both, or the word that
 // one is given up; with three, two are enough. What comes back gets the newest.
 func TestOneDatastoreAway(t *testing.T) {
+	t.Parallel()
 	for _, n := range []int{2, 3} {
 		c := newCluster(t, withDatastores(n))
 		c.agree()
@@ -170,6 +174,7 @@ func TestOneDatastoreAway(t *testing.T) {
 // TestMasterDiesBetweenTwoClaims: what it claimed on one datastore is brought to
 // its end by its successor, or given up for something that contains what counts.
 func TestMasterDiesBetweenTwoClaims(t *testing.T) {
+	t.Parallel()
 	ends := map[string]int{}
 	for seed := range uint64(60) {
 		s := withDatastores(2 + int(seed%3))
@@ -219,6 +224,7 @@ func (c *cluster) leads() *host {
 // TestTwoMastersChangeTheRecord: in two partitions that both reach the datastores,
 // every change that was granted is in what counts at the end.
 func TestTwoMastersChangeTheRecord(t *testing.T) {
+	t.Parallel()
 	granted := 0
 	for seed := range uint64(40) {
 		s := withDatastores(1 + int(seed%4))
@@ -270,6 +276,7 @@ func (c *cluster) masters() (masters []*host) {
 
 // TestRecordRolledBack: a datastore on which a revision is gone is not what it was.
 func TestRecordRolledBack(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, withDatastores(2))
 	c.agree()
 	c.recorded(c.set(c.master(), 7))

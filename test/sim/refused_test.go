@@ -14,6 +14,7 @@ const mostAsked = 10
 // kind, and at once. Nobody asks again as fast as that is refused. When it is over the
 // lost machines run again, each started once.
 func TestRefusedIsNotHurried(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []string{"claim", "claim of term", "claim of generation", "slot", "region", "terms", "machine", "power-on list", "catalogue", "identity"} {
 		t.Run(kind, func(t *testing.T) {
 			s := Default()

@@ -14,6 +14,7 @@ import (
 // Mutation: store.create, the simulator's model of what package store does, takes a name
 // that can be made for one that is won (in store.Claim: the listing is left out).
 func TestTraceLateClaimOfARemovedGeneration(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, nil)
 	vm := b.on(b.h)[0]
 	id := b.vms[vm-1]
@@ -50,6 +51,7 @@ func TestTraceLateClaimOfARemovedGeneration(t *testing.T) {
 
 // Trace 7b, terms: a close of h's next term lands when that term has been removed.
 func TestTraceLateCloseOfARemovedTerm(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, nil)
 	late := uint64(0)
 	b.silence()

@@ -8,6 +8,7 @@ import (
 )
 
 func TestSameSeedSameTrace(t *testing.T) {
+	t.Parallel()
 	run := func() string {
 		c := newCluster(t, Default())
 		c.master().powerOff()
@@ -20,6 +21,7 @@ func TestSameSeedSameTrace(t *testing.T) {
 }
 
 func TestClusterComesUpAndStartsItsMachines(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, Default())
 	if c.allStarts() != 6 {
 		c.fatalf("%d starts of 6 machines", c.allStarts())
@@ -32,6 +34,7 @@ func TestClusterComesUpAndStartsItsMachines(t *testing.T) {
 }
 
 func TestAgentBackWithinItsLeaseDisturbsNothing(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(20) {
 		s := Default()
 		s.Seed = seed + 1
@@ -46,6 +49,7 @@ func TestAgentBackWithinItsLeaseDisturbsNothing(t *testing.T) {
 }
 
 func TestAgentBackAfterItsLease(t *testing.T) {
+	t.Parallel()
 	for _, away := range []time.Duration{4200 * time.Millisecond, 4900 * time.Millisecond, 5300 * time.Millisecond, 6 * time.Second, 20 * time.Second} {
 		for seed := range uint64(10) {
 			s := Default()
@@ -70,6 +74,7 @@ func TestAgentBackAfterItsLease(t *testing.T) {
 }
 
 func TestGuardKilled(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(10) {
 		s := Default()
 		s.Seed = seed + 1
@@ -87,6 +92,7 @@ func TestGuardKilled(t *testing.T) {
 // TestOutageEndsNothing: however long machines stand frozen for want of storage, their
 // guards leave them, for their agents are there.
 func TestOutageEndsNothing(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, Default())
 	m := c.mark()
 	for _, s := range c.stores {
@@ -101,6 +107,7 @@ func TestOutageEndsNothing(t *testing.T) {
 }
 
 func TestAgentPaused(t *testing.T) {
+	t.Parallel()
 	for _, for_ := range []time.Duration{2 * time.Second, 4100 * time.Millisecond, 5 * time.Second, 7 * time.Second, 60 * time.Second} {
 		s := Default()
 		s.Seed = uint64(for_)
@@ -120,6 +127,7 @@ func TestAgentPaused(t *testing.T) {
 }
 
 func TestHostStandsStill(t *testing.T) {
+	t.Parallel()
 	for _, for_ := range []time.Duration{2 * time.Second, 4100 * time.Millisecond, 5 * time.Second, 5500 * time.Millisecond, 7 * time.Second, 60 * time.Second} {
 		for seed := range uint64(5) {
 			s := Default()
@@ -141,6 +149,7 @@ func TestHostStandsStill(t *testing.T) {
 }
 
 func TestUserCommands(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, Default())
 	m := c.mark()
 	vm := c.vms[0]
@@ -183,6 +192,7 @@ func TestUserCommands(t *testing.T) {
 
 // TestUserRaces has a user change their mind while a machine is being taken over.
 func TestUserRaces(t *testing.T) {
+	t.Parallel()
 	for _, verb := range []core.Verb{core.Stop, core.Unprotect} {
 		for at := 4 * time.Second; at < 6*time.Second; at += 50 * time.Millisecond {
 			s := Default()
@@ -209,6 +219,7 @@ func TestUserRaces(t *testing.T) {
 }
 
 func TestMachineCrashes(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, Default())
 	vm := c.vms[0]
 	first := c.executing(vm)[0]
@@ -247,6 +258,7 @@ func TestMachineCrashes(t *testing.T) {
 }
 
 func TestDatastoreReplacedOrRolledBack(t *testing.T) {
+	t.Parallel()
 	for _, how := range []string{"replaced", "rolled back"} {
 		c := newCluster(t, Default())
 		s := c.stores[0]
@@ -280,6 +292,7 @@ func TestDatastoreReplacedOrRolledBack(t *testing.T) {
 }
 
 func TestTwoComputersWithOneID(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, Default())
 	m := c.mark()
 	twin := c.twin(c.hosts[1])
@@ -295,6 +308,7 @@ func TestTwoComputersWithOneID(t *testing.T) {
 }
 
 func TestComputerReplacedByAnotherWithItsID(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, Default())
 	m := c.mark()
 	h := c.others(c.master())[0]
@@ -313,6 +327,7 @@ func TestComputerReplacedByAnotherWithItsID(t *testing.T) {
 // TestRebootIsNoticedOnEveryDatastore has hosts that boot so quickly that nobody calls them
 // lost, with machines on a datastore that carries no heartbeats of theirs.
 func TestRebootIsNoticedOnEveryDatastore(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(5) {
 		s := Default()
 		s.Seed, s.Datastores = seed+1, 3
@@ -331,6 +346,7 @@ func TestRebootIsNoticedOnEveryDatastore(t *testing.T) {
 // TestDamagedSlotOfARestartedAgent: while a damaged slot is watched (R1), the
 // vouches for its host come and go; they are no sign of another computer.
 func TestDamagedSlotOfARestartedAgent(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, Default())
 	h := c.others(c.master())[0]
 	for _, s := range c.stores {
@@ -352,6 +368,7 @@ func TestDamagedSlotOfARestartedAgent(t *testing.T) {
 // TestFailedHeartbeatsAreTriedAgain: a datastore whose heartbeats failed on every host is
 // given up for another one; it must be found to work again all the same.
 func TestFailedHeartbeatsAreTriedAgain(t *testing.T) {
+	t.Parallel()
 	s := Default()
 	s.Hosts, s.Datastores = 2, 3
 	c := newCluster(t, s)
@@ -380,6 +397,7 @@ func TestFailedHeartbeatsAreTriedAgain(t *testing.T) {
 // TestStoppedWhileItsStartHangs: the last look at the entry must not lie long
 // before the machine runs, however long its start takes.
 func TestStoppedWhileItsStartHangs(t *testing.T) {
+	t.Parallel()
 	for _, verb := range []core.Verb{core.Stop, core.Unprotect} {
 		c := newCluster(t, Default())
 		c.ask(c.hosts[0], core.Stop, 1)

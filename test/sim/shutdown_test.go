@@ -34,16 +34,19 @@ func (c *cluster) down(hosts ...*host) {
 }
 
 func TestShutDown(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, Default())
 	c.down(c.others(c.master())[0])
 }
 
 func TestMasterShutsDown(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, Default())
 	c.down(c.master())
 }
 
 func TestTwoHostsShutDownAtOnce(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, Default())
 	c.down(c.hosts[:2]...)
 }
@@ -51,6 +54,7 @@ func TestTwoHostsShutDownAtOnce(t *testing.T) {
 // A host that shuts down while its datastore hangs gives up what it can't release:
 // it waits no longer than it has a lease, and the others take over what it has left.
 func TestShutDownWhileItsDatastoreHangs(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, nil)
 	m, lost := b.mark(), len(b.on(b.h))
 	b.hang(b.s, b.h)
@@ -64,6 +68,7 @@ func TestShutDownWhileItsDatastoreHangs(t *testing.T) {
 
 // A reboot: the machines are elsewhere when the host is back, and stay there.
 func TestReboot(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, nil)
 	m, lost := b.mark(), len(b.on(b.h))
 	b.h.shutDown(time.Minute)
@@ -79,6 +84,7 @@ func TestReboot(t *testing.T) {
 
 // A guard is upgraded while its leases run out: everything is frozen in time.
 func TestGuardUpgradedWhileLeasesRunOut(t *testing.T) {
+	t.Parallel()
 	for _, pause := range []time.Duration{0, 20 * time.Millisecond, 200 * time.Millisecond} {
 		b := newBench(t, nil)
 		b.silence()

@@ -9,6 +9,7 @@ import (
 // TestOldListings: a client that takes old listings of registers for good, as no file system may, may bring
 // its host to distrust the datastore. Nothing runs twice, and no value has two holders.
 func TestOldListings(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(15) {
 		s := RandomSetup(seed + 1)
 		s.Quiet = true

@@ -14,6 +14,7 @@ const mostToThaw = 5
 // TestThawCosts: when all storage is back after a standstill, it is not met by a
 // stampede, however many machines wait for it.
 func TestThawCosts(t *testing.T) {
+	t.Parallel()
 	for _, machines := range []int{8, 80} {
 		s := Default()
 		s.Hosts, s.Datastores, s.Machines = 8, 4, machines

@@ -113,6 +113,7 @@ func (b *bench) heals() {
 //
 // Mutation: core.onOwnTermClaimed begins the lease when it handles the result.
 func TestTraceLeaseBelongsToItsTerm(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, nil)
 	n := b.terms(b.h) + 1
 	b.duel(fate{}, only("claim of term", fate{landed: func() { b.h.agent.pause() }}))
@@ -138,6 +139,7 @@ func TestTraceLeaseBelongsToItsTerm(t *testing.T) {
 //
 // Mutation: datastorehb.Watch.LearnTerm does not start the interval anew.
 func TestTraceIntervalIsNotOlderThanTheTerm(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, nil)
 	b.duel(fate{out: 3 * time.Second}, nil)
 	m := b.mark()
@@ -153,6 +155,7 @@ func TestTraceIntervalIsNotOlderThanTheTerm(t *testing.T) {
 //
 // Mutation: core.advanceTerm does not ask whether the freeze is done.
 func TestTraceFreezeFirst(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(5) {
 		b := newBench(t, func(s *Setup) { s.Seed, s.FreezeTime = seed+1, 450*time.Millisecond })
 		b.silence()
@@ -168,6 +171,7 @@ func TestTraceFreezeFirst(t *testing.T) {
 // Mutation: core.disown starts what it finds in the host's name, under the
 // generation that is there, and core.claimOwn continues over a boot.
 func TestTraceBootNeedsAnotherGeneration(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, nil)
 	m, lost := b.mark(), len(b.on(b.h))
 	b.h.powerOff()
@@ -182,6 +186,7 @@ func TestTraceBootNeedsAnotherGeneration(t *testing.T) {
 //
 // Mutation: core.onOwnTermsRead holds any open term of this computer.
 func TestTraceFoundTermGivesNoLease(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, nil)
 	b.part([]*host{b.h}, b.others(b.h))
 	b.beaten(b.h)
@@ -208,6 +213,7 @@ func TestTraceFoundTermGivesNoLease(t *testing.T) {
 // Mutation: agent.open, the simulator's model of the agent's duty, does not wait
 // for operations of the dead agent.
 func TestTraceForerunnersWriteEndsFirst(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, nil)
 	hung := false
 	b.ordain(b.s, b.v, func(o *operation) fate {
@@ -229,6 +235,7 @@ func TestTraceForerunnersWriteEndsFirst(t *testing.T) {
 // Mutations: poweron.Over takes a later term for the end of the one that the
 // generation names (7a); it asks only for the term right after that (12).
 func TestTraceChainOfTerms(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, nil)
 	m := b.mark()
 	for range 2 {
@@ -250,6 +257,7 @@ func TestTraceChainOfTerms(t *testing.T) {
 //
 // Mutation: datastorehb.Watch.Observe counts from issue to return.
 func TestTraceSlowReadsAreNoInterval(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, nil)
 	issued := false
 	b.ordain(b.s, b.k, func(o *operation) fate {
@@ -275,6 +283,7 @@ func TestTraceSlowReadsAreNoInterval(t *testing.T) {
 //
 // Mutation: core.onRegionRead looks at the slots of its members alone.
 func TestTraceVouchOfANewMember(t *testing.T) {
+	t.Parallel()
 	s := Default()
 	s.Hosts, s.Datastores, s.Machines = 4, 1, 4
 	c := newCluster(t, s)
@@ -299,6 +308,7 @@ func TestTraceVouchOfANewMember(t *testing.T) {
 //
 // Mutation: core.onStartClaimed, having lost, claims the number after.
 func TestTraceLoserIsNotEntitled(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, nil)
 	m, lost := b.mark(), len(b.on(b.h))
 	b.part([]*host{b.k}, []*host{b.v})
@@ -318,6 +328,7 @@ func TestTraceLoserIsNotEntitled(t *testing.T) {
 //
 // Mutation: datastorehb.ProofsOf leaves the vouches out.
 func TestTraceCloserReadsVouches(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, nil)
 	m := b.mark()
 	b.part([]*host{b.h}, []*host{b.k})
@@ -334,6 +345,7 @@ func TestTraceCloserReadsVouches(t *testing.T) {
 //
 // Mutation: core.acknowledge is called when the write is issued, or when it has failed.
 func TestTraceAckAfterTheWrite(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, nil)
 	m := b.mark()
 	b.ordain(b.s, b.v, only("slot", fate{fails: true}))
@@ -351,6 +363,7 @@ func TestTraceAckAfterTheWrite(t *testing.T) {
 //
 // Mutation: core.readFailed does not start the intervals anew (or datastorehb.Watch.Fail).
 func TestTraceUnreadableIsNotUnchanged(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, nil)
 	m := b.mark()
 	b.part([]*host{b.h}, []*host{b.k})
@@ -386,6 +399,7 @@ func TestTraceUnreadableIsNotUnchanged(t *testing.T) {
 //
 // Mutation: core.onOwnTermClaimed counts from the claim's return.
 func TestTraceLeaseBeginsWithTheIssue(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, nil)
 	landed := false
 	b.duel(fate{}, func(o *operation) fate {
@@ -409,6 +423,7 @@ func TestTraceLeaseBeginsWithTheIssue(t *testing.T) {
 //
 // Mutation: core.onSlotWritten renews from the return.
 func TestTraceRenewalCountsFromTheIssue(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, nil)
 	b.part([]*host{b.h}, b.others(b.h))
 	b.Run(5 * time.Second)
@@ -438,6 +453,7 @@ func TestTraceRenewalCountsFromTheIssue(t *testing.T) {
 // Mutations: core.claimOwn continues a chain that another host has closed;
 // core.mayRun and core.broken do not look at the chain.
 func TestTraceClosedTermBreaksTheChain(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, nil)
 	for _, h := range []*host{b.k, b.v} {
 		b.ordain(b.s, h, only("claim of generation", fate{out: 1500 * time.Millisecond}))
@@ -462,6 +478,7 @@ func TestTraceClosedTermBreaksTheChain(t *testing.T) {
 // a lease in a way of their own besides, so no run was found in which this alone
 // lets a machine run twice.
 func TestTraceExpiredLeaseIsNotRenewed(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(4) {
 		expiredLease(newBench(t, func(s *Setup) { s.Seed = seed + 1 }))
 	}
@@ -496,6 +513,7 @@ func expiredLease(b *bench) {
 //
 // Mutation: core.adopt takes a frozen machine for a running one.
 func TestTraceFoundFrozenNeedsAClaim(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, nil)
 	vm := b.vms[b.on(b.h)[0]-1]
 	b.ask(b.h, core.Stop, int(vm[15]))
@@ -524,6 +542,7 @@ func TestTraceFoundFrozenNeedsAClaim(t *testing.T) {
 // Mutations: datastorehb.LeastTakeover leaves the margin out, which clocks that differ by
 // 2 % need; or is one tick less than L + F, which is too little for clocks that agree.
 func TestTraceTakeoverIsTight(t *testing.T) {
+	t.Parallel()
 	for _, ppm := range []int64{0, 9_950} {
 		b := newBench(t, func(s *Setup) {
 			s.Latency, s.FreezeLeast, s.FreezeTime = 1, s.Timing.Freeze, s.Timing.Freeze
@@ -561,6 +580,7 @@ func (h *host) drift(ppm int64) { h.clock = bootClock{base: h.w.now, start: h.no
 //
 // Mutation: core.onStartClaimed takes every claim that was not won for a lost one.
 func TestTraceLostReplyIsNoLostRace(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, nil)
 	vm := b.on(b.h)[0]
 	b.ask(b.h, core.Stop, vm)
@@ -584,6 +604,7 @@ func TestTraceLostReplyIsNoLostRace(t *testing.T) {
 // A generation in a host's own name of which it has no process is released as soon as the host
 // holds a term (R8), and does not wait for the next look at the catalogue. The agent dies while its claim is on its way.
 func TestTraceOrphanedClaimIsReleased(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, nil)
 	vm := b.on(b.h)[0]
 	b.ask(b.h, core.Stop, vm)
@@ -608,6 +629,7 @@ func TestTraceOrphanedClaimIsReleased(t *testing.T) {
 // TestNoHeadwayIsAVerdict: whoever asks for turns without end brings the world to a
 // halt, and the run is a failed one.
 func TestNoHeadwayIsAVerdict(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, nil)
 	var again func()
 	var y headway

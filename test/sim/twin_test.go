@@ -10,6 +10,7 @@ import (
 // off the datastore (R1, R14), until one of them is gone and the agents are started
 // again. Nothing runs twice meanwhile.
 func TestTwinsUnderFaults(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(12) {
 		s := RandomSetup(seed + 1)
 		s.Quiet = true
