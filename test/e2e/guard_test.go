@@ -32,8 +32,11 @@ func TestGuardLost(t *testing.T) {
 			}
 			l.signalGuard(h, c.signal)
 			l.awaitEvent(h, from, "guard-gone")
-			l.awaitEvent(h, from, "guard-back") // it holds all frozen, whether or not the agent was faster
-			l.awaitEvent(h, from, "machine-thawed")
+			// The new guard holds all frozen. The agent tells of its own freeze only if that was there first.
+			back, thawed := l.awaitEvent(h, from, "guard-back"), l.awaitEvent(h, from, "machine-thawed")
+			if thawed.Wall.Before(back.Wall) {
+				t.Errorf("a machine was let go at %v, before the new guard was there at %v", thawed.Wall, back.Wall)
+			}
 			l.awaitSettled()
 			l.awaitTicks(3, l.machines...)
 			l.expectRuns(runs)
